@@ -1,0 +1,66 @@
+/* routes - which queue leads to which handler, and who waits for room there.
+ *
+ * A route is one configured queue or list. A lane is one handler with its executor. Many routes
+ * may lead to one lane; a route leads to exactly one.
+ *
+ * Thread: the loop's.
+ * Owns:   routes and lanes live in their roster from roster_add_*() to roster_fini(); names and
+ *         settings are borrowed and must outlive it.
+ * Units:  counts of jobs.
+ * Fails:  adding, with NULL, for lack of memory. */
+#ifndef OUTFALL_DISPATCH_ROUTES_H
+#define OUTFALL_DISPATCH_ROUTES_H
+
+#include "base/list.h"
+#include "job/outcome.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct source;
+struct executor;
+struct retry_settings;
+
+struct lane {
+	struct list in_roster;
+	struct executor *executor;
+	uint64_t timeout_ns; /* for each job; 0 = none */
+	struct list running; /* jobs assigned here, in the order given */
+	unsigned assigned;   /* their number: running and staged */
+	unsigned permits;    /* of the worker's concurrency it holds: min(assigned, width) */
+	struct list ready;   /* routes that hold jobs and may start one, next first */
+	struct list in_turn; /* on dispatch's ring of lanes that have ready routes and room */
+};
+
+struct route {
+	struct list in_roster;
+	const char *name;
+	struct source *source;
+	struct lane *lane;
+	const struct retry_settings *retry;
+	unsigned limit;	   /* of this queue, 0 = none but the lane's and the worker's */
+	size_t hold_limit; /* most jobs in this process at once, settling ones included; 0 = none */
+	unsigned assigned; /* given to the lane and not finished */
+	size_t held;	   /* taken, not given to the lane */
+	size_t in_ledger;  /* all of its jobs */
+	struct list held_jobs; /* struct job.in_route, head of the queue first */
+	struct list in_ready;  /* struct lane.ready */
+	uint64_t fates[FATE_COUNT];
+	void *source_ref; /* the source's own record of this queue */
+};
+
+struct roster {
+	struct list sources; /* struct source.in_roster */
+	struct list lanes;
+	struct list routes;
+};
+
+void roster_init(struct roster *roster);
+void roster_fini(struct roster *roster); /* frees routes and lanes; not sources, not executors */
+struct lane *roster_add_lane(struct roster *roster, struct executor *executor, uint64_t timeout_ms);
+struct route *roster_add_route(struct roster *roster, const char *name, struct source *source,
+			       struct lane *lane, const struct retry_settings *retry,
+			       unsigned limit);
+void roster_add_source(struct roster *roster, struct source *source);
+
+#endif

@@ -1,0 +1,66 @@
+/* executor - where a handler runs: the contract. One struct executor for each `handler` section.
+ *
+ * Thread: the loop's, both ways. Executors with threads or children of their own come back to the
+ *         loop before they call the host.
+ * Owns:   a started job stays the core's; the executor borrows it until it calls finished() or
+ *         retracted(), or until the process exits (a thread cannot be killed).
+ * Fails:  start() never fails: a handler that cannot be started is an outcome (RETRY with the
+ *         reason), because that is what the job sees.
+ *
+ * width and depth. `width` is how many jobs can run at once: processes, threads. `depth` is how many
+ * may be given to the executor: what lies between is staged, not begun, and comes back with
+ * retract(). Threads take their next job from the stage without a trip through the loop, which is
+ * what makes a no-op job cost microseconds; a process for each job has depth = width. */
+#ifndef OUTFALL_EXECUTORS_EXECUTOR_H
+#define OUTFALL_EXECUTORS_EXECUTOR_H
+
+#include "base/error.h"
+#include "job/outcome.h"
+
+#include <stdint.h>
+
+struct job;
+struct executor;
+
+struct executor_host {
+	/* Exactly once for each job that was started and not retracted. From within start() is
+	 * allowed (the handler could not be started). */
+	void (*finished)(struct executor_host *host, struct job *job,
+			 const struct outcome *outcome);
+	/* The job was staged and has not begun; it is held again, in front of its route. */
+	void (*retracted)(struct executor_host *host, struct job *job);
+};
+
+enum stop_how {
+	STOP_ASK,  /* cancel notice, SIGTERM to the group; the job may still end by itself */
+	STOP_KILL, /* no more waiting: kill; what cannot be killed is reported OUTCOME_ABANDONED, and
+	            * its thread may not touch the job again */
+};
+
+struct executor_ops {
+	const char *kind; /* "exec", "plugin" */
+	/* Begins the job, or stages it. Sets job->begun_ns when it really begins (a staged job may
+	 * get it from its thread; read it with executor_begun_ns()). */
+	void (*start)(struct executor *executor, struct job *job);
+	/* Hands back everything staged and unbegun through retracted(), last staged first, before
+	 * returning. */
+	void (*retract)(struct executor *executor);
+	/* 0 while staged. Any moment between start() and finished(). */
+	uint64_t (*begun_ns)(const struct executor *executor, const struct job *job);
+	void (*stop)(struct executor *executor, struct job *job, enum stop_how how);
+	/* A drain began: running handlers may be told how long they have. UINT64_MAX: for ever. */
+	void (*drain_notice)(struct executor *executor, uint64_t remaining_ms);
+	/* Nothing is assigned any more. Threads that never came back are left to the exit. */
+	void (*destroy)(struct executor *executor);
+};
+
+/* First member of each kind's own struct. */
+struct executor {
+	const struct executor_ops *ops;
+	struct executor_host *host;
+	const char *name; /* borrowed from the settings */
+	unsigned width;
+	unsigned depth; /* >= width */
+};
+
+#endif

@@ -1,0 +1,84 @@
+/* job - the thing that moves: bytes taken from a broker, and what we know about them.
+ *
+ * Thread: the loop's. While a job runs, a plugin thread may read the facts below the line
+ *         "fixed at creation" and nothing else.
+ * Owns:   its bytes, in the same allocation. One owner at a time: the source until it delivers,
+ *         then the ledger until ledger_drop(), then whoever dropped it.
+ * Units:  monotonic nanoseconds (0 = has not happened), bytes.
+ * Fails:  job_create() with NULL when there is no memory. */
+#ifndef OUTFALL_JOB_JOB_H
+#define OUTFALL_JOB_JOB_H
+
+#include "base/list.h"
+#include "base/span.h"
+#include "job/outcome.h"
+#include "settle/verdict.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct route;
+
+/*  held --begin--> running --finish--> finished --tell--> settling --> (gone)
+ *     \------------------ give back -------------------------^
+ * Only the ledger assigns it. */
+enum job_state { JOB_HELD, JOB_RUNNING, JOB_FINISHED, JOB_SETTLING, JOB_STATES };
+
+/* Why a running job was asked to stop; only dispatch assigns it. */
+enum job_stop { JOB_NOT_STOPPED, JOB_STOPPED_BY_TIMEOUT, JOB_STOPPED_BY_DRAIN };
+
+struct job {
+	/* Places. A job is on its ledger list always, on a lane's list while assigned there. */
+	struct list in_ledger;
+	struct list in_lane;
+	struct list in_route;	 /* while held: the route's list, in the order taken */
+	struct list in_source;	 /* free for the source that is settling it */
+	struct list in_executor; /* free for the executor that has it */
+
+	enum job_state state;
+	enum job_stop stop;
+	bool killed;		/* stop went as far as the kill */
+	bool in_drain;		/* was running when the drain began: the report names it */
+	struct outcome outcome; /* valid from FINISHED */
+	struct verdict verdict; /* valid from SETTLING */
+
+	uint64_t taken_ns, begun_ns, finished_ns;
+
+	/* For the source and the executor, who alone know what it means. */
+	uint64_t source_tag;   /* RabbitMQ: delivery tag; Redis: unused */
+	uint64_t source_epoch; /* RabbitMQ: connection and channel generation the tag belongs to */
+	void *executor_ref;
+
+	/* --- fixed at creation: safe to read from the thread that runs it --- */
+	struct route *route; /* core: which queue, which handler */
+	uint64_t serial;     /* counts the jobs of this process, from 1 */
+	uint32_t attempt;    /* from 1 */
+	uint32_t interruptions;
+	bool redelivered;
+	const char *id;		  /* never NULL; unique among live jobs of the queue */
+	const char *content_type; /* "" when unknown */
+	const char *traceparent;  /* W3C; "" when there is none */
+	struct span origin;	  /* the source's own record of how it came, opaque to the core:
+	                           * RabbitMQ keeps the encoded properties here, for the retry copy */
+	struct span body;
+};
+
+/* What a source knows when it takes a job. Texts and bytes are copied. */
+struct job_facts {
+	struct route *route;
+	uint64_t serial;
+	uint32_t attempt;
+	uint32_t interruptions;
+	bool redelivered;
+	struct span id, content_type, traceparent, origin;
+	size_t body_bytes; /* room that job_body() then fills */
+};
+
+struct job *job_create(const struct job_facts *facts);
+void job_destroy(struct job *job); /* NULL is fine */
+
+/* The room for the body, for the source to fill before it delivers. */
+char *job_body(struct job *job);
+
+#endif

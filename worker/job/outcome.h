@@ -1,0 +1,37 @@
+/* outcome - what a handler said of a job, and what became of the job in the end. Plain facts. */
+#ifndef OUTFALL_JOB_OUTCOME_H
+#define OUTFALL_JOB_OUTCOME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What the executor reports. A failed job is not an error of ours: it is data, and it travels. */
+enum outcome_kind {
+	OUTCOME_DONE,	   /* the handler succeeded */
+	OUTCOME_RETRY,	   /* it failed; another attempt may succeed */
+	OUTCOME_REJECT,	   /* it can never succeed */
+	OUTCOME_RETURN,	   /* the handler gives it back, untried: no attempt is counted */
+	OUTCOME_ABANDONED, /* we ended it, or could wait no longer: no attempt is counted */
+};
+
+struct outcome {
+	enum outcome_kind kind;
+	bool crashed;	   /* the handler died of a signal, or took its process with it */
+	uint64_t after_ms; /* RETRY: not before; 0 leaves it to the retry policy */
+	char reason[96];   /* a sentence for people, may be empty */
+};
+
+/* The five ways out of this process. Reports and metrics use these words. */
+enum fate {
+	FATE_DONE,
+	FATE_RETRIED,
+	FATE_DEAD,
+	FATE_RETURNED,
+	FATE_UNSETTLED,
+	FATE_COUNT,
+};
+
+const char *outcome_name(enum outcome_kind kind);
+const char *fate_name(enum fate fate);
+
+#endif

@@ -1,0 +1,69 @@
+/* log - events in past tense with facts, one line each, to stderr.
+ *
+ *     log_say(log, LOG_INFO, "job settled", kv_text("job", id), kv_int("attempt", 3));
+ *     2026-11-22T13:50:38.123Z info  job settled job=8f2 attempt=3
+ *
+ * Thread: any. A line is built on the caller's stack and leaves in one write(2) of at most 4096
+ *         bytes, which Linux keeps whole on pipes; there is no lock and no buffer to lose.
+ * Owns:   the struct only; the descriptor stays the caller's.
+ * Units:  kv_ns() takes nanoseconds and prints milliseconds.
+ * Fails:  never: a reader that does not read must not stop a drain, so a line that would block is
+ *         dropped and counted, and the count is printed when there is room again. */
+#ifndef OUTFALL_OBSERVE_LOG_H
+#define OUTFALL_OBSERVE_LOG_H
+
+#include "base/error.h"
+#include "base/span.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+enum log_format { LOG_TEXT, LOG_JSON };
+
+struct log;
+struct log *log_create(int fd, enum log_level level, enum log_format format); /* NULL: no memory */
+void log_destroy(struct log *log);
+void log_set_level(struct log *log, enum log_level level);
+bool log_wants(const struct log *log, enum log_level level);
+
+struct log_fact {
+	const char *key; /* NULL ends the list */
+	enum { FACT_TEXT, FACT_INT, FACT_FRACTION } kind;
+	struct span text;
+	int64_t number;
+	double fraction;
+};
+
+static inline struct log_fact kv_span(const char *key, struct span text)
+{
+	return (struct log_fact){.key = key, .kind = FACT_TEXT, .text = text};
+}
+static inline struct log_fact kv_text(const char *key, const char *text)
+{
+	return kv_span(key, span_text(text));
+}
+static inline struct log_fact kv_int(const char *key, int64_t number)
+{
+	return (struct log_fact){.key = key, .kind = FACT_INT, .number = number};
+}
+static inline struct log_fact kv_fraction(const char *key, double fraction)
+{
+	return (struct log_fact){.key = key, .kind = FACT_FRACTION, .fraction = fraction};
+}
+static inline struct log_fact kv_ns(const char *key_ms, uint64_t ns)
+{
+	return kv_int(key_ms, (int64_t)(ns / 1000000));
+}
+static inline struct log_fact kv_why(const struct error *why)
+{
+	return kv_text("why", why->text);
+}
+
+/* `log` may be NULL (a test that does not care). Facts whose text is NULL are left out. */
+#define log_say(log, level, event, ...)                                                            \
+	log_write((log), (level), (event), (struct log_fact[]){__VA_ARGS__ __VA_OPT__(, ){0}})
+void log_write(struct log *log, enum log_level level, const char *event,
+	       const struct log_fact *facts);
+
+#endif

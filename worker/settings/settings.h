@@ -1,0 +1,156 @@
+/* settings - the configuration file as one immutable tree, checked as a whole.
+ *
+ * Thread: loading is the caller's; the loaded tree is read-only and may be read from any thread.
+ * Owns:   struct settings owns every text and array below it, until settings_destroy().
+ * Units:  durations are milliseconds (`_ms`), sizes are bytes (`_bytes`).
+ * Fails:  settings_load() collects every problem, each with file and line, before it returns. */
+#ifndef OUTFALL_SETTINGS_SETTINGS_H
+#define OUTFALL_SETTINGS_SETTINGS_H
+
+#include "base/error.h"
+#include "observe/log.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct place { /* where in the configuration a thing was said */
+	const char *file;
+	unsigned line;
+};
+
+struct worker_settings {
+	const char *name;      /* default: host name and process id */
+	unsigned concurrency;  /* jobs running at once in this process, all queues together; 16 */
+	size_t max_body_bytes; /* a larger body is dead-lettered, not read into memory; 64M */
+};
+
+enum drain_limit {
+	DRAIN_LIMIT_AUTO, /* what the process manager allows; timeout_ms holds what is known: 30 s */
+	DRAIN_LIMIT_SET,
+	DRAIN_LIMIT_NONE, /* wait for ever */
+};
+
+struct drain_settings {
+	enum drain_limit limit;
+	uint64_t timeout_ms; /* from the signal to the exit; unused with DRAIN_LIMIT_NONE */
+	uint64_t reserve_ms; /* 2s; kept back for returning jobs and closing */
+	uint64_t grace_ms;   /* 5s; between asking an overdue job to stop and killing its group */
+	const char *report;  /* path of the JSON report, NULL: only the log line */
+};
+
+enum declare { DECLARE_PASSIVE, DECLARE_DURABLE, DECLARE_QUORUM };
+
+struct handler_settings;
+struct retry_settings;
+
+struct queue_settings {
+	const char *name;
+	struct place place;
+	const struct handler_settings *handler; /* resolved by name */
+	const struct retry_settings *retry;	/* key `retry`; default: the section "default" */
+	unsigned prefetch;    /* 1..65535; 0 = chosen from the handler's width (documented there) */
+	unsigned concurrency; /* 0 = only the handler's and the worker's limits hold */
+	int priority;	      /* RabbitMQ: x-priority of the consumer */
+	enum declare declare;
+	const char *dead; /* NULL: basic.reject for the queue's own dead-letter exchange */
+};
+
+struct rabbitmq_settings {
+	const char *name;
+	struct place place;
+	const char **urls; /* at least one; secrets inside: never print, use url_redacted() */
+	size_t n_urls;
+	uint64_t heartbeat_ms;	     /* 10s; 0 = none */
+	uint64_t connect_timeout_ms; /* 5s */
+	struct queue_settings *queues;
+	size_t n_queues;
+};
+
+struct list_settings {
+	const char *name; /* the key producers LPUSH to */
+	struct place place;
+	const struct handler_settings *handler;
+	const struct retry_settings *retry;
+	unsigned prefetch;    /* most jobs claimed ahead; 0 = grows and shrinks by itself */
+	unsigned concurrency; /* 0 = only the handler's and the worker's limits hold */
+	uint64_t lease_ms;    /* 15s */
+	const char *dead;     /* NULL: "{name}:dead" */
+};
+
+struct redis_settings {
+	const char *name;
+	struct place place;
+	const char *url;
+	uint64_t connect_timeout_ms; /* 5s */
+	struct list_settings *lists;
+	size_t n_lists;
+};
+
+enum handler_type { HANDLER_EXEC, HANDLER_PLUGIN };
+
+struct handler_settings {
+	const char *name;
+	struct place place;
+	enum handler_type type;
+	const char **command;	  /* exec: NULL-terminated argv; command[0] is looked up in PATH */
+	const char *path;	  /* plugin: the shared object */
+	unsigned threads;	  /* plugin: 4 */
+	uint64_t timeout_ms;	  /* 0 = none */
+	size_t output_line_bytes; /* exec: longest output line logged whole; 2k */
+};
+
+enum backoff { BACKOFF_EXPONENTIAL, BACKOFF_LINEAR, BACKOFF_CONSTANT };
+
+struct retry_settings {
+	const char *name;
+	struct place place;
+	unsigned attempts; /* in all, the first included; 5 */
+	enum backoff backoff;
+	uint64_t first_ms; /* 1s */
+	uint64_t max_ms;   /* 10m */
+	double jitter;	   /* 0.2: up to a fifth more or less */
+};
+
+struct log_settings {
+	enum log_level level;
+	enum log_format format;
+};
+
+struct settings {
+	struct worker_settings worker;
+	struct drain_settings drain;
+	struct rabbitmq_settings *rabbitmqs;
+	size_t n_rabbitmqs;
+	struct redis_settings *redises;
+	size_t n_redises;
+	struct handler_settings *handlers;
+	size_t n_handlers;
+	struct retry_settings *retries; /* always holds "default" */
+	size_t n_retries;
+	struct log_settings log;
+};
+
+/* One thing wrong with a configuration. */
+struct problem {
+	struct place place;
+	bool warning; /* else it is an error */
+	char text[320];
+};
+
+struct problems {
+	struct problem *list;
+	size_t count, errors;
+};
+
+/* Reads and checks `path`. On ST_OK *ret_settings is complete and `problems` holds warnings only;
+ * on ST_INVALID it holds at least one error. The caller frees both. */
+enum status settings_load(const char *path, struct settings **ret_settings,
+			  struct problems *problems);
+void settings_destroy(struct settings *settings);
+void problems_free(struct problems *problems);
+
+/* `url` without its password, for people: "amqp://user:***@mq1:5672/vhost". */
+void url_redacted(const char *url, char *buf, size_t size);
+
+#endif

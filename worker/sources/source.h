@@ -1,0 +1,104 @@
+/* source - where jobs come from and who is told what became of them: the contract.
+ *
+ * One struct source for each `rabbitmq` or `redis` section. A new kind of broker is a new file
+ * that ends in one `const struct source_ops`.
+ *
+ * Thread: the loop's, both ways. A host call may lead back into the source's settle() before it
+ *         returns; a source therefore delivers from a clean state.
+ * Owns:   the source owns its connections and its record of each job's tag; the core owns the job
+ *         from deliver() until settled() hands back nothing: the core destroys it.
+ * Fails:  a source never fails once it is started: trouble is a link state, a log line and a way
+ *         back (backoff). The one exception is host->refused(), at the first connect only. */
+#ifndef OUTFALL_SOURCES_SOURCE_H
+#define OUTFALL_SOURCES_SOURCE_H
+
+#include "base/error.h"
+#include "base/list.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct job;
+struct route;
+struct source;
+
+enum link_state {
+	LINK_DOWN,	 /* not connected; a reconnect is due */
+	LINK_CONNECTING, /* up to and including login */
+	LINK_UP,	 /* logged in */
+	LINK_CLOSING,	 /* we are closing in order */
+	LINK_CLOSED,	 /* closed by us, for good */
+};
+
+enum intake {
+	INTAKE_SHUT, /* nothing will be delivered any more: cancel-ok, last pop and claim are in */
+	INTAKE_OPENING,	 /* asked for, not yet consuming on every queue */
+	INTAKE_OPEN,	 /* every queue is really consuming */
+	INTAKE_SHUTTING, /* cancelled, deliveries may still arrive and count as held */
+};
+
+enum settled {
+	SETTLED,      /* the broker has it, proved by a round trip */
+	SETTLED_LOST, /* the connection (or our lease) was gone first: the broker will redeliver */
+};
+
+/* What a source tells the core. The core implements it once; unit tests bring their own. */
+struct source_host {
+	/* A job was taken. The pointer is cleared: the core owns it now. */
+	void (*deliver)(struct source_host *host, struct job **job);
+	/* What settle() asked for has ended, one way or the other; exactly once for each settle().
+	 * The job is destroyed before this returns. */
+	void (*settled)(struct source_host *host, struct job *job, enum settled how);
+	/* The broker takes back what this route holds unbegun (connection or channel is gone, queue
+	 * deleted): the core drops these jobs, telling nobody; they count as returned. Jobs that run
+	 * go on, and their settle() will end in SETTLED_LOST. */
+	void (*took_back)(struct source_host *host, struct route *route);
+	/* link, intake or room changed. Called from a clean stack as well as from within ops. */
+	void (*changed)(struct source_host *host, struct source *source);
+	/* The broker refused for good before anything was consumed (ST_AUTH, ST_MISSING,
+	 * ST_REFUSED): the worker stops with exit 69. */
+	void (*refused)(struct source_host *host, struct source *source, const struct error *why);
+	/* How many more jobs this route can hold; for sources that ask for jobs (Redis). */
+	size_t (*room)(struct source_host *host, const struct route *route);
+	uint64_t (*next_serial)(struct source_host *host);
+};
+
+struct source_ops {
+	const char *kind; /* "rabbitmq", "redis" */
+	/* Connects and begins to take. Returns at once; progress shows in link and intake. */
+	void (*start)(struct source *source);
+	/* Shuts the intake. Ends in INTAKE_SHUT, also when the link is down or dies meanwhile. While
+	 * it lasts, deliveries still arrive through deliver(). */
+	void (*pause)(struct source *source);
+	/* Opens it again; the opposite of pause(). */
+	void (*resume)(struct source *source);
+	/* Carries out job->verdict. May collect until the end of the turn, or a millisecond longer.
+	 * Held jobs come in the order they were taken and must go back in that order, at the head. */
+	void (*settle)(struct source *source, struct job *job);
+	/* Everything settled so far must be told and proved as soon as possible: no more collecting. */
+	void (*flush)(struct source *source);
+	/* Room has come for this route (a job began or left). Cheap; may be NULL. */
+	void (*room_came)(struct source *source, struct route *route);
+	/* Closes channels, then connections, in order. Ends in LINK_CLOSED, at once when nothing is
+	 * connected. Settles still open end in SETTLED_LOST first. */
+	void (*close)(struct source *source);
+	/* Closes whatever is left without asking anybody, and frees. Settles still open are reported
+	 * SETTLED_LOST before it returns. */
+	void (*destroy)(struct source *source);
+	/* Appends what is still in the way, for people: "cancel-ok of \"emails\"". Returns bytes. */
+	size_t (*waiting_for)(const struct source *source, char *buf, size_t size);
+};
+
+/* First member of each kind's own struct. */
+struct source {
+	struct list in_roster;
+	const struct source_ops *ops;
+	struct source_host *host;
+	const char *name; /* borrowed from the settings */
+	enum link_state link;
+	enum intake intake;
+	uint64_t reconnects; /* since the start */
+};
+
+#endif

@@ -1,0 +1,60 @@
+/* stream - bytes to and from one peer, without ever blocking: TCP or a Unix socket, TLS to come.
+ *
+ * Thread: the loop's.
+ * Owns:   its descriptor and both buffers; callbacks borrow. The stream itself belongs to whoever
+ *         opened it, until stream_close(), which is safe inside the stream's own callbacks.
+ * Units:  bytes; milliseconds for the connect deadline.
+ * Fails:  opening reports through `closed`; a write to a dead stream is swallowed, because `closed`
+ *         has told or is about to tell.
+ *
+ * Writes are collected and leave in one send(2) at the end of the turn (TURN_WRITE). Output that
+ * does not shrink is a dead peer: stream_stalled_ns() tells for how long. */
+#ifndef OUTFALL_WIRE_STREAM_H
+#define OUTFALL_WIRE_STREAM_H
+
+#include "base/error.h"
+#include "base/span.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct loop;
+struct stream;
+
+struct address {	  /* borrowed texts; copied by stream_open() */
+	const char *host; /* name, IPv4, IPv6 without brackets; NULL with a path */
+	unsigned port;
+	const char *path; /* Unix socket; NULL with a host */
+};
+
+struct stream_events {
+	void (*opened)(void *arg);
+	/* New bytes. Returns how many were used; the rest is offered again with what follows. The
+	 * buffer holds up to `limit` unused bytes; a consumer that never uses them is a bug. */
+	size_t (*received)(void *arg, struct span bytes);
+	/* It is over, said once, never after stream_close(); the owner calls stream_close() now or
+	 * later. */
+	void (*closed)(void *arg, const struct error *why);
+};
+
+/* Names are resolved in libuv's thread pool, numeric addresses at once; addresses are tried in
+ * turn until the deadline. NULL: no memory. */
+struct stream *stream_open(struct loop *loop, const struct address *to, uint64_t deadline_ms,
+			   const struct stream_events *events, void *arg);
+void stream_close(struct stream *stream); /* NULL is fine; unsent bytes are dropped */
+
+/* Room for `bytes` at the end of the output, to be filled at once and committed with
+ * stream_wrote(). NULL: no memory, or the stream is dead; then write nothing. */
+char *stream_room(struct stream *stream, size_t bytes);
+void stream_wrote(struct stream *stream, size_t bytes);
+void stream_write(struct stream *stream, struct span bytes); /* room, copy, wrote */
+
+size_t stream_unsent(const struct stream *stream);
+void stream_read_stop(struct stream *stream); /* back-pressure: leave input in the kernel */
+void stream_read_start(struct stream *stream);
+
+uint64_t stream_last_input_ns(const struct stream *stream);
+uint64_t stream_last_output_ns(const struct stream *stream);
+uint64_t stream_stalled_ns(const struct stream *stream); /* 0: output is empty or moving */
+
+#endif
