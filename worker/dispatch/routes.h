@@ -28,8 +28,10 @@ struct lane {
 	struct list running; /* jobs assigned here, in the order given */
 	unsigned assigned;   /* their number: running and staged */
 	unsigned permits;    /* of the worker's concurrency it holds: min(assigned, width) */
+	unsigned ahead;	     /* how many may be staged beyond width now; see dispatch.c */
 	struct list ready;   /* routes that hold jobs and may start one, next first */
-	struct list in_turn; /* on dispatch's ring of lanes that have ready routes and room */
+	struct list
+	    in_turn; /* on dispatch's ring of lanes to serve, or on its list of starved ones */
 };
 
 struct route {

@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "job/outcome.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct job;
@@ -61,6 +62,8 @@ struct executor {
 	const char *name; /* borrowed from the settings */
 	unsigned width;
 	unsigned depth; /* >= width */
+	bool
+	    can_kill; /* STOP_KILL ends a job (a process), not only our waiting for it (a thread) */
 };
 
 #endif

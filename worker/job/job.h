@@ -38,12 +38,15 @@ struct job {
 
 	enum job_state state;
 	enum job_stop stop;
-	bool killed;		/* stop went as far as the kill */
-	bool in_drain;		/* was running when the drain began: the report names it */
+	bool killed;   /* stop went as far as the kill */
+	bool in_drain; /* was running when the drain began: the report names it */
+	bool
+	    stuck; /* set by an executor that abandons it: a thread still reads it, so its memory is
+		     * never freed (the process is about to end) */
 	struct outcome outcome; /* valid from FINISHED */
 	struct verdict verdict; /* valid from SETTLING */
 
-	uint64_t taken_ns, begun_ns, finished_ns;
+	uint64_t taken_ns, given_ns, begun_ns, finished_ns; /* given: to its executor */
 
 	/* For the source and the executor, who alone know what it means. */
 	uint64_t source_tag;   /* RabbitMQ: delivery tag; Redis: unused */

@@ -1,0 +1,247 @@
+/* The hosts: what sources and executors may say, and who hears it. Each is a few lines, because
+ * the work is done by the four parts; reading these functions from deliver() to settled() is the
+ * whole way of a job. */
+#include "core.h"
+
+#include "base/clock.h"
+#include "base/must.h"
+#include "observe/log.h"
+#include "settings/settings.h"
+
+#include <stdio.h>
+
+static struct core *of_source_host(struct source_host *host)
+{
+	return list_entry(host, struct core, source_host);
+}
+
+static struct core *of_executor_host(struct executor_host *host)
+{
+	return list_entry(host, struct core, executor_host);
+}
+
+/* --- a job arrives --------------------------------------------------------------------------- */
+
+static void deliver(struct source_host *host, struct job **delivered)
+{
+	struct core *core = of_source_host(host);
+	struct job *job = *delivered;
+	*delivered = NULL;
+	must(job->route->source->intake != INTAKE_SHUT);
+	job->taken_ns = clock_now_ns(core->clock);
+	job->route->in_ledger++;
+	ledger_admit(&core->ledger, job);
+	dispatch_hold(&core->dispatch, job);
+}
+
+void core_begin_jobs(struct core *core)
+{
+	if (phase_begins_jobs(core->drain.phase))
+		dispatch_pump(&core->dispatch);
+	dispatch_check_timeouts(&core->dispatch, core->timeout_grace_ns);
+}
+
+/* --- its handler ends ------------------------------------------------------------------------ */
+
+/* A job that we asked to stop because its time was up has failed, however it then ended; only if
+ * it said "done" or "never" does its own word count. */
+static void blame_timeout(struct job *job)
+{
+	struct outcome *outcome = &job->outcome;
+	if (job->stop != JOB_STOPPED_BY_TIMEOUT || outcome->kind == OUTCOME_DONE ||
+	    outcome->kind == OUTCOME_REJECT)
+		return;
+	outcome->kind = OUTCOME_RETRY;
+	outcome->crashed = false;
+	(void)snprintf(outcome->reason, sizeof outcome->reason, "timed out after %.1f s",
+		       (double)(job->finished_ns - job->begun_ns) / 1e9);
+}
+
+static void finished(struct executor_host *host, struct job *job, const struct outcome *outcome)
+{
+	struct core *core = of_executor_host(host);
+	struct executor *executor = job->route->lane->executor;
+	uint64_t begun_ns = executor->ops->begun_ns(executor, job);
+	job->finished_ns = clock_now_ns(core->clock);
+	job->begun_ns = begun_ns != 0 ? begun_ns : job->given_ns;
+	job->outcome = *outcome;
+	blame_timeout(job);
+	ledger_finish(&core->ledger, job);
+	dispatch_release(&core->dispatch, job);
+	settle_job(&core->settle, job);
+}
+
+static void retracted(struct executor_host *host, struct job *job)
+{
+	struct core *core = of_executor_host(host);
+	ledger_hold_again(&core->ledger, job);
+	dispatch_hold_again(&core->dispatch, job);
+}
+
+/* --- and it leaves --------------------------------------------------------------------------- */
+
+static void log_fate(struct core *core, const struct job *job, enum fate fate)
+{
+	enum log_level level = fate == FATE_DEAD || fate == FATE_UNSETTLED ? LOG_WARN : LOG_DEBUG;
+	if (fate == FATE_RETRIED)
+		level = LOG_INFO;
+	if (!log_wants(core->log, level))
+		return;
+	const struct route *route = job->route;
+	uint64_t ran_ns = job->begun_ns != 0 ? job->finished_ns - job->begun_ns : 0;
+	log_say(core->log, level, "job settled", kv_text("job", job->id),
+		kv_text("source", route->source->name), kv_text("queue", route->name),
+		kv_text("fate", fate_name(fate)), kv_int("attempt", job->attempt),
+		kv_ns("ran_ms", ran_ns),
+		kv_text("reason", job->outcome.reason[0] != '\0' ? job->outcome.reason : NULL));
+}
+
+static void leave(struct core *core, struct job *job, enum fate fate)
+{
+	uint64_t now_ns = clock_now_ns(core->clock);
+	bool draining = phase_is_stopping(core->drain.phase);
+	job->route->fates[fate]++;
+	must(job->route->in_ledger > 0);
+	job->route->in_ledger--;
+	log_fate(core, job, fate);
+	report_count(&core->drain.report, job, fate, draining, now_ns);
+	ledger_drop(&core->ledger, job);
+	if (!job->stuck)
+		job_destroy(job);
+}
+
+/* What could not be told: a job that goes back does so by itself (the broker redelivers it); for
+ * any other the effect is there and the broker does not know. */
+static enum fate fate_when_lost(const struct job *job)
+{
+	return job->verdict.fate == FATE_RETURNED ? FATE_RETURNED : FATE_UNSETTLED;
+}
+
+static void settled(struct source_host *host, struct job *job, enum settled how)
+{
+	struct core *core = of_source_host(host);
+	must(job->state == JOB_SETTLING);
+	struct route *route = job->route;
+	leave(core, job, how == SETTLED ? job->verdict.fate : fate_when_lost(job));
+	if (route->source->ops->room_came != NULL)
+		route->source->ops->room_came(route->source, route);
+}
+
+static void took_back(struct source_host *host, struct route *route)
+{
+	struct core *core = of_source_host(host);
+	dispatch_retract_lane(route->lane);
+	struct job *job;
+	while ((job = dispatch_first_held(route)) != NULL) {
+		dispatch_forget(&core->dispatch, job);
+		leave(core, job, FATE_RETURNED);
+	}
+}
+
+/* --- sources speak of themselves ------------------------------------------------------------- */
+
+static void changed(struct source_host *host, struct source *source)
+{
+	drain_give_back(&of_source_host(host)->drain, source);
+}
+
+static void refused(struct source_host *host, struct source *source, const struct error *why)
+{
+	struct core *core = of_source_host(host);
+	log_say(core->log, LOG_ERROR, "broker refused for good, stopping",
+		kv_text("source", source->name), kv_why(why));
+	core->drain.report.refused = true;
+	if (!phase_is_stopping(core->drain.phase))
+		core_event(core, EVENT_STOP, "broker refused");
+}
+
+static size_t room(struct source_host *host, const struct route *route)
+{
+	(void)host;
+	if (route->hold_limit == 0)
+		return SIZE_MAX;
+	return route->hold_limit > route->in_ledger ? route->hold_limit - route->in_ledger : 0;
+}
+
+static uint64_t next_serial(struct source_host *host)
+{
+	return ++of_source_host(host)->last_serial;
+}
+
+/* --- life ------------------------------------------------------------------------------------ */
+
+void core_init(struct core *core, const struct clock *clock, struct log *log, unsigned concurrency,
+	       const struct drain_settings *drain, uint32_t seed)
+{
+	core->source_host = (struct source_host){
+	    .deliver = deliver,
+	    .settled = settled,
+	    .took_back = took_back,
+	    .changed = changed,
+	    .refused = refused,
+	    .room = room,
+	    .next_serial = next_serial,
+	};
+	core->executor_host = (struct executor_host){.finished = finished, .retracted = retracted};
+	core->clock = clock;
+	core->log = log;
+	core->last_serial = 0;
+	core->timeout_grace_ns = drain->grace_ms * UINT64_C(1000000);
+	ledger_init(&core->ledger);
+	roster_init(&core->roster);
+	dispatch_init(&core->dispatch, clock, &core->ledger, &core->roster, concurrency);
+	settle_init(&core->settle, &core->ledger, seed);
+	core->drain.clock = clock;
+	core->drain.log = log;
+	core->drain.settings = drain;
+	core->drain.ledger = &core->ledger;
+	core->drain.roster = &core->roster;
+	core->drain.dispatch = &core->dispatch;
+	core->drain.settle = &core->settle;
+	drain_init(&core->drain);
+}
+
+void core_drain_turn(struct core *core)
+{
+	drain_turn(&core->drain);
+}
+
+uint64_t core_next_ns(const struct core *core)
+{
+	uint64_t drain_ns = drain_next_ns(&core->drain);
+	uint64_t timeout_ns = core->dispatch.next_timeout_ns;
+	return drain_ns < timeout_ns ? drain_ns : timeout_ns;
+}
+
+/* A job that still runs (even SIGKILL did not end it, or a thread that cannot be killed) goes back
+ * to its queue with the connection: interrupted, and never freed. */
+static void abandon(struct core *core, struct job *job)
+{
+	enum fate fate = FATE_RETURNED;
+	if (job->state == JOB_HELD)
+		dispatch_forget(&core->dispatch, job);
+	if (job->state == JOB_RUNNING) {
+		job->begun_ns = job->given_ns;
+		job->finished_ns = clock_now_ns(core->clock);
+		job->stuck = true;
+	}
+	if (job->state == JOB_SETTLING)
+		fate = fate_when_lost(job);
+	leave(core, job, fate);
+}
+
+void core_abandon_rest(struct core *core)
+{
+	for (int state = 0; state < JOB_STATES; state++) {
+		list_each_safe (it, &core->ledger.lists[state]) {
+			abandon(core, list_entry(it, struct job, in_ledger));
+		}
+	}
+}
+
+void core_fini(struct core *core)
+{
+	must(ledger_total(&core->ledger) == 0);
+	roster_fini(&core->roster);
+	drain_fini(&core->drain);
+}

@@ -1,0 +1,62 @@
+/* core - ledger, dispatch, settle and drain, introduced to each other: all that the edges see of
+ * them.
+ *
+ *     sources --deliver--> dispatch --start--> executors --finished--> settle --settle--> sources
+ *        ^                                                                                  |
+ *        +------- the ledger drops the job, its room is free <-------------- settled -------+
+ *
+ * Thread: the loop's.
+ * Owns:   every job from deliver() on, routes and lanes; sources and executors are borrowed.
+ * Units:  monotonic nanoseconds.
+ * Fails:  never, once its routes stand. It knows no loop and no broker: the same core runs under
+ *         libuv and, in the simulation, in virtual time. */
+#ifndef OUTFALL_CORE_H
+#define OUTFALL_CORE_H
+
+#include "dispatch/dispatch.h"
+#include "dispatch/routes.h"
+#include "drain/drain.h"
+#include "executors/executor.h"
+#include "job/ledger.h"
+#include "settle/settle.h"
+#include "sources/source.h"
+
+struct core {
+	struct source_host source_host;	    /* what sources call */
+	struct executor_host executor_host; /* what executors call */
+	const struct clock *clock;
+	struct log *log;
+	struct ledger ledger;
+	struct roster roster;
+	struct dispatch dispatch;
+	struct settle settle;
+	struct drain drain;
+	uint64_t last_serial;
+	uint64_t timeout_grace_ns; /* between asking an overdue job to stop and killing it */
+};
+
+/* `clock`, `log` and `drain` are borrowed. */
+void core_init(struct core *core, const struct clock *clock, struct log *log, unsigned concurrency,
+	       const struct drain_settings *drain, uint32_t seed);
+/* Counts what is left (unbegun: returned; finished: unsettled), frees it, and the routes. Sources
+ * and executors must be gone or going; stuck jobs are left to the exit. */
+void core_fini(struct core *core);
+
+void core_begin_jobs(struct core *core);	/* TURN_DISPATCH */
+void core_drain_turn(struct core *core);	/* TURN_DRAIN */
+uint64_t core_next_ns(const struct core *core); /* call both again then, even if nothing happens */
+
+/* Jobs that are still here when the time is up leave with the fate the exit gives them. */
+void core_abandon_rest(struct core *core);
+
+static inline void core_event(struct core *core, enum drain_event event, const char *why)
+{
+	drain_event(&core->drain, event, why);
+}
+
+static inline bool core_is_closed(const struct core *core)
+{
+	return core->drain.phase == PHASE_CLOSED;
+}
+
+#endif

@@ -1,0 +1,282 @@
+/* Three limits stand between a held job and its handler: the queue's, the handler's, the worker's.
+ * A route that holds jobs and is under its own limit is on its lane's `ready` ring; a lane with a
+ * ready route is on the `turn` ring, or on `starved` while the worker's budget is spent. The pump
+ * takes the first lane, its first route, its first job, and puts lane and route at the end of
+ * their rings: round robin between queues, O(1) for each job, no matter how many queues there are.
+ *
+ * Staging. An executor with threads can be given more jobs than it runs (executor.h: width, depth), so
+ * that its threads need no trip through the loop between two short jobs. It holds at most `width`
+ * permits of the budget, because it runs at most `width` at once. What is staged must stay little,
+ * or a full queue of slow jobs would stand in front of another queue on the same handler: `ahead`
+ * doubles while the threads run dry, and halves as soon as a job waited on the stage for longer
+ * than STAGE_NS. Slow jobs are thus not staged at all, and short ones by the hundred.
+ *
+ * A thread cannot be killed: where the executor cannot, an overdue job is asked and then waited for;
+ * its place stays taken, which is what it is.
+ *
+ * Timeouts. `next_timeout_ns` is a lower bound, lowered at each start and recomputed by a walk only
+ * when it is reached: nothing is paid for a job that ends in time. */
+#include "dispatch/dispatch.h"
+
+#include "base/clock.h"
+#include "base/must.h"
+#include "dispatch/routes.h"
+#include "executors/executor.h"
+#include "job/ledger.h"
+
+enum { STAGE_NS = 5 * 1000 * 1000 }; /* longest that a job should lie staged, when all is well */
+
+void dispatch_init(struct dispatch *dispatch, const struct clock *clock, struct ledger *ledger,
+		   struct roster *roster, unsigned concurrency)
+{
+	dispatch->clock = clock;
+	dispatch->ledger = ledger;
+	dispatch->roster = roster;
+	dispatch->budget = (struct budget){.limit = concurrency};
+	dispatch->next_timeout_ns = UINT64_MAX;
+	list_init(&dispatch->turn);
+	list_init(&dispatch->starved);
+}
+
+/* A queue limit at or above the handler's width says nothing that the width does not. */
+static bool route_is_full(const struct route *route)
+{
+	unsigned width = route->lane->executor->width;
+	return route->limit != 0 && route->limit < width && route->assigned >= route->limit;
+}
+
+static bool lane_is_full(const struct lane *lane)
+{
+	const struct executor *executor = lane->executor;
+	unsigned most = executor->width + lane->ahead;
+	return lane->assigned >= (most < executor->depth ? most : executor->depth);
+}
+
+static void line_up_lane(struct dispatch *dispatch, struct lane *lane)
+{
+	if (!list_linked(&lane->in_turn) && !list_empty(&lane->ready))
+		list_append(&dispatch->turn, &lane->in_turn);
+}
+
+static void line_up(struct dispatch *dispatch, struct route *route)
+{
+	if (route->held == 0 || route_is_full(route))
+		return;
+	if (!list_linked(&route->in_ready))
+		list_append(&route->lane->ready, &route->in_ready);
+	line_up_lane(dispatch, route->lane);
+}
+
+void dispatch_hold(struct dispatch *dispatch, struct job *job)
+{
+	struct route *route = job->route;
+	list_append(&route->held_jobs, &job->in_route);
+	route->held++;
+	line_up(dispatch, route);
+}
+
+void dispatch_forget(struct dispatch *dispatch, struct job *job)
+{
+	(void)dispatch;
+	struct route *route = job->route;
+	must(route->held > 0);
+	list_remove(&job->in_route);
+	route->held--;
+	if (route->held == 0)
+		list_remove(&route->in_ready);
+}
+
+struct job *dispatch_first_held(const struct route *route)
+{
+	if (list_empty(&route->held_jobs))
+		return NULL;
+	return list_entry(route->held_jobs.next, struct job, in_route);
+}
+
+/* One permit for each job that can run at once; what is staged needs none. */
+static bool take_permit(struct dispatch *dispatch, struct lane *lane)
+{
+	if (lane->permits >= lane->executor->width)
+		return true;
+	if (!budget_take(&dispatch->budget))
+		return false;
+	lane->permits++;
+	return true;
+}
+
+static void give_back_permit(struct dispatch *dispatch, struct lane *lane)
+{
+	if (lane->permits <= lane->assigned)
+		return;
+	lane->permits--;
+	budget_give_back(&dispatch->budget);
+}
+
+static void expect_timeout(struct dispatch *dispatch, uint64_t at_ns)
+{
+	if (at_ns < dispatch->next_timeout_ns)
+		dispatch->next_timeout_ns = at_ns;
+}
+
+static void begin(struct dispatch *dispatch, struct lane *lane, struct job *job, uint64_t now_ns)
+{
+	struct route *route = job->route;
+	dispatch_forget(dispatch, job);
+	ledger_begin(dispatch->ledger, job);
+	list_append(&lane->running, &job->in_lane);
+	lane->assigned++;
+	route->assigned++;
+	job->given_ns = now_ns;
+	if (lane->timeout_ns != 0)
+		expect_timeout(dispatch, now_ns + lane->timeout_ns);
+	lane->executor->ops->start(lane->executor, job); /* may finish it: do not touch it again */
+}
+
+/* Serves the lane once. It leaves the ring when it has nothing to begin or no room. */
+static void serve(struct dispatch *dispatch, struct lane *lane, uint64_t now_ns)
+{
+	if (list_empty(&lane->ready) || lane_is_full(lane))
+		return; /* lined up again by a new job, or when one of its jobs ends */
+	if (!take_permit(dispatch, lane)) {
+		list_append(&dispatch->starved, &lane->in_turn);
+		return;
+	}
+	struct route *route = list_entry(list_take_first(&lane->ready), struct route, in_ready);
+	begin(dispatch, lane, dispatch_first_held(route), now_ns);
+	line_up(dispatch, route);
+	line_up_lane(dispatch, lane);
+}
+
+/* A starved lane comes back only when a permit is free, so each visit begins a job or retires it. */
+static struct lane *next_lane(struct dispatch *dispatch)
+{
+	struct list *it = list_take_first(&dispatch->turn);
+	if (it == NULL && budget_left(&dispatch->budget) > 0)
+		it = list_take_first(&dispatch->starved);
+	return it != NULL ? list_entry(it, struct lane, in_turn) : NULL;
+}
+
+void dispatch_pump(struct dispatch *dispatch)
+{
+	struct lane *lane = next_lane(dispatch);
+	if (lane == NULL)
+		return;
+	uint64_t now_ns = clock_now_ns(dispatch->clock);
+	for (; lane != NULL; lane = next_lane(dispatch))
+		serve(dispatch, lane, now_ns);
+}
+
+static void leave_lane(struct dispatch *dispatch, struct job *job)
+{
+	struct route *route = job->route;
+	struct lane *lane = route->lane;
+	must(lane->assigned > 0 && route->assigned > 0);
+	list_remove(&job->in_lane);
+	lane->assigned--;
+	route->assigned--;
+	give_back_permit(dispatch, lane);
+}
+
+/* See "Staging" above. */
+static void adapt_stage(struct lane *lane, const struct job *job)
+{
+	const struct executor *executor = lane->executor;
+	if (executor->depth == executor->width || job->begun_ns < job->given_ns)
+		return;
+	if (job->begun_ns - job->given_ns > STAGE_NS)
+		lane->ahead /= 2;
+	else if (lane->assigned <= executor->width && !list_empty(&lane->ready))
+		lane->ahead =
+		    lane->ahead < executor->depth / 2 ? lane->ahead * 2 + 1 : executor->depth;
+}
+
+void dispatch_release(struct dispatch *dispatch, struct job *job)
+{
+	struct route *route = job->route;
+	leave_lane(dispatch, job);
+	adapt_stage(route->lane, job);
+	line_up(dispatch, route);
+	line_up_lane(dispatch, route->lane);
+}
+
+void dispatch_hold_again(struct dispatch *dispatch, struct job *job)
+{
+	struct route *route = job->route;
+	leave_lane(dispatch, job);
+	job->given_ns = 0;
+	list_prepend(&route->held_jobs, &job->in_route);
+	route->held++;
+	line_up(dispatch, route);
+}
+
+void dispatch_retract_lane(struct lane *lane)
+{
+	lane->executor->ops->retract(lane->executor);
+}
+
+void dispatch_retract(struct dispatch *dispatch)
+{
+	list_each (it, &dispatch->roster->lanes) {
+		dispatch_retract_lane(list_entry(it, struct lane, in_roster));
+	}
+}
+
+static void stop_job(struct lane *lane, struct job *job, enum job_stop why, enum stop_how how)
+{
+	if (job->stop == JOB_NOT_STOPPED)
+		job->stop = why;
+	if (how == STOP_KILL)
+		job->killed = true;
+	lane->executor->ops->stop(lane->executor, job, how);
+}
+
+/* When this job must be acted on next; UINT64_MAX when no more. A staged job is not running yet. */
+static uint64_t check_timeout(struct lane *lane, struct job *job, uint64_t now_ns,
+			      uint64_t grace_ns)
+{
+	uint64_t begun_ns = lane->executor->ops->begun_ns(lane->executor, job);
+	if (begun_ns == 0)
+		return now_ns + lane->timeout_ns;
+	uint64_t ask_ns = begun_ns + lane->timeout_ns;
+	if (now_ns < ask_ns)
+		return ask_ns;
+	if (job->killed)
+		return UINT64_MAX;
+	if (job->stop == JOB_NOT_STOPPED) {
+		stop_job(lane, job, JOB_STOPPED_BY_TIMEOUT, STOP_ASK);
+		return lane->executor->can_kill ? ask_ns + grace_ns : UINT64_MAX;
+	}
+	if (now_ns < ask_ns + grace_ns)
+		return ask_ns + grace_ns;
+	if (lane->executor->can_kill)
+		stop_job(lane, job, JOB_STOPPED_BY_TIMEOUT, STOP_KILL); /* may end the job here */
+	return UINT64_MAX;
+}
+
+void dispatch_check_timeouts(struct dispatch *dispatch, uint64_t grace_ns)
+{
+	uint64_t now_ns = clock_now_ns(dispatch->clock);
+	if (now_ns < dispatch->next_timeout_ns)
+		return;
+	dispatch->next_timeout_ns = UINT64_MAX;
+	list_each (it, &dispatch->roster->lanes) {
+		struct lane *lane = list_entry(it, struct lane, in_roster);
+		if (lane->timeout_ns == 0)
+			continue;
+		list_each_safe (node, &lane->running) {
+			struct job *job = list_entry(node, struct job, in_lane);
+			expect_timeout(dispatch, check_timeout(lane, job, now_ns, grace_ns));
+		}
+	}
+}
+
+void dispatch_stop_running(struct dispatch *dispatch, bool kill)
+{
+	list_each (it, &dispatch->roster->lanes) {
+		struct lane *lane = list_entry(it, struct lane, in_roster);
+		list_each_safe (node, &lane->running) {
+			struct job *job = list_entry(node, struct job, in_lane);
+			stop_job(lane, job, JOB_STOPPED_BY_DRAIN, kill ? STOP_KILL : STOP_ASK);
+		}
+	}
+}

@@ -1,0 +1,326 @@
+/* The drain carries out what phases.c decides, at the end of each turn and at each event.
+ *
+ * The awkward part is time. drain.timeout is the whole time from the signal to the exit, and three
+ * things must fit in: what running jobs get, the grace between asking and killing them, and the
+ * reserve for returning jobs and closing. All three become absolute times once, at the signal;
+ * afterwards they only ever move nearer (a second signal). Where the configured grace and reserve
+ * do not fit into the timeout, each gets a quarter of it, and the jobs get the other half.
+ *
+ * Giving back begins as soon as a source's intake is shut, source by source and not at the end: a
+ * hung broker on one source must not keep another's messages from other workers. */
+#include "drain/drain.h"
+
+#include "base/clock.h"
+#include "base/must.h"
+#include "dispatch/dispatch.h"
+#include "dispatch/routes.h"
+#include "executors/executor.h"
+#include "job/ledger.h"
+#include "observe/log.h"
+#include "settings/settings.h"
+#include "settle/settle.h"
+#include "sources/source.h"
+
+#define MS_NS	    UINT64_C(1000000)
+#define SECOND_NS   (1000 * MS_NS)
+#define DEBOUNCE_NS SECOND_NS /* managers and shells often send one SIGTERM twice */
+
+void drain_init(struct drain *drain)
+{
+	drain->phase = PHASE_OPEN;
+	drain->entered_ns = clock_now_ns(drain->clock);
+	drain->times = (struct drain_clock){UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+	drain->stop_asked_ns = 0;
+	drain->next_progress_ns = UINT64_MAX;
+	drain->killed = false;
+	report_init(&drain->report);
+}
+
+void drain_fini(struct drain *drain)
+{
+	report_fini(&drain->report);
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+struct shares { /* of the drain's time, nanoseconds */
+	uint64_t grace, reserve;
+};
+
+static struct shares shares_of(const struct drain_settings *settings)
+{
+	struct shares s = {settings->grace_ms * MS_NS, settings->reserve_ms * MS_NS};
+	uint64_t timeout_ns = settings->timeout_ms * MS_NS;
+	if (settings->limit != DRAIN_LIMIT_NONE && s.grace + s.reserve >= timeout_ns) {
+		s.grace = earlier(s.grace, timeout_ns / 4);
+		s.reserve = earlier(s.reserve, timeout_ns / 4);
+	}
+	return s;
+}
+
+static void set_times(struct drain *drain, uint64_t now_ns)
+{
+	struct shares share = shares_of(drain->settings);
+	drain->times.began_ns = now_ns;
+	drain->next_progress_ns = now_ns + SECOND_NS;
+	if (drain->settings->limit == DRAIN_LIMIT_NONE)
+		return;
+	uint64_t deadline_ns = now_ns + drain->settings->timeout_ms * MS_NS;
+	/* The exit itself takes a moment: a tenth of the reserve, at most 100 ms. */
+	drain->times.end_ns = deadline_ns - earlier(share.reserve / 10, 100 * MS_NS);
+	drain->times.kill_ns = deadline_ns - share.reserve;
+	drain->times.ask_ns = drain->times.kill_ns - share.grace;
+}
+
+/* Somebody will not wait: from now on at most grace and reserve, or the reserve alone. */
+static void hurry_times(struct drain *drain, uint64_t now_ns, bool kill)
+{
+	struct shares share = shares_of(drain->settings);
+	struct drain_clock *times = &drain->times;
+	times->kill_ns = earlier(times->kill_ns, kill ? now_ns : now_ns + share.grace);
+	times->end_ns = earlier(times->end_ns, times->kill_ns + share.reserve);
+}
+
+/* --- actions --------------------------------------------------------------------------------- */
+
+static void shut_intake(struct drain *drain)
+{
+	dispatch_retract(drain->dispatch);
+	list_each (it, &drain->roster->sources) {
+		struct source *source = list_entry(it, struct source, in_roster);
+		source->ops->pause(source);
+	}
+}
+
+static void open_intake(struct drain *drain)
+{
+	list_each (it, &drain->roster->sources) {
+		struct source *source = list_entry(it, struct source, in_roster);
+		source->ops->resume(source);
+	}
+}
+
+static void send_notice(struct drain *drain)
+{
+	uint64_t left_ms = UINT64_MAX;
+	if (drain->times.ask_ns != UINT64_MAX)
+		left_ms = (drain->times.ask_ns - drain->times.began_ns) / MS_NS;
+	list_each (it, &drain->roster->lanes) {
+		struct executor *executor = list_entry(it, struct lane, in_roster)->executor;
+		executor->ops->drain_notice(executor, left_ms);
+	}
+}
+
+static void flush_sources(struct drain *drain)
+{
+	list_each (it, &drain->roster->sources) {
+		struct source *source = list_entry(it, struct source, in_roster);
+		source->ops->flush(source);
+	}
+}
+
+static void close_sources(struct drain *drain)
+{
+	list_each (it, &drain->roster->sources) {
+		struct source *source = list_entry(it, struct source, in_roster);
+		if (source->link != LINK_CLOSING && source->link != LINK_CLOSED)
+			source->ops->close(source);
+	}
+}
+
+static void carry_out(struct drain *drain, unsigned actions)
+{
+	if (actions & ACT_SHUT_INTAKE)
+		shut_intake(drain);
+	if (actions & ACT_OPEN_INTAKE)
+		open_intake(drain);
+	if (actions & ACT_NOTICE)
+		send_notice(drain);
+	if (actions & ACT_ASK)
+		dispatch_stop_running(drain->dispatch, false);
+	if (actions & ACT_KILL) {
+		drain->killed = true;
+		dispatch_stop_running(drain->dispatch, true);
+	}
+	if (actions & ACT_FLUSH)
+		flush_sources(drain);
+	if (actions & ACT_CLOSE)
+		close_sources(drain);
+}
+
+void drain_give_back(struct drain *drain, struct source *source)
+{
+	if (phase_begins_jobs(drain->phase) || source->intake != INTAKE_SHUT)
+		return;
+	list_each (it, &drain->roster->routes) {
+		struct route *route = list_entry(it, struct route, in_roster);
+		if (route->source != source)
+			continue;
+		struct job *job;
+		while ((job = dispatch_first_held(route)) != NULL) {
+			dispatch_forget(drain->dispatch, job);
+			settle_job(drain->settle, job);
+		}
+	}
+}
+
+static void give_back_all(struct drain *drain)
+{
+	list_each (it, &drain->roster->sources) {
+		drain_give_back(drain, list_entry(it, struct source, in_roster));
+	}
+}
+
+/* --- moves ----------------------------------------------------------------------------------- */
+
+/* What is running now is what the report names; staged jobs have been taken back before. */
+static void mark_running(struct drain *drain)
+{
+	list_each (it, &drain->ledger->lists[JOB_RUNNING]) {
+		list_entry(it, struct job, in_ledger)->in_drain = true;
+	}
+}
+
+static void log_move(struct drain *drain, enum phase next, const char *why, uint64_t now_ns)
+{
+	struct blockers b = drain_blockers(drain);
+	log_say(drain->log, LOG_INFO, "drain moved", kv_text("from", phase_name(drain->phase)),
+		kv_text("to", phase_name(next)), kv_text("why", why),
+		kv_ns("after_ms", now_ns - drain->entered_ns),
+		kv_int("running", (int64_t)b.running), kv_int("held", (int64_t)b.held),
+		kv_int("settling", (int64_t)b.settling));
+}
+
+/* The only place that assigns the phase. */
+static void move(struct drain *drain, enum phase next, const char *why, uint64_t now_ns)
+{
+	must(phase_may_follow(drain->phase, next));
+	log_move(drain, next, why, now_ns);
+	if (phase_is_stopping(drain->phase))
+		drain->report.spent_ns[drain->phase] += now_ns - drain->entered_ns;
+	bool begins = !phase_is_stopping(drain->phase) && phase_is_stopping(next);
+	drain->phase = next;
+	drain->entered_ns = now_ns;
+	if (begins)
+		drain->report.began_ns = now_ns;
+	if (next == PHASE_CLOSED)
+		drain->report.ended_ns = now_ns;
+}
+
+static struct drain_facts facts_now(const struct drain *drain, uint64_t now_ns)
+{
+	return (struct drain_facts){
+	    .now_ns = now_ns,
+	    .blockers = drain_blockers(drain),
+	    .killed = drain->killed,
+	    .clock = drain->times,
+	};
+}
+
+static bool step(struct drain *drain, enum drain_event event, const char *why)
+{
+	uint64_t now_ns = clock_now_ns(drain->clock);
+	struct drain_facts facts = facts_now(drain, now_ns);
+	enum phase before = drain->phase;
+	struct drain_step step = phase_step(before, event, &facts);
+	if (step.next != before)
+		move(drain, step.next, why, now_ns);
+	if (step.next == PHASE_HURRYING && before != PHASE_HURRYING)
+		drain->report.hurry = event == EVENT_TURN ? HURRY_DEADLINE : HURRY_ASKED;
+	bool stops_now = phase_is_stopping(drain->phase) && !phase_is_stopping(before);
+	carry_out(drain, step.actions & ACT_SHUT_INTAKE);
+	if (stops_now)
+		mark_running(drain);
+	carry_out(drain, step.actions & ~(unsigned)ACT_SHUT_INTAKE);
+	return step.next != before || step.actions != 0;
+}
+
+static bool is_stop(enum drain_event event)
+{
+	return event == EVENT_STOP || event == EVENT_STOP_NOW;
+}
+
+/* Does this stop count, or is it the echo of the one before? */
+static bool accept_stop(struct drain *drain, enum drain_event event, const char *why,
+			uint64_t now_ns)
+{
+	bool echo = event == EVENT_STOP && drain->stop_asked_ns != 0 &&
+		    now_ns - drain->stop_asked_ns < DEBOUNCE_NS;
+	if (echo) {
+		log_say(drain->log, LOG_INFO, "stop ignored, it came within a second of the last",
+			kv_text("why", why));
+		return false;
+	}
+	if (drain->times.began_ns == UINT64_MAX) {
+		drain->report.why = why;
+		set_times(drain, now_ns);
+		if (event == EVENT_STOP_NOW)
+			hurry_times(drain, now_ns, true);
+	} else {
+		hurry_times(drain, now_ns, event == EVENT_STOP_NOW);
+		drain->report.hurry = HURRY_ASKED;
+	}
+	drain->stop_asked_ns = now_ns;
+	return true;
+}
+
+void drain_event(struct drain *drain, enum drain_event event, const char *why)
+{
+	uint64_t now_ns = clock_now_ns(drain->clock);
+	if (is_stop(event) && !accept_stop(drain, event, why, now_ns))
+		return;
+	(void)step(drain, event, why);
+	give_back_all(drain);
+}
+
+static void log_progress(struct drain *drain, uint64_t now_ns)
+{
+	if (now_ns < drain->next_progress_ns || !phase_is_stopping(drain->phase))
+		return;
+	char text[1024];
+	drain_blockers_text(drain, text, sizeof text);
+	struct log_fact left = {.kind = FACT_INT, .key = "left_ms"};
+	if (drain->times.end_ns == UINT64_MAX)
+		left = (struct log_fact){.kind = FACT_TEXT, .key = "left_ms"}; /* left out */
+	else
+		left.number = now_ns < drain->times.end_ns
+				  ? (int64_t)((drain->times.end_ns - now_ns) / MS_NS)
+				  : 0;
+	log_say(drain->log, LOG_INFO, "draining", kv_text("phase", phase_name(drain->phase)),
+		kv_text("waiting_for", text), left);
+	drain->next_progress_ns = now_ns + SECOND_NS;
+}
+
+void drain_turn(struct drain *drain)
+{
+	if (drain->phase == PHASE_OPEN || drain->phase == PHASE_CLOSED)
+		return;
+	while (step(drain, EVENT_TURN, "facts")) {
+		if (drain->phase == PHASE_CLOSED)
+			return;
+	}
+	log_progress(drain, clock_now_ns(drain->clock));
+}
+
+uint64_t drain_next_ns(const struct drain *drain)
+{
+	switch (drain->phase) {
+	case PHASE_CLOSING:
+	case PHASE_FINISHING:
+		return earlier(drain->times.ask_ns, drain->next_progress_ns);
+	case PHASE_HURRYING:
+		return earlier(drain->killed ? drain->times.end_ns : drain->times.kill_ns,
+			       drain->next_progress_ns);
+	case PHASE_FLUSHING:
+		return earlier(drain->times.end_ns, drain->next_progress_ns);
+	case PHASE_OPEN:
+	case PHASE_QUIET:
+	case PHASE_CLOSED:
+	case PHASES:
+		break;
+	}
+	return UINT64_MAX;
+}

@@ -1,0 +1,63 @@
+/* drain - how this worker stops: keeps the phase and its clock, carries out what phases.c decides,
+ * and knows at any moment what is still in the way.
+ *
+ * Thread: the loop's.
+ * Owns:   the phase (nobody else assigns it) and the report.
+ * Units:  monotonic nanoseconds; UINT64_MAX = never.
+ * Fails:  never. Its clock depends on nothing: no connection, no handler, no timer but the one that
+ *         the loop sets from drain_next_ns(). */
+#ifndef OUTFALL_DRAIN_DRAIN_H
+#define OUTFALL_DRAIN_DRAIN_H
+
+#include "drain/phases.h"
+#include "drain/report.h"
+
+struct clock;
+struct dispatch;
+struct drain_settings;
+struct ledger;
+struct log;
+struct roster;
+struct settle;
+struct source;
+
+struct drain {
+	/* introduced by the core, borrowed */
+	const struct clock *clock;
+	const struct drain_settings *settings;
+	struct log *log;
+	struct ledger *ledger;
+	struct roster *roster;
+	struct dispatch *dispatch;
+	struct settle *settle;
+
+	enum phase phase;
+	uint64_t entered_ns; /* when this phase began */
+	struct drain_clock times;
+	uint64_t stop_asked_ns; /* the last stop that counted, for the debounce; 0 = none */
+	uint64_t next_progress_ns;
+	bool killed;
+	struct report report;
+};
+
+void drain_init(struct drain *drain);
+void drain_fini(struct drain *drain);
+
+/* `why` is a constant text for log and report: "SIGTERM". */
+void drain_event(struct drain *drain, enum drain_event event, const char *why);
+
+/* Moves on as far as the facts allow. Call at the end of each turn. */
+void drain_turn(struct drain *drain);
+
+/* Gives back what this source's routes hold, if jobs do not begin any more and its intake is
+ * shut. */
+void drain_give_back(struct drain *drain, struct source *source);
+
+/* When drain_turn() must be called again even if nothing happens. */
+uint64_t drain_next_ns(const struct drain *drain);
+
+struct blockers drain_blockers(const struct drain *drain);
+/* The same for people: `2 running ("emails" job 8f2 for 12.0 s), cancel-ok of "emails"`. */
+void drain_blockers_text(const struct drain *drain, char *buf, size_t size);
+
+#endif

@@ -1,0 +1,82 @@
+/* One allocation holds the struct, its texts and its body: one malloc and one free for each job,
+ * and nothing that can be left behind. The body comes last, because it is the part that the source
+ * fills after the fact, frame by frame. */
+#include "job/job.h"
+
+#include "base/memory.h"
+
+#include <string.h>
+
+const char *outcome_name(enum outcome_kind kind)
+{
+	static const char *const names[] = {
+	    [OUTCOME_DONE] = "done",	       [OUTCOME_RETRY] = "retry",
+	    [OUTCOME_REJECT] = "reject",       [OUTCOME_RETURN] = "return",
+	    [OUTCOME_ABANDONED] = "abandoned",
+	};
+	return names[kind];
+}
+
+const char *fate_name(enum fate fate)
+{
+	static const char *const names[FATE_COUNT] = {
+	    [FATE_DONE] = "done",	  [FATE_RETRIED] = "retried",	  [FATE_DEAD] = "dead",
+	    [FATE_RETURNED] = "returned", [FATE_UNSETTLED] = "unsettled",
+	};
+	return names[fate];
+}
+
+/* Copies `text` to *at, NUL-terminated, and moves *at behind it. */
+static char *place_text(char **at, struct span text)
+{
+	char *placed = *at;
+	if (text.len > 0)
+		memcpy(placed, text.ptr, text.len);
+	placed[text.len] = '\0';
+	*at += text.len + 1;
+	return placed;
+}
+
+struct job *job_create(const struct job_facts *facts)
+{
+	size_t texts = facts->id.len + facts->content_type.len + facts->traceparent.len + 3;
+	size_t bytes = sizeof(struct job) + texts + facts->origin.len;
+	if (facts->body_bytes > SIZE_MAX - bytes - 1)
+		return NULL;
+	struct job *job = memory_take(bytes + facts->body_bytes + 1);
+	if (job == NULL)
+		return NULL;
+	memset(job, 0, sizeof *job);
+	list_init(&job->in_ledger);
+	list_init(&job->in_lane);
+	list_init(&job->in_route);
+	list_init(&job->in_source);
+	list_init(&job->in_executor);
+	job->route = facts->route;
+	job->serial = facts->serial;
+	job->attempt = facts->attempt;
+	job->interruptions = facts->interruptions;
+	job->redelivered = facts->redelivered;
+
+	char *at = (char *)(job + 1);
+	job->id = place_text(&at, facts->id);
+	job->content_type = place_text(&at, facts->content_type);
+	job->traceparent = place_text(&at, facts->traceparent);
+	if (facts->origin.len > 0)
+		memcpy(at, facts->origin.ptr, facts->origin.len);
+	job->origin = span_of(at, facts->origin.len);
+	at += facts->origin.len;
+	at[facts->body_bytes] = '\0'; /* a handler that forgets the length reads no further */
+	job->body = span_of(at, facts->body_bytes);
+	return job;
+}
+
+char *job_body(struct job *job)
+{
+	return (char *)job->body.ptr;
+}
+
+void job_destroy(struct job *job)
+{
+	memory_free(job);
+}
