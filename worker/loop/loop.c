@@ -192,10 +192,26 @@ void timer_destroy(struct timer *timer)
 		uv_close((uv_handle_t *)&timer->uv, free_handle);
 }
 
+static void watch_fired(uv_poll_t *uv, int status, int events);
+
+static void start_watching(struct watch *watch)
+{
+	int wanted = 0;
+	if (watch->events & WATCH_READ)
+		wanted |= UV_READABLE;
+	if (watch->events & WATCH_WRITE)
+		wanted |= UV_WRITABLE;
+	must(uv_poll_start(&watch->uv, wanted, watch_fired) == 0);
+}
+
 static void watch_fired(uv_poll_t *uv, int status, int events)
 {
 	struct watch *watch = uv->data;
 	unsigned seen = 0;
+	/* libuv stops watching a descriptor that shows an error. There may still be input in front
+	 * of the error, so go on until a read has found it. */
+	if (status < 0)
+		start_watching(watch);
 	if (status < 0 || (events & (UV_READABLE | UV_DISCONNECT)) != 0)
 		seen |= WATCH_READ;
 	if (status >= 0 && (events & UV_WRITABLE) != 0)
@@ -225,16 +241,10 @@ void watch_set(struct watch *watch, unsigned events)
 	if (events == watch->events)
 		return;
 	watch->events = events;
-	if (events == 0) {
+	if (events == 0)
 		(void)uv_poll_stop(&watch->uv);
-		return;
-	}
-	int wanted = 0;
-	if (events & WATCH_READ)
-		wanted |= UV_READABLE;
-	if (events & WATCH_WRITE)
-		wanted |= UV_WRITABLE;
-	must(uv_poll_start(&watch->uv, wanted, watch_fired) == 0);
+	else
+		start_watching(watch);
 }
 
 void watch_destroy(struct watch *watch)
