@@ -30,21 +30,23 @@ struct address {	  /* borrowed texts; copied by stream_open() */
 struct stream_events {
 	void (*opened)(void *arg);
 	/* New bytes. Returns how many were used; the rest is offered again with what follows. The
-	 * buffer holds up to `limit` unused bytes; a consumer that never uses them is a bug. */
+	 * buffer holds up to 256 KB of unused bytes; a consumer that never uses them is a bug. */
 	size_t (*received)(void *arg, struct span bytes);
 	/* It is over, said once, never after stream_close(); the owner calls stream_close() now or
 	 * later. */
 	void (*closed)(void *arg, const struct error *why);
 };
 
-/* Names are resolved in libuv's thread pool, numeric addresses at once; addresses are tried in
- * turn until the deadline. NULL: no memory. */
+/* Numeric addresses are used at once, names are resolved in a thread of their own (resolve.h).
+ * Several addresses are tried in turn, each with its share of what is left of the deadline.
+ * No callback comes before this returns. NULL: no memory. */
 struct stream *stream_open(struct loop *loop, const struct address *to, uint64_t deadline_ms,
 			   const struct stream_events *events, void *arg);
 void stream_close(struct stream *stream); /* NULL is fine; unsent bytes are dropped */
 
 /* Room for `bytes` at the end of the output, to be filled at once and committed with
- * stream_wrote(). NULL: no memory, or the stream is dead; then write nothing. */
+ * stream_wrote(). What is written before `opened` leaves after it. NULL: the stream is dead, or has
+ * died now of having no memory, and `closed` will tell; then write nothing. */
 char *stream_room(struct stream *stream, size_t bytes);
 void stream_wrote(struct stream *stream, size_t bytes);
 void stream_write(struct stream *stream, struct span bytes); /* room, copy, wrote */
