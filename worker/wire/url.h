@@ -1,0 +1,37 @@
+/* url - where a broker is and who we are there, taken apart.
+ *
+ *     amqp://user:password@host:5672/vhost      amqps://   the same with TLS
+ *     redis://user:password@host:6379/0         rediss://  the same with TLS
+ *     unix://user:password@/run/redis.sock?db=0            Redis on a Unix socket
+ *
+ * Every part may be percent-encoded; a host in brackets is an IPv6 address. url_redacted(), for
+ * people, is declared in settings/settings.h.
+ *
+ * Thread: any; a struct url belongs to its caller.
+ * Owns:   the parts, which live in one allocation until url_free().
+ * Fails:  url_parse() with ST_INVALID or ST_NOMEM. The sentence never quotes the URL: it may hold
+ *         a password. */
+#ifndef OUTFALL_WIRE_URL_H
+#define OUTFALL_WIRE_URL_H
+
+#include "base/error.h"
+
+enum url_scheme { URL_AMQP, URL_AMQPS, URL_REDIS, URL_REDISS, URL_UNIX };
+
+struct url {
+	enum url_scheme scheme;
+	const char *user;     /* NULL: none given; may be "" */
+	const char *password; /* NULL: none given; may be "" */
+	const char *host; /* without brackets; "localhost" when none is given; NULL with URL_UNIX */
+	unsigned port;	  /* the scheme's own when none is given; 0 with URL_UNIX */
+	const char *path; /* after the slash: virtual host, database; NULL: not even a slash.
+	                       * URL_UNIX: the socket, with its slash */
+	const char *query; /* after the question mark, still encoded; NULL: none */
+	char *text;	   /* what the parts point into */
+};
+
+/* On failure *ret_url is untouched. */
+enum status url_parse(const char *text, struct url *ret_url, struct error *why);
+void url_free(struct url *url); /* fine on a zeroed one */
+
+#endif
