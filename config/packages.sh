@@ -1,0 +1,134 @@
+# What outfall needs on a machine, and how it gets there.
+#
+#   . config/packages.sh; packages_provide build brokers tests
+#
+# looks for everything in the named sets and installs what is missing, with apt where this is root or
+# may use sudo. Where there is no apt it says what to install and fails. When nothing is missing it
+# costs some milliseconds and asks nobody.
+#
+# Debian starts a service when its package is installed. A RabbitMQ or Redis that nobody asked for
+# would then run on this machine, so while apt works a policy-rc.d says no (unless the machine has
+# one of its own, which is then respected), and services that came with this installation are not
+# left enabled for the next boot.
+
+# set, Debian package, how to see that it is there
+packages_table() {
+	cat <<-'TABLE'
+		build   build-essential   command cc
+		build   cmake             command cmake
+		build   ninja-build       command ninja
+		build   pkg-config        command pkg-config
+		build   libuv1-dev        library libuv
+		build   librabbitmq-dev   library librabbitmq
+		build   libhiredis-dev    library hiredis
+		build   libconfuse-dev    library libconfuse
+		build   libjansson-dev    library jansson
+		brokers rabbitmq-server   file /usr/lib/rabbitmq/bin/rabbitmq-server
+		brokers redis-server      command redis-server
+		brokers util-linux        command setsid
+		tests   libcmocka-dev     library cmocka
+		tests   python3           file /usr/bin/python3
+		tests   python3-pika      python pika
+		tests   python3-redis     python redis
+	TABLE
+}
+
+package_is_there() { # HOW WHAT
+	case $1 in
+	command) command -v "$2" ;;
+	library) pkg-config --exists "$2" ;;
+	file) test -e "$2" ;;
+	python) /usr/bin/python3 -c "import $2" ;;
+	esac >/dev/null 2>&1
+}
+
+packages_missing() { # SET...
+	packages_table | while read -r set package how what; do
+		case " $* " in
+		*" $set "*) package_is_there "$how" "$what" || echo "$package" ;;
+		esac
+	done
+}
+
+packages_provide() { # SET...
+	missing=$(packages_missing "$@" | tr '\n' ' ')
+	[ -n "$missing" ] || return 0
+	if ! command -v apt-get >/dev/null; then
+		packages_explain "$missing" "this machine has no apt"
+		return 1
+	fi
+	if [ "$(id -u)" -eq 0 ]; then
+		as_root=
+	elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
+		as_root=sudo
+	else
+		packages_explain "$missing" "installing them takes root or sudo"
+		return 1
+	fi
+	echo "Installing what is missing: $missing"
+	# A shell of its own, so that its traps and umask are not ours.
+	# shellcheck disable=SC2086 # a list of words
+	$as_root sh -c "$(packages_installer)" install $missing || {
+		packages_explain "$missing" "apt could not install them"
+		return 1
+	}
+	missing=$(packages_missing "$@" | tr '\n' ' ')
+	[ -z "$missing" ] || {
+		packages_explain "$missing" "they are still not found after installing"
+		return 1
+	}
+}
+
+packages_explain() { # PACKAGES WHY
+	cat >&2 <<-TEXT
+		Missing (names as in Debian 12): $1
+		They have to be installed by hand, because $2:
+
+		    apt-get install --no-install-recommends $1
+
+		Elsewhere look for: a C compiler, CMake 3.25, ninja, pkg-config, the development files of libuv,
+		rabbitmq-c, hiredis, libconfuse, jansson and cmocka, a RabbitMQ and a Redis server, and Python 3
+		with pika and redis.
+	TEXT
+}
+
+# The script that runs as root, with the packages as its arguments. One at a time: a second run waits,
+# else the first to finish would take the policy away from under the other.
+packages_installer() {
+	cat <<-'SCRIPT'
+		set -eu
+		exec 9>/run/lock/outfall-packages.lock
+		flock 9
+		services="rabbitmq-server redis-server epmd"
+		policy=/usr/sbin/policy-rc.d
+		log=$(mktemp)
+		ours=
+		known=
+		for s in $services; do
+			[ ! -e /lib/systemd/system/$s.service ] || known="$known $s "
+		done
+		clean() {
+			[ -z "$ours" ] || rm -f "$policy"
+			rm -f "$log"
+		}
+		trap clean EXIT
+		trap 'exit 130' INT TERM HUP
+		if [ ! -e "$policy" ]; then
+			ours=1
+			printf '#!/bin/sh\nexit 101\n' >"$policy"
+			chmod 0755 "$policy"
+		fi
+		export DEBIAN_FRONTEND=noninteractive
+		apt="apt-get -y -q -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3"
+		{ $apt update && $apt install --no-install-recommends "$@"; } >"$log" 2>&1 9>&- || {
+			tail -n 25 "$log" >&2
+			exit 1
+		}
+		for s in $services; do
+			case $known in
+			*" $s "*) ;;
+			*) systemctl --quiet disable "$s.service" "$s.socket" >/dev/null 2>&1 || : ;;
+			esac
+		done
+	SCRIPT
+}

@@ -1,0 +1,172 @@
+# Brokers of our own: a RabbitMQ and a Redis on loopback, in a folder of their own, for the
+# quickstart, the tests and the benchmark. Nothing that is already running is touched.
+#
+#   . config/private_brokers.sh        for shells: the functions below
+#   sh config/private_brokers.sh start-rabbitmq DIR    prints the port
+#   sh config/private_brokers.sh start-redis DIR       prints the port
+#   sh config/private_brokers.sh stop DIR              ends what was started in DIR; no questions
+#
+# Each folder holds at most one RabbitMQ and one Redis. Their process ids are in DIR/*.pid.
+#
+# Ports are drawn at random from below the range the kernel gives to outgoing connections, so none
+# can be taken between our look and the broker's bind except by another drawing like ours; who loses
+# that race tries again with other ports.
+#
+# RabbitMQ is started as the packages' service is not: without the wrapper in /usr/sbin, which
+# switches user, and with every path and port of its own, epmd (Erlang's name server, which would
+# outlive the broker) included. RUNNING_UNDER_SYSTEMD makes the server script exec Erlang, so
+# the process id we note is the broker's. Stopping is SIGKILL: the folder is thrown away anyhow.
+
+broker_port() {
+	while :; do
+		port=$(($(od -An -N2 -tu2 /dev/urandom) % 22000 + 10000))
+		hex=$(printf ':%04X ' "$port")
+		grep -qs "$hex" /proc/net/tcp /proc/net/tcp6 || break
+	done
+	echo "$port"
+}
+
+# broker_wait PID COMMAND...: until COMMAND succeeds; fails when PID ended or a minute passed.
+broker_wait() {
+	broker_pid=$1
+	shift
+	deadline=$(($(date +%s) + 60))
+	until "$@"; do
+		kill -0 "$broker_pid" 2>/dev/null || return 1
+		[ "$(date +%s)" -lt "$deadline" ] || return 1
+		sleep 0.05
+	done
+}
+
+# In a session of its own, so that a Ctrl-C in the terminal reaches us and not the broker; with no
+# descriptor of ours, so that nobody waits for a pipe that the broker holds.
+broker_spawn() {
+	setsid "$@" </dev/null >>"$broker_output" 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
+}
+
+start_redis() {
+	broker_dir=$1/redis
+	mkdir -p "$broker_dir"
+	broker_output=$broker_dir/output.log
+	for try in 1 2 3 4 5; do
+		port=$(broker_port)
+		broker_spawn redis-server --port "$port" --bind 127.0.0.1 --save '' --appendonly no \
+			--dir "$broker_dir" --unixsocket "$broker_dir/redis.sock"
+		echo $! >"$1/redis.pid"
+		if broker_wait $! test -S "$broker_dir/redis.sock"; then
+			echo "$port" >"$1/redis.port"
+			return 0
+		fi
+		kill -KILL $! 2>/dev/null
+	done
+	echo "redis-server does not start; its last words:" >&2
+	tail -n 5 "$broker_output" >&2
+	return 1
+}
+
+start_rabbitmq() {
+	for try in 1 2 3; do
+		spawn_rabbitmq "$1" && return 0
+		stop_brokers_in "$1" rabbitmq epmd
+		[ -e "$1/rabbitmq.port" ] || rm -f "$1/rabbitmq/environment" # draws other ports
+	done
+	echo "rabbitmq-server does not start; its last words:" >&2
+	tail -n 15 "$broker_output" >&2
+	return 1
+}
+
+spawn_rabbitmq() (
+	broker_dir=$1/rabbitmq
+	broker_output=$broker_dir/output.log
+	mkdir -p "$broker_dir/home" "$broker_dir/log"
+	rm -f "$broker_dir/output.log"
+	export HOME="$broker_dir/home"
+	[ -e "$HOME/.erlang.cookie" ] ||
+		od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >"$HOME/.erlang.cookie"
+	chmod 0400 "$HOME/.erlang.cookie"
+	# A restart in the same folder keeps the port: that is how tests bring a broker back.
+	port=$(cat "$1/rabbitmq.port" 2>/dev/null || broker_port)
+
+	cat >"$broker_dir/rabbitmq.conf" <<-CONF
+		listeners.tcp.local = 127.0.0.1:$port
+		distribution.listener.interface = 127.0.0.1
+		vm_memory_high_watermark.absolute = 1GB
+		disk_free_limit.absolute = 50MB
+		log.console = true
+		log.console.level = info
+		log.file = false
+	CONF
+	[ ! -e "$1/definitions.json" ] ||
+		echo "load_definitions = $1/definitions.json" >>"$broker_dir/rabbitmq.conf"
+	echo '[].' >"$broker_dir/enabled_plugins"
+	rabbitmq_environment "$1"
+
+	broker_spawn epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1
+	echo $! >"$1/epmd.pid"
+	broker_spawn /usr/lib/rabbitmq/bin/rabbitmq-server
+	echo $! >"$1/rabbitmq.pid"
+	broker_wait $! grep -qs 'Server startup complete' "$broker_output" || return 1
+	echo "$port" >"$1/rabbitmq.port"
+)
+
+# What the server and rabbitmqctl need to find this broker and no other.
+rabbitmq_environment() {
+	if [ ! -e "$1/rabbitmq/environment" ]; then
+		cat >"$1/rabbitmq/environment" <<-ENVIRONMENT
+			export HOME='$1/rabbitmq/home'
+			export ERL_EPMD_PORT=$(broker_port) ERL_EPMD_ADDRESS=127.0.0.1
+			export RABBITMQ_NODENAME=n1@localhost RABBITMQ_CONF_ENV_FILE=/dev/null
+			export RABBITMQ_CONFIG_FILE='$1/rabbitmq/rabbitmq'
+			export RABBITMQ_MNESIA_BASE='$1/rabbitmq/mnesia'
+			export RABBITMQ_MNESIA_DIR='$1/rabbitmq/mnesia/n1'
+			export RABBITMQ_LOG_BASE='$1/rabbitmq/log'
+			export RABBITMQ_ENABLED_PLUGINS_FILE='$1/rabbitmq/enabled_plugins'
+			export RABBITMQ_GENERATED_CONFIG_DIR='$1/rabbitmq/generated'
+			export RABBITMQ_FEATURE_FLAGS_FILE='$1/rabbitmq/feature_flags'
+			export RABBITMQ_PID_FILE='$1/rabbitmq/server.pid'
+			export RABBITMQ_DIST_PORT=$(broker_port) RABBITMQ_NODE_IP_ADDRESS=127.0.0.1
+			export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='+sbwt none +sbwtdcpu none +sbwtdio none'
+			export RUNNING_UNDER_SYSTEMD=1
+		ENVIRONMENT
+	fi
+	. "$1/rabbitmq/environment"
+}
+
+# stop_brokers_in DIR NAME...: ends these, and waits until they are gone.
+stop_brokers_in() {
+	broker_dir=$1
+	shift
+	for name in "$@"; do
+		[ -s "$broker_dir/$name.pid" ] || continue
+		broker_pid=$(cat "$broker_dir/$name.pid")
+		kill -CONT "$broker_pid" 2>/dev/null
+		kill -KILL "$broker_pid" 2>/dev/null
+		while kill -0 "$broker_pid" 2>/dev/null; do
+			case $(cat "/proc/$broker_pid/stat" 2>/dev/null) in
+			*') Z '*) break ;; # ended, and its parent has yet to notice
+			esac
+			sleep 0.01
+		done
+		rm -f "$broker_dir/$name.pid"
+	done
+	return 0
+}
+
+stop_brokers() {
+	stop_brokers_in "$1" rabbitmq epmd redis
+}
+
+case ${0##*/} in
+private_brokers.sh)
+	set -u
+	case ${1-} in
+	start-rabbitmq) start_rabbitmq "$2" && cat "$2/rabbitmq.port" ;;
+	start-redis) start_redis "$2" && cat "$2/redis.port" ;;
+	stop) stop_brokers "$2" ;;
+	*)
+		echo "usage: private_brokers.sh start-rabbitmq|start-redis|stop DIR" >&2
+		exit 64
+		;;
+	esac
+	;;
+esac

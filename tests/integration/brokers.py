@@ -1,0 +1,280 @@
+"""Private brokers for tests and benchmarks, and the queues in them as a test sees them.
+
+RabbitMQ takes seconds to boot, so one serves a whole run: tests/run.sh starts it and says where
+in OUTFALL_TEST_RABBITMQ; a test file that is run by hand boots its own. Each test has a virtual
+host of its own there. Redis starts in no time: each test class has one.
+
+Queues of both kinds look alike to a test (publish, contents, depth, dead letters), because most tests
+want the same of both.
+"""
+
+import atexit
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pika
+import redis
+
+TOP = Path(__file__).resolve().parents[2]
+SCRIPT = TOP / "config" / "private_brokers.sh"
+
+
+def scratch():
+    """The folder all of this run's files live in. Its name is in the environment of every process
+    we start, which is how those left behind are found."""
+    if "OUTFALL_TEST_SCRATCH" not in os.environ:
+        path = tempfile.mkdtemp(prefix="outfall-tests.")
+        os.environ["OUTFALL_TEST_SCRATCH"] = path
+        atexit.register(_clean, path)
+    return Path(os.environ["OUTFALL_TEST_SCRATCH"])
+
+
+def _clean(path):
+    marker = f"OUTFALL_TEST_SCRATCH={path}".encode()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            mine = marker in Path("/proc", pid, "environ").read_bytes().split(b"\0")
+            if mine and int(pid) != os.getpid():
+                os.kill(int(pid), signal.SIGKILL)
+        except OSError:
+            pass  # ended meanwhile, or not ours to look at
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def folder(name):
+    return Path(tempfile.mkdtemp(prefix=name + ".", dir=scratch()))
+
+
+def _script(*args):
+    done = subprocess.run(
+        ["sh", str(SCRIPT), *map(str, args)], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+class RabbitMQ:
+    """A node of our own. shared() is the run's; a test that kills it makes its own RabbitMQ()."""
+
+    _shared = None
+    _vhosts = itertools.count(1)
+
+    def __init__(self, directory=None):
+        self.directory = Path(directory or folder("rabbitmq"))
+        self.start()
+
+    @classmethod
+    def shared(cls):
+        if cls._shared is None:
+            cls._shared = cls(os.environ.get("OUTFALL_TEST_RABBITMQ"))
+        return cls._shared
+
+    def start(self):
+        if not (self.directory / "rabbitmq.pid").exists():
+            _script("start-rabbitmq", self.directory)
+        self.port = int((self.directory / "rabbitmq.port").read_text())
+
+    @property
+    def pid(self):
+        return int((self.directory / "rabbitmq.pid").read_text())
+
+    def kill(self, how=signal.SIGKILL):
+        """SIGKILL, SIGSTOP or SIGCONT. After SIGKILL, start() brings it back on the same port."""
+        os.kill(self.pid, how)
+        if how == signal.SIGKILL:
+            self.stop()
+
+    def stop(self):
+        _script("stop", self.directory)
+
+    def ctl(self, *args):
+        command = f'. "{SCRIPT}"; rabbitmq_environment "$0"; exec /usr/lib/rabbitmq/bin/rabbitmqctl -q "$@"'
+        done = subprocess.run(
+            ["sh", "-c", command, str(self.directory), *args],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"rabbitmqctl {args[0]}: {done.stdout}")
+        return done.stdout
+
+    def vhosts(self, count):
+        """So many virtual hosts of the caller's own, in one call: each call costs a second."""
+        names = [f"t{os.getpid()}-{next(self._vhosts)}" for _ in range(count)]
+        erlang = "".join(
+            f'rabbit_vhost:add(<<"{name}">>, <<"t">>), rabbit_auth_backend_internal:set_permissions('
+            f'<<"guest">>, <<"{name}">>, <<".*">>, <<".*">>, <<".*">>, <<"t">>), '
+            for name in names
+        )
+        self.ctl("eval", erlang + "ok.")
+        return names
+
+    def connect(self, vhost):
+        return pika.BlockingConnection(
+            pika.ConnectionParameters(
+                "127.0.0.1", self.port, vhost, pika.PlainCredentials("guest", "guest"), heartbeat=0
+            )
+        )
+
+
+class RabbitQueue:
+    """A durable queue in a virtual host, seen from outside the worker."""
+
+    kind = "rabbitmq"
+
+    def __init__(self, broker, vhost, name="jobs", arguments=None, declare=True):
+        self.broker, self.vhost, self.name = broker, vhost, name
+        self.source, self.dead_name = "mq", name + ".dead"
+        self._connect()
+        if declare:
+            self.channel.queue_declare(name, durable=True, arguments=arguments or {})
+            self.channel.queue_declare(self.dead_name, durable=True)
+
+    def _connect(self):
+        self.connection = self.broker.connect(self.vhost)
+        self.channel = self.connection.channel()
+        self.channel.confirm_delivery()
+
+    def reconnect(self):
+        self._connect()
+
+    def url(self, password="guest"):
+        return f"amqp://guest:{password}@127.0.0.1:{self.broker.port}/{self.vhost}"
+
+    def section(self, handler="h", extra="", dead=True, url=None, name=None):
+        dead = f'dead = "{self.dead_name}"' if dead else ""
+        return (
+            f'rabbitmq "{self.source}" {{\n  url = "{url or self.url()}"\n'
+            f'  queue "{name or self.name}" {{ handler = "{handler}" {dead} {extra} }}\n}}\n'
+        )
+
+    def publish(self, bodies, **properties):
+        """Confirmed as a whole: a connection of its own that is closed in order."""
+        properties.setdefault("delivery_mode", 2)
+        with self.broker.connect(self.vhost) as connection:
+            channel = connection.channel()
+            for body in bodies:
+                channel.basic_publish("", self.name, body, pika.BasicProperties(**properties))
+            channel.queue_declare(self.name, passive=True)
+
+    def depth(self):
+        """Ready messages."""
+        return self.channel.queue_declare(self.name, passive=True).method.message_count
+
+    def consumers(self):
+        return self.channel.queue_declare(self.name, passive=True).method.consumer_count
+
+    def _take(self, name):
+        taken = []
+        while True:
+            method, properties, body = self.channel.basic_get(name, auto_ack=True)
+            if method is None:
+                return taken
+            taken.append((body, properties))
+
+    def take_all(self):
+        """What is ready, in order; it is gone afterwards."""
+        return [body.decode(errors="replace") for body, _ in self._take(self.name)]
+
+    def take_properties(self):
+        return self._take(self.name)
+
+    def take_dead(self):
+        return [body.decode(errors="replace") for body, _ in self._take(self.dead_name)]
+
+    def dead_depth(self):
+        return self.channel.queue_declare(self.dead_name, passive=True).method.message_count
+
+    def close(self):
+        if self.connection.is_open:
+            self.connection.close()
+
+
+class Redis:
+    def __init__(self, directory=None):
+        self.directory = Path(directory or folder("redis"))
+        self.start()
+
+    def start(self):
+        self.port = int(_script("start-redis", self.directory))
+
+    @property
+    def pid(self):
+        return int((self.directory / "redis.pid").read_text())
+
+    def kill(self, how=signal.SIGKILL):
+        os.kill(self.pid, how)
+        if how == signal.SIGKILL:
+            self.stop()
+
+    def stop(self):
+        _script("stop", self.directory)
+
+    def client(self):
+        return redis.Redis("127.0.0.1", self.port)
+
+
+class RedisList:
+    """A job list. Producers LPUSH, so the next job is at the right end."""
+
+    kind = "redis"
+
+    def __init__(self, broker, name="jobs"):
+        self.broker, self.name, self.source = broker, name, "cache"
+        self.client = broker.client()
+        self.dead_name = "{%s}:dead" % name
+
+    def reconnect(self):
+        self.client = self.broker.client()
+
+    def url(self, password=None):
+        secret = f":{password}@" if password else ""
+        return f"redis://{secret}127.0.0.1:{self.broker.port}/0"
+
+    def section(self, handler="h", extra="", dead=True, url=None, name=None):
+        return (
+            f'redis "{self.source}" {{\n  url = "{url or self.url()}"\n'
+            f'  list "{name or self.name}" {{ handler = "{handler}" {extra} }}\n}}\n'
+        )
+
+    def publish(self, bodies):
+        bodies = list(bodies)
+        for at in range(0, len(bodies), 1000):
+            self.client.lpush(self.name, *bodies[at : at + 1000])
+
+    def depth(self):
+        return self.client.llen(self.name)
+
+    def take_all(self):
+        waiting = self.client.lrange(self.name, 0, -1)
+        self.client.delete(self.name)
+        return [body.decode(errors="replace") for body in reversed(waiting)]
+
+    def close(self):
+        self.client.close()
+
+
+def wait_for(what, condition, seconds=30, every=0.01):
+    """Until condition() is true, and returns what it returned; fails loudly at the deadline."""
+    deadline = time.monotonic() + seconds * patience()
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds * patience():.0f} s in vain for: {what}")
+        time.sleep(every)
+
+
+def patience():
+    """Sanitized builds are slower; deadlines grow with them, figures are not judged."""
+    return {"address": 4, "thread": 8}.get(os.environ.get("OUTFALL_TEST_SANITIZE", ""), 1)

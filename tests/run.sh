@@ -1,0 +1,90 @@
+#!/bin/sh
+# Every test, from a clean checkout: installs what is missing, builds, starts brokers of its own, runs
+# everything with ctest, and leaves nothing behind but the build folders.
+#
+#   sh tests/run.sh                   all of it: plain, address and thread sanitizer builds
+#   sh tests/run.sh --quick           the plain build only
+#   sh tests/run.sh -R drain          further arguments go to ctest (-R, -E, -L, -V, --repeat ...)
+#
+#   OUTFALL_TEST_JOBS=4               how many tests side by side (default: two for each core,
+#                                     for they mostly wait)
+#   OUTFALL_TEST_SCRATCH_IN=/dev/shm  where the temporary folder goes (default: TMPDIR or /tmp)
+#
+# One RabbitMQ serves the whole run, each test in a virtual host of its own; a test that wants to kill
+# its broker, or is started alone, boots one for itself. Two runs at a time do not disturb each
+# other, also from the same checkout.
+set -eu
+cd "$(dirname "$0")/.."
+top=$PWD
+
+. config/packages.sh
+. config/private_brokers.sh
+
+say() {
+	printf '\n-- %s\n' "$*"
+}
+
+sanitizers="address thread"
+case ${1-} in
+--quick)
+	sanitizers=
+	shift
+	;;
+-h | --help)
+	sed -n '2,/^set /s/^# \{0,1\}//p' "$0" | sed '/^set /d'
+	exit 0
+	;;
+esac
+
+packages_provide build brokers tests
+
+# Whatever a test started, at any depth, carries the name of our folder in its environment. That
+# finds also what a test left behind when ctest had to kill it.
+export OUTFALL_TEST_SCRATCH
+OUTFALL_TEST_SCRATCH=$(mktemp -d "${OUTFALL_TEST_SCRATCH_IN:-${TMPDIR:-/tmp}}/outfall-tests.XXXXXX")
+rabbitmq_boot=
+clean() {
+	trap '' INT TERM HUP
+	[ -z "$rabbitmq_boot" ] || kill -KILL "$rabbitmq_boot" 2>/dev/null || :
+	stop_brokers "$OUTFALL_TEST_SCRATCH/shared"
+	for environ in $(grep -lsz "^OUTFALL_TEST_SCRATCH=$OUTFALL_TEST_SCRATCH\$" /proc/[0-9]*/environ); do
+		pid=${environ#/proc/}
+		pid=${pid%/environ}
+		[ "$pid" -eq $$ ] || kill -KILL "$pid" 2>/dev/null || :
+	done
+	rm -rf "$OUTFALL_TEST_SCRATCH"
+}
+trap clean EXIT
+trap 'exit 130' INT TERM HUP
+
+# One build at a time in each folder.
+build() { # FOLDER SANITIZER
+	mkdir -p "$1"
+	(
+		flock 9
+		cmake -S . -B "$1" -G Ninja -DOUTFALL_WERROR=ON -DOUTFALL_SANITIZE="$2" --log-level=WARNING
+		ninja -C "$1" --quiet
+	) 9>"$1/.lock"
+}
+
+mkdir "$OUTFALL_TEST_SCRATCH/shared"
+(start_rabbitmq "$OUTFALL_TEST_SCRATCH/shared") & # boots while we build
+rabbitmq_boot=$!
+
+say "building in ./build"
+build build ""
+printf 'subdirs("%s")\n' "$top/build" >"$OUTFALL_TEST_SCRATCH/CTestTestfile.cmake"
+for sanitizer in $sanitizers; do
+	say "building in ./build-$sanitizer (-fsanitize=$sanitizer)"
+	build "build-$sanitizer" "$sanitizer"
+	printf 'subdirs("%s")\n' "$top/build-$sanitizer" >>"$OUTFALL_TEST_SCRATCH/CTestTestfile.cmake"
+done
+
+say "waiting for RabbitMQ"
+wait "$rabbitmq_boot"
+rabbitmq_boot=
+export OUTFALL_TEST_RABBITMQ="$OUTFALL_TEST_SCRATCH/shared"
+
+say "testing (the longest tests kill brokers and workers, and take a minute or two)"
+ctest --test-dir "$OUTFALL_TEST_SCRATCH" --output-on-failure --no-tests=error \
+	--parallel "${OUTFALL_TEST_JOBS:-$(($(nproc) * 2))}" "$@"
