@@ -1,0 +1,735 @@
+/* One seed is one schedule: how many brokers, queues and handlers there are, when messages arrive,
+ * how long jobs run and whether they listen when asked to stop, when connections die, brokers hang and
+ * signals come. step() jumps to the next event (or to the core's own next deadline), lets the core
+ * take its turn, and then checks every promise that holds at all times. */
+#include "world.h"
+
+#include "base/memory.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MS UINT64_C(1000000)
+
+__attribute__((format(printf, 2, 3))) _Noreturn static void broken(const struct world *w,
+								   const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	fprintf(stderr, "seed %" PRIu64 " at %.3f ms, %s: ", w->seed, (double)w->now_ns / 1e6,
+		phase_name(w->core.drain.phase));
+	vfprintf(stderr, fmt, ap);
+	fprintf(stderr, "\n");
+	va_end(ap);
+	abort();
+}
+
+#define promise(w, cond, ...)                                                                      \
+	do {                                                                                       \
+		if (!(cond))                                                                       \
+			broken((w), __VA_ARGS__);                                                  \
+	} while (0)
+
+static uint64_t roll(struct world *w, uint64_t sides)
+{
+	w->random ^= w->random << 13;
+	w->random ^= w->random >> 7;
+	w->random ^= w->random << 17;
+	return sides == 0 ? 0 : w->random % sides;
+}
+
+static bool chance(struct world *w, unsigned percent)
+{
+	return roll(w, 100) < percent;
+}
+
+static void schedule(struct world *w, struct event event, uint64_t after_ns)
+{
+	promise(w, w->n_events < MAX_EVENTS, "too many events for the simulation");
+	event.at_ns = w->now_ns + after_ns;
+	event.order = w->next_order++;
+	w->events[w->n_events++] = event;
+}
+
+static void unschedule_job(struct world *w, const struct job *job)
+{
+	for (size_t i = 0; i < w->n_events; i++)
+		if (w->events[i].job == job)
+			w->events[i].kind = EV_NONE;
+}
+
+static struct message *message_of(struct world *w, const struct job *job)
+{
+	return &w->messages[job->source_tag];
+}
+
+/* --- sources --------------------------------------------------------------------------------- */
+
+static unsigned unacked(const struct world *w, unsigned route)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < w->n_messages; i++)
+		n += w->messages[i].route == route && w->messages[i].place == OUT;
+	return n;
+}
+
+static void give_to_core(struct world *w, struct fake_source *source, unsigned index)
+{
+	struct message *m = &w->messages[index];
+	char id[16];
+	(void)snprintf(id, sizeof id, "m%u", index);
+	struct job_facts facts = {
+	    .route = w->routes[m->route],
+	    .serial = source->base.host->next_serial(source->base.host),
+	    .attempt = m->attempt,
+	    .interruptions = m->interruptions,
+	    .id = span_text(id),
+	};
+	struct job *job = job_create(&facts);
+	promise(w, job != NULL, "no memory");
+	promise(w, m->job == NULL || m->job->source_epoch != source->epoch,
+		"message %u delivered twice on one connection", index);
+	job->source_tag = index;
+	job->source_epoch = source->epoch;
+	m->place = OUT;
+	m->job = job;
+	w->delivered++;
+	source->base.host->deliver(source->base.host, &job);
+	promise(w, job == NULL, "deliver() left the job with the source");
+}
+
+/* Delivers some of what waits, up to the prefetch of each queue. */
+static void deliver_some(struct world *w, struct fake_source *source)
+{
+	unsigned burst = 1 + (unsigned)roll(w, 10);
+	for (unsigned i = 0; i < w->n_messages && burst > 0; i++) {
+		struct message *m = &w->messages[i];
+		if (m->place != IN_QUEUE || w->routes[m->route]->source != &source->base)
+			continue;
+		if (unacked(w, m->route) >= w->prefetch)
+			continue;
+		give_to_core(w, source, i);
+		burst--;
+	}
+}
+
+static bool delivers(const struct fake_source *source)
+{
+	return source->base.link == LINK_UP && !source->hung &&
+	       (source->base.intake == INTAKE_OPEN || source->base.intake == INTAKE_SHUTTING);
+}
+
+static void apply_verdict(struct world *w, struct message *m, const struct verdict *v)
+{
+	switch (v->fate) {
+	case FATE_DONE:
+		m->place = GONE;
+		return;
+	case FATE_DEAD:
+		m->place = GONE;
+		m->dead = true;
+		return;
+	case FATE_RETRIED:
+		m->place = DELAYED;
+		promise(w, v->attempt == m->attempt + 1, "a retry must count one attempt");
+		schedule(w,
+			 (struct event){.kind = EV_REQUEUE, .number = (uint64_t)(m - w->messages)},
+			 v->delay_ms * MS);
+		break;
+	case FATE_RETURNED:
+		m->place = IN_QUEUE;
+		promise(w, v->attempt == m->attempt, "a return must not count an attempt");
+		promise(w, v->interruptions == m->interruptions + (v->begun ? 1 : 0),
+			"an interruption is counted when the job had begun, and only then");
+		m->excused |= v->begun;
+		break;
+	case FATE_UNSETTLED:
+	case FATE_COUNT:
+		broken(w, "a verdict cannot be \"unsettled\"");
+	}
+	m->attempt = v->attempt;
+	m->interruptions = v->interruptions;
+}
+
+static void core_lets_go(struct world *w, struct fake_source *source, struct job *job,
+			 enum settled how)
+{
+	struct message *m = message_of(w, job);
+	if (m->job == job)
+		m->job = NULL;
+	w->left++;
+	source->base.host->settled(source->base.host, job, how);
+}
+
+static void source_settle(struct source *base, struct job *job)
+{
+	struct fake_source *source = list_entry(base, struct fake_source, base);
+	struct world *w = source->world;
+	struct message *m = message_of(w, job);
+	promise(w,
+		job->verdict.fate != FATE_RETURNED || job->verdict.begun ||
+		    base->intake == INTAKE_SHUT,
+		"an unbegun job went back while its consumer could get it again");
+	if (job->source_epoch != source->epoch) {
+		m->excused = true; /* the broker has it back already */
+		core_lets_go(w, source, job, SETTLED_LOST);
+		return;
+	}
+	list_append(&source->told, &job->in_source);
+	if (!source->hung)
+		schedule(w, (struct event){.kind = EV_PROVED, .source = source},
+			 roll(w, 3) == 0 ? 0 : roll(w, 20) * MS);
+}
+
+static void everything_proved(struct world *w, struct fake_source *source)
+{
+	struct list *it;
+	while (!source->hung && (it = list_take_first(&source->told)) != NULL) {
+		struct job *job = list_entry(it, struct job, in_source);
+		apply_verdict(w, message_of(w, job), &job->verdict);
+		core_lets_go(w, source, job, SETTLED);
+	}
+}
+
+/* The connection is gone: the broker takes back whatever was not acknowledged. */
+static void disconnect(struct world *w, struct fake_source *source)
+{
+	struct list *it;
+	source->epoch++;
+	source->base.link = LINK_DOWN;
+	if (source->base.intake != INTAKE_SHUT)
+		source->base.intake = source->wanted ? INTAKE_OPENING : INTAKE_SHUT;
+	while ((it = list_take_first(&source->told)) != NULL) {
+		struct job *job = list_entry(it, struct job, in_source);
+		message_of(w, job)->excused |=
+		    job->verdict.begun || job->outcome.kind == OUTCOME_DONE;
+		message_of(w, job)->excused |= job->begun_ns != 0;
+		core_lets_go(w, source, job, SETTLED_LOST);
+	}
+	for (unsigned i = 0; i < w->n_messages; i++) {
+		struct message *m = &w->messages[i];
+		if (m->place != OUT || w->routes[m->route]->source != &source->base)
+			continue;
+		m->place = IN_QUEUE;
+		if (m->job != NULL && m->job->begun_ns == 0)
+			m->job = NULL; /* held or staged: the core drops it below */
+		else if (m->job != NULL)
+			m->excused = true; /* it runs on, and will be delivered again */
+	}
+	for (unsigned i = 0; i < w->n_routes; i++) {
+		if (w->routes[i]->source != &source->base)
+			continue;
+		uint64_t before = w->core.drain.report.since_start[FATE_RETURNED];
+		source->base.host->took_back(source->base.host, w->routes[i]);
+		promise(w, w->routes[i]->held == 0, "took_back() kept held jobs");
+		w->left += w->core.drain.report.since_start[FATE_RETURNED] - before;
+	}
+	source->base.host->changed(source->base.host, &source->base);
+}
+
+static void source_start(struct source *base)
+{
+	struct fake_source *source = list_entry(base, struct fake_source, base);
+	source->wanted = true;
+	base->link = LINK_UP;
+	base->intake = INTAKE_OPENING;
+	schedule(source->world, (struct event){.kind = EV_CONSUME_OK, .source = source},
+		 roll(source->world, 5) * MS);
+}
+
+static void source_pause(struct source *base)
+{
+	struct fake_source *source = list_entry(base, struct fake_source, base);
+	source->wanted = false;
+	if (base->intake == INTAKE_SHUT)
+		return;
+	if (base->link != LINK_UP) {
+		base->intake = INTAKE_SHUT;
+		base->host->changed(base->host, base);
+		return;
+	}
+	base->intake = INTAKE_SHUTTING;
+	if (!source->hung)
+		schedule(source->world, (struct event){.kind = EV_CANCEL_OK, .source = source},
+			 roll(source->world, 30) * MS);
+}
+
+static void source_resume(struct source *base)
+{
+	struct fake_source *source = list_entry(base, struct fake_source, base);
+	source->wanted = true;
+	base->intake = INTAKE_OPENING;
+	if (base->link == LINK_UP && !source->hung)
+		schedule(source->world, (struct event){.kind = EV_CONSUME_OK, .source = source},
+			 roll(source->world, 5) * MS);
+}
+
+static void source_flush(struct source *base)
+{
+	struct fake_source *source = list_entry(base, struct fake_source, base);
+	if (!source->hung)
+		schedule(source->world, (struct event){.kind = EV_PROVED, .source = source}, MS);
+}
+
+static void source_close(struct source *base)
+{
+	struct fake_source *source = list_entry(base, struct fake_source, base);
+	promise(source->world, list_empty(&source->told), "closed with settles open");
+	source->closing = true;
+	if (base->link != LINK_UP) {
+		base->link = LINK_CLOSED;
+		return;
+	}
+	base->link = LINK_CLOSING;
+	if (!source->hung)
+		schedule(source->world, (struct event){.kind = EV_CLOSED, .source = source},
+			 roll(source->world, 5) * MS);
+}
+
+static const struct source_ops fake_source_ops = {
+    .kind = "fake",
+    .start = source_start,
+    .pause = source_pause,
+    .resume = source_resume,
+    .settle = source_settle,
+    .flush = source_flush,
+    .close = source_close,
+};
+
+/* --- executors ------------------------------------------------------------------------------- */
+
+static void begin_staged(struct world *w, struct fake_executor *e)
+{
+	while (e->begun < e->base.width && !list_empty(&e->staged)) {
+		struct job *job = list_entry(list_take_first(&e->staged), struct job, in_executor);
+		promise(w, w->core.drain.phase == PHASE_OPEN, "job %s began in %s", job->id,
+			phase_name(w->core.drain.phase));
+		list_append(&e->running, &job->in_executor);
+		job->begun_ns = w->now_ns;
+		e->begun++;
+		uint64_t run_ns = chance(w, 50) ? roll(w, 5) * MS : roll(w, 4000) * MS;
+		schedule(w, (struct event){.kind = EV_END_OF_RUN, .executor = e, .job = job},
+			 run_ns);
+	}
+}
+
+static void executor_start(struct executor *base, struct job *job)
+{
+	struct fake_executor *e = list_entry(base, struct fake_executor, base);
+	promise(e->world, e->world->core.drain.phase == PHASE_OPEN, "started while stopping");
+	list_append(&e->staged, &job->in_executor);
+	begin_staged(e->world, e);
+}
+
+static void executor_retract(struct executor *base)
+{
+	struct fake_executor *e = list_entry(base, struct fake_executor, base);
+	while (!list_empty(&e->staged)) {
+		struct job *job = list_entry(e->staged.prev, struct job, in_executor);
+		list_remove(&job->in_executor);
+		base->host->retracted(base->host, job);
+	}
+}
+
+static uint64_t executor_begun_ns(const struct executor *base, const struct job *job)
+{
+	(void)base;
+	return job->begun_ns;
+}
+
+static void end_run(struct world *w, struct fake_executor *e, struct job *job,
+		    enum outcome_kind kind)
+{
+	struct message *m = message_of(w, job);
+	struct outcome outcome = {.kind = kind};
+	unschedule_job(w, job);
+	list_remove(&job->in_executor);
+	e->begun--;
+	m->done += kind == OUTCOME_DONE;
+	m->failed += kind == OUTCOME_RETRY && job->stop != JOB_STOPPED_BY_DRAIN;
+	m->stopped += kind == OUTCOME_ABANDONED || job->stop == JOB_STOPPED_BY_DRAIN;
+	e->base.host->finished(e->base.host, job, &outcome);
+}
+
+static void executor_stop(struct executor *base, struct job *job, enum stop_how how)
+{
+	struct fake_executor *e = list_entry(base, struct fake_executor, base);
+	struct world *w = e->world;
+	if (how == STOP_ASK) {
+		if (chance(w, 50)) { /* it listens */
+			unschedule_job(w, job);
+			schedule(w,
+				 (struct event){.kind = EV_END_OF_RUN, .executor = e, .job = job},
+				 roll(w, 100) * MS);
+		}
+		return;
+	}
+	if (e->threads) {
+		job->stuck = true;
+		w->stuck[w->n_stuck++] = job;
+		end_run(w, e, job, OUTCOME_ABANDONED);
+		return;
+	}
+	unschedule_job(w, job);
+	schedule(w, (struct event){.kind = EV_END_OF_RUN, .executor = e, .job = job},
+		 roll(w, 3) * MS);
+}
+
+static void executor_notice(struct executor *base, uint64_t remaining_ms)
+{
+	(void)base;
+	(void)remaining_ms;
+}
+
+static const struct executor_ops fake_executor_ops = {
+    .kind = "fake",
+    .start = executor_start,
+    .retract = executor_retract,
+    .begun_ns = executor_begun_ns,
+    .stop = executor_stop,
+    .drain_notice = executor_notice,
+};
+
+static enum outcome_kind how_it_ends(struct world *w, const struct job *job)
+{
+	if (job->stop != JOB_NOT_STOPPED)
+		return chance(w, 20) ? OUTCOME_DONE : OUTCOME_RETRY;
+	uint64_t r = roll(w, 100);
+	return r < 80 ? OUTCOME_DONE : r < 95 ? OUTCOME_RETRY : OUTCOME_REJECT;
+}
+
+/* --- what happens ---------------------------------------------------------------------------- */
+
+static void happen(struct world *w, const struct event *ev)
+{
+	struct fake_source *source = ev->source;
+	if (w->trace)
+		fprintf(stderr, "%10.3f ms  event %d %s\n", (double)w->now_ns / 1e6, (int)ev->kind,
+			ev->job != NULL ? ev->job->id : "");
+	switch (ev->kind) {
+	case EV_NONE:
+		break;
+	case EV_DELIVER:
+		if (delivers(source))
+			deliver_some(w, source);
+		if (source->base.link != LINK_CLOSED && !source->hung)
+			schedule(w, *ev, (1 + roll(w, 40)) * MS);
+		break;
+	case EV_CANCEL_OK:
+		if (source->base.intake == INTAKE_SHUTTING && !source->hung && !source->wanted) {
+			source->base.intake = INTAKE_SHUT;
+			source->base.host->changed(source->base.host, &source->base);
+		}
+		break;
+	case EV_CONSUME_OK:
+		if (source->wanted && source->base.link == LINK_UP && !source->hung)
+			source->base.intake = INTAKE_OPEN;
+		break;
+	case EV_PROVED:
+		everything_proved(w, source);
+		break;
+	case EV_DISCONNECT:
+		if (source->base.link != LINK_UP)
+			break;
+		disconnect(w, source);
+		schedule(w, (struct event){.kind = EV_RECONNECT, .source = source},
+			 roll(w, 300) * MS);
+		break;
+	case EV_RECONNECT:
+		if (source->base.link != LINK_DOWN || source->hung || source->closing)
+			break;
+		source->base.link = LINK_UP;
+		schedule(w, (struct event){.kind = EV_CONSUME_OK, .source = source}, MS);
+		break;
+	case EV_HANG:
+		source->hung = true;
+		break;
+	case EV_CLOSED:
+		source->base.link = LINK_CLOSED;
+		break;
+	case EV_END_OF_RUN:
+		end_run(w, ev->executor, ev->job, how_it_ends(w, ev->job));
+		break;
+	case EV_REQUEUE:
+		w->messages[ev->number].place = IN_QUEUE;
+		break;
+	case EV_SIGNAL:
+		core_event(&w->core, (enum drain_event)ev->number, "simulated signal");
+		break;
+	}
+}
+
+/* --- promises that hold at all times --------------------------------------------------------- */
+
+static void check_budgets(struct world *w)
+{
+	unsigned running = 0, per_route[MAX_ROUTES] = {0};
+	for (unsigned i = 0; i < w->n_executors; i++) {
+		struct fake_executor *e = &w->executors[i];
+		running += e->begun;
+		promise(w, e->begun <= e->base.width, "a handler runs more than its width");
+		list_each (it, &e->running) {
+			const struct job *job = list_entry(it, struct job, in_executor);
+			per_route[message_of(w, job)->route]++;
+		}
+	}
+	promise(w, running <= w->concurrency, "%u run, %u may", running, w->concurrency);
+	for (unsigned i = 0; i < w->n_routes; i++)
+		promise(w, w->routes[i]->limit == 0 || per_route[i] <= w->routes[i]->limit,
+			"queue %u runs %u, limit %u", i, per_route[i], w->routes[i]->limit);
+}
+
+static void check_counts(struct world *w)
+{
+	uint64_t fates = 0;
+	for (int fate = 0; fate < FATE_COUNT; fate++)
+		fates += w->core.drain.report.since_start[fate];
+	promise(w, fates == w->left, "%" PRIu64 " fates for %" PRIu64 " jobs that left", fates,
+		w->left);
+	promise(w, fates + ledger_total(&w->core.ledger) == w->delivered,
+		"%" PRIu64 " taken, %" PRIu64 " left, %zu here", w->delivered, fates,
+		ledger_total(&w->core.ledger));
+}
+
+/* Nothing that could begin may wait: a permit, a place and a held job at once is a lost wake-up. */
+static void check_no_idle_room(struct world *w)
+{
+	if (w->core.drain.phase != PHASE_OPEN || budget_left(&w->core.dispatch.budget) == 0)
+		return;
+	for (unsigned i = 0; i < w->n_routes; i++) {
+		const struct route *r = w->routes[i];
+		bool room = r->lane->assigned < r->lane->executor->width &&
+			    (r->limit == 0 || r->assigned < r->limit);
+		promise(w, r->held == 0 || !room, "queue %u holds %zu with room to run", i,
+			r->held);
+	}
+}
+
+static void check_in_time(struct world *w)
+{
+	if (w->stop_ns == 0 && phase_is_stopping(w->core.drain.phase))
+		w->stop_ns = w->now_ns;
+	if (w->stop_ns == 0 || w->drain.limit == DRAIN_LIMIT_NONE)
+		return;
+	promise(w, w->now_ns <= w->stop_ns + w->drain.timeout_ms * MS, "the drain is late");
+}
+
+static void check(struct world *w)
+{
+	check_budgets(w);
+	check_counts(w);
+	check_no_idle_room(w);
+	check_in_time(w);
+}
+
+static size_t next_event(const struct world *w)
+{
+	size_t best = SIZE_MAX;
+	for (size_t i = 0; i < w->n_events; i++) {
+		const struct event *e = &w->events[i];
+		if (best == SIZE_MAX || e->at_ns < w->events[best].at_ns ||
+		    (e->at_ns == w->events[best].at_ns && e->order < w->events[best].order))
+			best = i;
+	}
+	return best;
+}
+
+static void turn(struct world *w)
+{
+	core_begin_jobs(&w->core);
+	core_drain_turn(&w->core);
+	for (unsigned i = 0; i < w->n_executors; i++)
+		begin_staged(w, &w->executors[i]);
+	check(w);
+}
+
+void world_run(struct world *w)
+{
+	while (!core_is_closed(&w->core)) {
+		size_t i = next_event(w);
+		uint64_t core_ns = core_next_ns(&w->core);
+		promise(w, i != SIZE_MAX || core_ns != UINT64_MAX,
+			"nothing will ever happen again");
+		if (i == SIZE_MAX || core_ns < w->events[i].at_ns) {
+			w->now_ns = core_ns > w->now_ns ? core_ns : w->now_ns;
+		} else {
+			struct event ev = w->events[i];
+			w->events[i] = w->events[--w->n_events];
+			w->now_ns = ev.at_ns;
+			happen(w, &ev);
+		}
+		turn(w);
+	}
+}
+
+/* --- a world --------------------------------------------------------------------------------- */
+
+static uint64_t world_now(const struct clock *clock)
+{
+	return list_entry(clock, struct world, clock)->now_ns;
+}
+
+static void build_drain(struct world *w)
+{
+	w->drain.limit = chance(w, 20) ? DRAIN_LIMIT_NONE : DRAIN_LIMIT_SET;
+	w->drain.timeout_ms = 200 + roll(w, 5000);
+	w->drain.reserve_ms = 50 + roll(w, 500);
+	w->drain.grace_ms = roll(w, 800);
+	w->retry = (struct retry_settings){
+	    .name = "default",
+	    .attempts = 1 + (unsigned)roll(w, 4),
+	    .first_ms = 1 + roll(w, 200),
+	    .max_ms = 1000,
+	    .jitter = 0.2,
+	    .backoff = (enum backoff)roll(w, 3),
+	};
+}
+
+static void build_edges(struct world *w)
+{
+	w->n_executors = 1 + (unsigned)roll(w, MAX_EXECUTORS);
+	struct lane *lanes[MAX_EXECUTORS];
+	for (unsigned i = 0; i < w->n_executors; i++) {
+		struct fake_executor *e = &w->executors[i];
+		unsigned width = 1 + (unsigned)roll(w, 6);
+		e->base = (struct executor){
+		    .ops = &fake_executor_ops,
+		    .host = &w->core.executor_host,
+		    .name = "handler",
+		    .width = width,
+		    .depth = width + (chance(w, 50) ? (unsigned)roll(w, 20) : 0),
+		};
+		e->threads = chance(w, 50);
+		e->base.can_kill = !e->threads;
+		e->world = w;
+		e->index = i;
+		list_init(&e->staged);
+		list_init(&e->running);
+		lanes[i] = roster_add_lane(&w->core.roster, &e->base,
+					   chance(w, 30) ? 1 + roll(w, 1000) : 0);
+	}
+	w->n_sources = 1 + (unsigned)roll(w, MAX_SOURCES);
+	for (unsigned i = 0; i < w->n_sources; i++) {
+		struct fake_source *s = &w->sources[i];
+		s->base = (struct source){
+		    .ops = &fake_source_ops, .host = &w->core.source_host, .name = "source"};
+		s->world = w;
+		s->index = i;
+		list_init(&s->told);
+		roster_add_source(&w->core.roster, &s->base);
+	}
+	w->n_routes = w->n_sources + (unsigned)roll(w, MAX_ROUTES - w->n_sources + 1);
+	for (unsigned i = 0; i < w->n_routes; i++)
+		w->routes[i] =
+		    roster_add_route(&w->core.roster, "queue", &w->sources[i % w->n_sources].base,
+				     lanes[roll(w, w->n_executors)], &w->retry,
+				     chance(w, 40) ? 1 + (unsigned)roll(w, 4) : 0);
+}
+
+static void build_schedule(struct world *w)
+{
+	for (unsigned i = 0; i < w->n_sources; i++) {
+		struct fake_source *s = &w->sources[i];
+		s->base.ops->start(&s->base);
+		schedule(w, (struct event){.kind = EV_DELIVER, .source = s}, roll(w, 10) * MS);
+		while (chance(w, 40))
+			schedule(w, (struct event){.kind = EV_DISCONNECT, .source = s},
+				 roll(w, 6000) * MS);
+		if (w->drain.limit != DRAIN_LIMIT_NONE && chance(w, 10))
+			schedule(w, (struct event){.kind = EV_HANG, .source = s},
+				 roll(w, 6000) * MS);
+	}
+	uint64_t stop_ms = roll(w, 4000);
+	while (chance(w, 30))
+		schedule(w,
+			 (struct event){.kind = EV_SIGNAL,
+					.number = chance(w, 50) ? EVENT_QUIET : EVENT_RESUME},
+			 roll(w, 6000) * MS);
+	schedule(w,
+		 (struct event){.kind = EV_SIGNAL,
+				.number = chance(w, 90) ? EVENT_STOP : EVENT_STOP_NOW},
+		 stop_ms * MS);
+	while (chance(w, 25))
+		schedule(w,
+			 (struct event){.kind = EV_SIGNAL,
+					.number = chance(w, 70) ? EVENT_STOP : EVENT_STOP_NOW},
+			 (stop_ms + roll(w, 4000)) * MS);
+}
+
+void world_build(struct world *w, uint64_t seed, bool trace)
+{
+	memset(w, 0, sizeof *w);
+	w->seed = seed;
+	w->random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
+	w->trace = trace;
+	w->now_ns = 1000 * MS;
+	w->clock.now_ns = world_now;
+	w->concurrency = 1 + (unsigned)roll(w, 12);
+	w->prefetch = 1 + (unsigned)roll(w, 40);
+	build_drain(w);
+	core_init(&w->core, &w->clock, NULL, w->concurrency, &w->drain, (uint32_t)seed);
+	build_edges(w);
+	w->n_messages = (unsigned)roll(w, MAX_MESSAGES);
+	for (unsigned i = 0; i < w->n_messages; i++)
+		w->messages[i] =
+		    (struct message){.route = (unsigned)roll(w, w->n_routes), .attempt = 1};
+	build_schedule(w);
+}
+
+/* --- the end --------------------------------------------------------------------------------- */
+
+static void check_exit_code(struct world *w)
+{
+	const struct report *r = &w->core.drain.report;
+	int code = report_exit_code(r);
+	promise(w, code == 0 || code == 10 || code == 11 || code == 12, "exit code %d", code);
+	promise(w, (code == 11) == (r->fates[FATE_UNSETTLED] > 0), "exit 11 means unsettled jobs");
+	promise(w, code != 0 || r->interrupted == 0, "exit 0 with interrupted jobs");
+	promise(w, code != 10 || r->hurry == HURRY_DEADLINE, "exit 10 without a deadline");
+}
+
+/* Nothing lost: a message that is gone was done or dead. Nothing doubled in silence: a second good
+ * end, or one on top of a message still in the queue, was announced. */
+static void check_messages(struct world *w)
+{
+	for (unsigned i = 0; i < w->n_messages; i++) {
+		const struct message *m = &w->messages[i];
+		if (m->place == GONE)
+			promise(w, m->done > 0 || m->dead, "message %u is lost", i);
+		unsigned most = m->place == GONE && !m->dead ? 1 : 0;
+		promise(w, m->done <= most || m->excused, "message %u ran %u times in silence", i,
+			m->done);
+	}
+}
+
+void world_end(struct world *w)
+{
+	for (unsigned i = 0; i < w->n_sources; i++)
+		w->sources[i].hung = false;
+	/* What is told and unproved when the process ends is not the broker's: it redelivers. */
+	for (unsigned i = 0; i < w->n_sources; i++) {
+		struct fake_source *s = &w->sources[i];
+		struct list *it;
+		while ((it = list_take_first(&s->told)) != NULL) {
+			struct job *job = list_entry(it, struct job, in_source);
+			message_of(w, job)->excused = true;
+			core_lets_go(w, s, job, SETTLED_LOST);
+		}
+	}
+	list_each (it, &w->core.ledger.lists[JOB_RUNNING]) {
+		struct job *job = list_entry(it, struct job, in_ledger);
+		message_of(w, job)->excused = true;
+		w->stuck[w->n_stuck++] = job;
+	}
+	w->left += ledger_total(&w->core.ledger);
+	core_abandon_rest(&w->core);
+	check_counts(w);
+	check_exit_code(w);
+	check_messages(w);
+	for (unsigned i = 0; i < w->n_stuck; i++)
+		job_destroy(w->stuck[i]);
+	core_fini(&w->core);
+}

@@ -1,0 +1,109 @@
+/* world - fake edges in virtual time: brokers with messages, handlers with durations, a clock that
+ * jumps to the next thing that can happen. The core above it is the real one.
+ *
+ * Thread: one.
+ * Owns:   everything in struct world.
+ * Units:  virtual nanoseconds.
+ * Fails:  a broken promise prints the seed and what happened, and aborts. */
+#ifndef OUTFALL_TESTS_SIM_WORLD_H
+#define OUTFALL_TESTS_SIM_WORLD_H
+
+#include "base/clock.h"
+#include "core.h"
+#include "settings/settings.h"
+
+enum { MAX_SOURCES = 3, MAX_ROUTES = 6, MAX_EXECUTORS = 3, MAX_MESSAGES = 200, MAX_EVENTS = 4096 };
+
+enum message_place {
+	IN_QUEUE, /* with the broker, to be delivered */
+	OUT,	  /* delivered, not acknowledged */
+	DELAYED,  /* a retry that is not due */
+	GONE,	  /* acknowledged or dead-lettered */
+};
+
+struct message {
+	enum message_place place;
+	unsigned route;
+	uint32_t attempt, interruptions;
+	struct job *job;  /* that stands for it in this process now, or NULL */
+	unsigned done;	  /* how often a handler ran it to its good end */
+	unsigned failed;  /* how often one failed it */
+	unsigned stopped; /* runs that we ended */
+	bool excused;	  /* a duplicate was announced (unsettled, or interrupted) */
+	bool dead;
+};
+
+struct fake_source {
+	struct source base;
+	struct world *world;
+	unsigned index;
+	uint64_t epoch; /* rises with each disconnect */
+	bool wanted;	/* between start/resume and pause */
+	bool hung;	/* answers nothing any more */
+	bool closing;
+	struct list told; /* jobs being settled (in_source) */
+};
+
+struct fake_executor {
+	struct executor base;
+	struct world *world;
+	unsigned index;
+	unsigned begun;	     /* running now */
+	bool threads;	     /* cannot be killed */
+	struct list staged;  /* struct job.in_executor */
+	struct list running; /* struct job.in_executor */
+};
+
+enum event_kind {
+	EV_NONE,
+	EV_DELIVER,    /* source */
+	EV_CANCEL_OK,  /* source */
+	EV_CONSUME_OK, /* source */
+	EV_PROVED,     /* source: all that was told before is settled */
+	EV_DISCONNECT, /* source */
+	EV_RECONNECT,  /* source */
+	EV_HANG,       /* source */
+	EV_CLOSED,     /* source */
+	EV_END_OF_RUN, /* executor, job */
+	EV_REQUEUE,    /* message */
+	EV_SIGNAL,     /* enum drain_event in `number` */
+};
+
+struct event {
+	uint64_t at_ns, order; /* order: first scheduled, first served */
+	enum event_kind kind;
+	struct fake_source *source;
+	struct fake_executor *executor;
+	struct job *job;
+	uint64_t number;
+};
+
+struct world {
+	struct clock clock;
+	uint64_t now_ns;
+	uint64_t seed, random;
+	struct core core;
+	struct drain_settings drain;
+	struct retry_settings retry;
+	struct fake_source sources[MAX_SOURCES];
+	struct fake_executor executors[MAX_EXECUTORS];
+	struct route *routes[MAX_ROUTES];
+	unsigned n_sources, n_executors, n_routes, prefetch, concurrency;
+	struct message messages[MAX_MESSAGES];
+	unsigned n_messages;
+	struct event events[MAX_EVENTS];
+	size_t n_events;
+	uint64_t next_order;
+	uint64_t delivered; /* jobs handed to the core */
+	uint64_t left;	    /* jobs the core has seen off */
+	uint64_t stop_ns;   /* when a stop first counted */
+	struct job *stuck[MAX_MESSAGES];
+	unsigned n_stuck;
+	bool trace;
+};
+
+void world_build(struct world *w, uint64_t seed, bool trace);
+void world_run(struct world *w); /* until the core is closed; checks after each step */
+void world_end(struct world *w); /* the last checks; frees */
+
+#endif
