@@ -34,10 +34,10 @@ void report_fini(struct report *report)
 
 static bool make_room(struct report *report)
 {
-	if (report->n_entries < report->entries_room)
-		return true;
 	if (report->n_entries >= REPORT_ENTRIES)
 		return false;
+	if (report->n_entries < report->entries_room)
+		return true;
 	size_t room = report->entries_room == 0 ? 32 : report->entries_room * 2;
 	struct report_entry *grown = memory_grow(report->entries, room * sizeof *grown);
 	if (grown == NULL)
