@@ -106,7 +106,9 @@ static void leave(struct core *core, struct job *job, enum fate fate)
 	log_fate(core, job, fate);
 	report_count(&core->drain.report, job, fate, draining, now_ns);
 	ledger_drop(&core->ledger, job);
-	if (!job->stuck)
+	if (job->stuck)
+		core->stuck++;
+	else
 		job_destroy(job);
 }
 
@@ -186,6 +188,7 @@ void core_init(struct core *core, const struct clock *clock, struct log *log, un
 	core->clock = clock;
 	core->log = log;
 	core->last_serial = 0;
+	core->stuck = 0;
 	core->timeout_grace_ns = drain->grace_ms * UINT64_C(1000000);
 	ledger_init(&core->ledger);
 	roster_init(&core->roster);

@@ -32,6 +32,7 @@ struct core {
 	struct settle settle;
 	struct drain drain;
 	uint64_t last_serial;
+	size_t stuck;		   /* jobs that are never freed, because a handler still has them */
 	uint64_t timeout_grace_ns; /* between asking an overdue job to stop and killing it */
 };
 
