@@ -48,6 +48,6 @@ int main(int argc, char **argv)
 		reap_one();
 		ended++;
 	}
-	measure_print(&start, jobs);
+	measure_print(stdout, &start, jobs);
 	return 0;
 }

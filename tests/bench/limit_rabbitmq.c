@@ -78,7 +78,7 @@ int main(int argc, char **argv)
 		if (i % ACK_EVERY == 0 || i == jobs)
 			amqp_basic_ack(connection, CHANNEL, tag, 1);
 	}
-	measure_print(&start, jobs);
+	measure_print(stdout, &start, jobs);
 
 	check(amqp_connection_close(connection, AMQP_REPLY_SUCCESS), "connection.close");
 	amqp_destroy_connection(connection);

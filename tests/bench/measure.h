@@ -32,11 +32,11 @@ static inline struct measure measure_now(void)
 	};
 }
 
-static inline void measure_print(const struct measure *since, unsigned long jobs)
+static inline void measure_print(FILE *to, const struct measure *since, unsigned long jobs)
 {
 	struct measure now = measure_now();
-	printf("{\"jobs\": %lu, \"seconds\": %.6f, \"cpu\": %.6f}\n", jobs, now.wall - since->wall,
-	       now.cpu - since->cpu);
+	fprintf(to, "{\"jobs\": %lu, \"seconds\": %.6f, \"cpu\": %.6f}\n", jobs,
+		now.wall - since->wall, now.cpu - since->cpu);
 }
 
 #endif

@@ -239,9 +239,17 @@ class RabbitCase(WorkerCase):
         self.queue = RabbitQueue(self.broker, next(self.vhosts))
         self.addCleanup(self.queue.close)
 
+    def wait_consuming(self, worker):
+        wait_for("a consumer", lambda: self.queue.consumers() > 0 or worker.process.poll())
+
     def all_back(self):
-        """Everything is ready again and nobody holds anything."""
+        """Nobody holds anything. The broker puts back what a closed channel held before it forgets
+        its consumer."""
         return self.queue.consumers() == 0
+
+    def settled_all_but(self, count):
+        """So many are ready, and nobody holds another."""
+        return self.queue.depth() == count and self.queue.unacked() == 0
 
 
 class RedisCase(WorkerCase):
@@ -256,3 +264,15 @@ class RedisCase(WorkerCase):
         self.broker.client().flushall()
         self.queue = RedisList(self.broker)
         self.addCleanup(self.queue.close)
+
+    def wait_consuming(self, worker):
+        def blocked():
+            return any("b" in client["flags"] for client in self.queue.client.client_list())
+
+        wait_for("a blocked pop", lambda: blocked() or worker.process.poll())
+
+    def all_back(self):
+        return True  # a clean exit has nothing outstanding
+
+    def settled_all_but(self, count):
+        return self.queue.depth() == count and self.queue.claimed() == 0

@@ -1,0 +1,287 @@
+"""What people and peers get wrong: configurations, credentials, bodies, handlers. The worker says what
+is wrong, uses the right exit code, or survives."""
+
+import os
+import signal
+import unittest
+
+from brokers import RabbitQueue
+from worker import RabbitCase, RedisCase, WorkerCase, patience, wait_for
+
+
+class Configuration(WorkerCase):
+    def check(self, text):
+        path = self.directory / "bad.conf"
+        path.write_text(text)
+        return self.run_outfall("check", "-c", path), path
+
+    def assert_refused(self, text, *complaints):
+        done, path = self.check(text)
+        self.assertEqual(done.returncode, 78, done.stderr)
+        for complaint in complaints:
+            self.assertIn(complaint.replace("@", f"{path}:"), done.stderr)
+        # `run` refuses the same, before it connects anywhere.
+        self.assertEqual(self.run_outfall("run", "-c", path).returncode, 78)
+        return done.stderr
+
+    def good(self):
+        return (
+            'rabbitmq "mq" { url = "amqp://guest:guest@127.0.0.1:1/"\n'
+            '  queue "q" { handler = "h" } }\n'
+            'handler "h" { type = "exec" command = {"/bin/true"} }\n'
+        )
+
+    def test_good(self):
+        done, _ = self.check(self.good())
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_missing_file(self):
+        for command in ("run", "check"):
+            done = self.run_outfall(command, "-c", "/nonexistent/outfall.conf")
+            self.assertEqual(done.returncode, 78)
+            self.assertIn("/nonexistent/outfall.conf", done.stderr)
+
+    @unittest.skipIf(os.geteuid() == 0, "LOUD SKIP: root reads everything")
+    def test_unreadable_file(self):
+        path = self.directory / "secret.conf"
+        path.write_text(self.good())
+        path.chmod(0)
+        self.assertEqual(self.run_outfall("check", "-c", path).returncode, 78)
+
+    def test_a_directory(self):
+        done = self.run_outfall("check", "-c", self.directory)
+        self.assertEqual(done.returncode, 78)
+
+    def test_empty_file(self):
+        self.assert_refused("")
+
+    def test_syntax(self):
+        self.assert_refused(self.good() + 'worker { concurrency = \n', "bad.conf:")
+
+    def test_binary_rubbish(self):
+        path = self.directory / "bad.conf"
+        path.write_bytes(os.urandom(4096))
+        self.assertEqual(self.run_outfall("check", "-c", path).returncode, 78)
+
+    def test_unknown_key(self):
+        self.assert_refused(self.good() + "worker { concurency = 3 }\n", "@4", "concurency")
+
+    def test_unknown_handler(self):
+        text = self.good().replace('handler = "h"', 'handler = "nobody"')
+        self.assert_refused(text, "@2", "nobody")
+
+    def test_queue_named_twice(self):
+        text = self.good().replace('queue "q"', 'queue "q" { handler = "h" }\n  queue "q"')
+        self.assert_refused(text, '"q"')
+
+    def test_wrong_numbers_all_reported_at_once(self):
+        text = self.good() + (
+            "worker { concurrency = 0 }\n"
+            'drain { timeout = "soon" }\n'
+            'retry "default" { attempts = 0  jitter = 7.0 }\n'
+        )
+        words = self.assert_refused(text, "@4", "@5", "@6")
+        self.assertGreaterEqual(len(words.strip().splitlines()), 4, words)
+
+    def test_secret_is_never_printed(self):
+        text = self.good().replace("guest:guest", "guest:hunter2").replace("127.0.0.1:1/", ":::/")
+        done, _ = self.check(text)
+        self.assertNotIn("hunter2", done.stderr + done.stdout)
+
+
+class CommandLine(WorkerCase):
+    def test_help(self):
+        for arguments in (["--help"], ["run", "--help"], ["check", "--help"], ["enqueue", "--help"]):
+            done = self.run_outfall(*arguments)
+            self.assertEqual(done.returncode, 0, arguments)
+            self.assertIn("outfall", done.stdout)
+            self.assertEqual(done.stderr, "")
+
+    def test_version(self):
+        done = self.run_outfall("--version")
+        self.assertEqual(done.returncode, 0)
+        self.assertRegex(done.stdout, r"^outfall \d+\.\d+\.\d+\n$")
+
+    def test_usage(self):
+        for arguments in (
+            [], ["dance"], ["--dance"], ["run", "--dance"], ["run", "extra"], ["check", "-c"],
+            ["enqueue"], ["enqueue", "noslash"],
+        ):  # fmt: skip
+            done = self.run_outfall(*arguments)
+            self.assertEqual(done.returncode, 64, (arguments, done.stderr))
+            self.assertIn("outfall: ", done.stderr)
+            self.assertEqual(done.stdout, "")
+
+
+class BodyAndHandlerCases:
+    """Hold for both sources."""
+
+    def run_bodies(self, bodies, **options):
+        self.queue.publish(bodies)
+        worker = self.start(self.config(self.queue.section(), **options))
+        return worker
+
+    def test_empty_body(self):
+        worker = self.run_bodies([b""])
+        self.record.wait_ended(1)
+        self.assertEqual(self.record.runs()[0]["bytes"], "0")
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_body_that_is_not_utf8(self):
+        body = b"bin:done\x00\xff\xfe\x80\r\n" + bytes(range(256))
+        worker = self.run_bodies([body])
+        wait_for("the job", self.record.runs)
+        self.assertEqual(self.record.runs()[0]["bytes"], str(len(body)))
+        self.assertEqual(worker.stop()[0], 0)
+        for line in worker.log_text().splitlines():
+            self.assertTrue(line.isprintable(), line)
+
+    def test_fifty_megabytes(self):
+        worker = self.run_bodies([b"big:done:" + b"x" * 50_000_000])
+        self.record.wait_ended(1, 60)
+        self.assertEqual(self.record.runs()[0]["bytes"], str(50_000_009))
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_body_over_max_body(self):
+        worker = self.run_bodies(
+            ["small", b"large:done:" + b"x" * 70_000, "after"], worker='max_body = "64k"'
+        )
+        self.record.wait_ended(2)
+        wait_for("the large one to be dead", lambda: self.queue.dead_depth() == 1)
+        self.assertEqual(sorted(self.record.ended()), ["after", "small"])
+        self.assertEqual(len(self.queue.take_dead()[0]), 70_011)
+        self.assertEqual(worker.stop()[0], 0)
+
+    def failing_handler(self, command):
+        self.queue.publish(["a"])
+        worker = self.start(
+            self.config(
+                self.queue.section(),
+                self.exec_handler(command=command),
+                'retry "default" { attempts = 2  first = "10ms" }\n',
+            )
+        )
+        wait_for("it to be dead", lambda: self.queue.dead_depth() == 1)
+        self.assertEqual(worker.stop()[0], 0)
+        return worker.log_text()
+
+    def test_handler_that_does_not_exist(self):
+        self.assertIn("/nonexistent/handler", self.failing_handler(["/nonexistent/handler"]))
+
+    def test_handler_that_is_not_executable(self):
+        path = self.directory / "plain"
+        path.write_text("not a program")
+        path.chmod(0o644)
+        self.failing_handler([path])
+
+    def test_handler_that_is_no_program(self):
+        path = self.directory / "rubbish"
+        path.write_bytes(b"\x7fELF but not really")
+        path.chmod(0o755)
+        self.failing_handler([path])
+
+    def test_handler_that_closes_stdin(self):
+        """Hundreds, with bodies larger than a pipe: nobody dies of SIGPIPE."""
+        self.queue.publish([b"x" * 200_000] * 300)
+        worker = self.start(
+            self.config(
+                self.queue.section(),
+                self.exec_handler(command=["/bin/true"]),
+                level="info",
+            )
+        )
+        wait_for("the queue to be empty", lambda: self.queue.depth() == 0, 60)
+        self.assertEqual(worker.stop()[0], 0)
+        self.assertEqual(worker.report()["since_start"]["done"], 300)
+
+    def test_handler_that_writes_without_end(self):
+        self.queue.publish(["noisy:write", "quiet:done"])
+        worker = self.start(
+            self.config(
+                self.queue.section(),
+                self.exec_handler(extra='timeout = "1s"'),
+                'retry "default" { attempts = 1 }\n',
+                drain='timeout = "30s" grace = "500ms"',
+            )
+        )
+        wait_for("the noisy one to be dead", lambda: self.queue.dead_depth() == 1, 60)
+        self.assertIn("quiet", self.record.ended())
+        rss_kb = int(open(f"/proc/{worker.pid}/status").read().split("VmHWM:")[1].split()[0])
+        if patience() == 1:
+            self.assertLess(rss_kb, 64 * 1024, "output of a job must not pile up in memory")
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_handler_that_leaves_its_output_open(self):
+        """A grandchild holds stdout; the job ended all the same."""
+        script = f"(exec sleep 600) & echo $! > {self.directory}/pid"
+        self.queue.publish(["a"])
+        worker = self.start(
+            self.config(
+                self.queue.section(), self.exec_handler(command=["/bin/sh", "-c", script])
+            )
+        )
+        wait_for("the job", lambda: (self.directory / "pid").exists())
+        code, seconds = worker.stop()
+        self.assertEqual(code, 0)
+        self.assertLess(seconds, 10 * patience())
+        self.assertEqual(worker.report()["since_start"]["done"], 1)
+
+    def test_wrong_password(self):
+        url = self.url_with_wrong_password()
+        worker = self.start(self.config(self.queue.section(url=url)))
+        self.assertEqual(worker.wait_exit(), 69)
+        self.assertNotIn("wrong-secret", worker.log_text())
+
+    def test_empty_plugin_and_no_plugin(self):
+        for path in ("/nonexistent.so", "/bin/true"):
+            section = f'handler "h" {{ type = "plugin" path = "{path}" }}\n'
+            worker = self.start(self.config(self.queue.section(), section))
+            self.assertIn(worker.wait_exit(), (70, 78))
+            self.assertIn(path, worker.log_text())
+
+
+class RabbitBadInput(BodyAndHandlerCases, RabbitCase):
+    def url_with_wrong_password(self):
+        return self.queue.url(password="wrong-secret")
+
+    def test_missing_queue(self):
+        worker = self.start(self.config(self.queue.section(name="nowhere")))
+        self.assertEqual(worker.wait_exit(), 69)
+        self.assertIn("nowhere", worker.log_text())
+
+    def test_missing_vhost(self):
+        url = self.queue.url() + "-nowhere"
+        worker = self.start(self.config(self.queue.section(url=url)))
+        self.assertEqual(worker.wait_exit(), 69)
+
+    def test_missing_dead_queue_loses_nothing(self):
+        """Nowhere to put it: the message stays with the broker, it is not dropped."""
+        self.queue.channel.queue_delete(self.queue.dead_name)
+        self.queue.publish(["a:exit:65"])
+        worker = self.start(self.config(self.queue.section()))
+        if worker.process.poll() is None:
+            wait_for("a word about it", lambda: self.queue.dead_name in worker.log_text())
+            worker.stop()
+        kept = self.queue.depth()
+        if kept == 0:  # it was declared instead, which keeps the message as well
+            kept = self.queue.dead_depth()
+        self.assertEqual(kept, 1)
+
+
+class RedisBadInput(BodyAndHandlerCases, RedisCase):
+    def url_with_wrong_password(self):
+        self.queue.client.config_set("requirepass", "right-secret")
+        self.queue.client.execute_command("AUTH", "right-secret")
+        self.addCleanup(self.queue.client.config_set, "requirepass", "")
+        return self.queue.url(password="wrong-secret")
+
+    def test_key_of_another_type(self):
+        """Somebody made it a string: said, not crashed."""
+        self.queue.client.set(self.queue.name, "not a list")
+        worker = self.start(self.config(self.queue.section()))
+        wait_for("a word about it", lambda: "WRONGTYPE" in worker.log_text())
+        self.assertIn(worker.stop()[0], (0, 69))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,233 @@
+"""What a handler's end means: done, retried with attempts and backoff, dead; for exit codes, signals,
+timeouts and plugin outcomes, on both brokers."""
+
+import time
+import unittest
+
+from brokers import RabbitQueue
+from worker import RabbitCase, RedisCase, wait_for
+
+RETRY = 'retry "default" { attempts = 3  backoff = "exponential"  first = "100ms"  max = "1s"  jitter = 0 }\n'
+
+
+class OutcomeCases:
+    def start_retrying(self, *sections, retry=RETRY, **options):
+        return self.start(self.config(self.queue.section(), retry, *sections, **options))
+
+    def stop_clean(self, worker):
+        self.assertEqual(worker.stop()[0], 0)
+
+    def attempts(self, tag):
+        return [int(run["attempt"]) for run in self.record.runs(tag)]
+
+    def test_facts_in_the_environment(self):
+        self.queue.publish(["a:done"])
+        worker = self.start(
+            self.config(self.queue.section(), self.exec_handler(extra='timeout = "7s"'))
+        )
+        self.record.wait_ended(1)
+        run = self.record.runs("a")[0]
+        self.assertEqual(run["attempt"], "1")
+        self.assertEqual(run["interruptions"], "0")
+        self.assertEqual(run["redelivered"], "0")
+        self.assertEqual(run["queue"], self.queue.name)
+        self.assertEqual(run["source"], self.queue.source)
+        self.assertEqual(run["timeout"], "7000")
+        self.assertEqual(run["bytes"], "6")
+        self.assertNotIn(run["id"], ("", "-"))
+        self.stop_clean(worker)
+
+    def test_retry_until_it_works(self):
+        self.queue.publish(["a:fail-until:3"])
+        worker = self.start_retrying()
+        self.record.wait_ended(1)
+        self.stop_clean(worker)
+        self.assertEqual(self.attempts("a"), [1, 2, 3])
+        self.assertEqual(self.queue.take_all(), [])
+        self.assertEqual(self.queue.take_dead(), [])
+
+    def test_backoff_is_kept(self):
+        """Attempts come no sooner than the policy says: 100 ms, then 200 ms, none of it random."""
+        self.queue.publish(["a:exit:1"])
+        worker = self.start_retrying()
+        moments = []
+
+        def watch():
+            while len(moments) < len(self.record.begun()):
+                moments.append(time.monotonic())
+            return len(moments) >= 3
+
+        wait_for("three attempts", watch, every=0.002)
+        waits = [round((b - a) * 1000) for a, b in zip(moments, moments[1:])]
+        self.figure(f"asked for 100 and 200 ms, waited {waits[0]} and {waits[1]} ms")
+        self.assertGreater(waits[0], 90)
+        self.assertGreater(waits[1], 185)
+        self.stop_clean(worker)
+
+    def test_attempts_used_up_is_dead(self):
+        self.queue.publish(["a:exit:75", "b:exit:1"])
+        worker = self.start_retrying()
+        wait_for("both to be dead", lambda: self.queue.dead_depth() == 2)
+        self.stop_clean(worker)
+        self.assertEqual(self.attempts("a"), [1, 2, 3])
+        self.assertEqual(self.attempts("b"), [1, 2, 3])
+        self.assertCountEqual(self.queue.take_dead(), ["a:exit:75", "b:exit:1"])
+        self.assertEqual(self.queue.take_all(), [])
+
+    def test_65_is_dead_at_once(self):
+        self.queue.publish(["a:exit:65"])
+        worker = self.start_retrying()
+        wait_for("it to be dead", lambda: self.queue.dead_depth() == 1)
+        self.stop_clean(worker)
+        self.assertEqual(self.attempts("a"), [1])
+        self.assertEqual(self.queue.take_dead(), ["a:exit:65"])
+
+    def test_killed_by_a_signal_is_retried(self):
+        self.queue.publish(["a:kill:9", "b:kill:11"])
+        worker = self.start_retrying()
+        wait_for("both to be dead", lambda: self.queue.dead_depth() == 2)
+        self.stop_clean(worker)
+        self.assertEqual(self.attempts("a"), [1, 2, 3])
+        self.assertIn("signal", worker.log_text())
+
+    def test_timeout_ends_a_run_and_counts(self):
+        self.queue.publish([f"a:gate:{self.gate()}"])
+        worker = self.start_retrying(
+            self.exec_handler(extra='timeout = "200ms"'), drain='timeout = "30s" grace = "200ms"'
+        )
+        wait_for("it to be dead", lambda: self.queue.dead_depth() == 1)
+        self.stop_clean(worker)
+        self.assertEqual(self.attempts("a"), [1, 2, 3])
+
+    def test_timeout_kills_a_deaf_handler(self):
+        self.queue.publish([f"a:deaf:{self.gate()}"])
+        worker = self.start_retrying(
+            self.exec_handler(extra='timeout = "200ms"'),
+            retry='retry "default" { attempts = 1 }\n',
+            drain='timeout = "30s" grace = "200ms"',
+        )
+        wait_for("it to be dead", lambda: self.queue.dead_depth() == 1)
+        self.stop_clean(worker)
+
+    def test_plugin_outcomes(self):
+        self.queue.publish(["a:done", "b:retry", "c:reject"])
+        worker = self.start_retrying(self.plugin_handler())
+        wait_for("two dead", lambda: self.queue.dead_depth() == 2)
+        self.record.wait_ended(1)
+        self.stop_clean(worker)
+        self.assertEqual(self.attempts("a"), [1])
+        self.assertEqual(self.attempts("b"), [1, 2, 3])
+        self.assertEqual(self.attempts("c"), [1])
+        self.assertCountEqual(self.queue.take_dead(), ["b:retry", "c:reject"])
+
+    def test_an_interruption_is_not_an_attempt(self):
+        """Interrupted twice, then failing for good: three attempts all the same."""
+        self.queue.publish([f"a:gate:{self.gate()}"])
+        for _ in range(2):
+            before = len(self.record.begun())
+            worker = self.start_retrying(drain='timeout = "1s" reserve = "300ms" grace = "200ms"')
+            self.record.wait_begun(before + 1)
+            self.assertEqual(worker.stop()[0], 10)
+        worker = self.start_retrying(
+            self.exec_handler(extra='timeout = "200ms"'), drain='timeout = "30s" grace = "100ms"'
+        )
+        wait_for("it to be dead", lambda: self.queue.dead_depth() == 1)
+        self.stop_clean(worker)
+        runs = self.record.runs("a")
+        self.assertEqual([int(r["attempt"]) for r in runs], [1, 1, 1, 2, 3])
+        self.assertEqual([int(r["interruptions"]) for r in runs], [0, 1, 2, 2, 2])
+
+    def test_waiting_retries_survive_the_worker(self):
+        """A retry waits at the broker, not in the worker."""
+        self.queue.publish(["a:fail-until:2"])
+        policy = 'retry "default" { attempts = 3  backoff = "constant"  first = "700ms"  jitter = 0 }\n'
+        worker = self.start_retrying(retry=policy)
+        self.record.wait_begun(1)
+        self.stop_clean(worker)
+        self.assertEqual(worker.report()["since_start"]["retried"], 1)
+        worker = self.start_retrying(retry=policy)
+        self.record.wait_ended(1)
+        self.stop_clean(worker)
+        self.assertEqual(self.attempts("a"), [1, 2])
+
+    def test_output_goes_to_the_log(self):
+        self.queue.publish(["a:say:hello from the handler"])
+        worker = self.start_retrying()
+        self.record.wait_ended(1)
+        wait_for("the line", lambda: "hello from the handler" in worker.log_text())
+        self.stop_clean(worker)
+
+
+class RabbitOutcomes(OutcomeCases, RabbitCase):
+    def test_properties_travel_with_a_retry(self):
+        self.queue.publish(
+            ["a:exit:1"], message_id="id-7", content_type="text/x", headers={"k": "v"}, priority=3
+        )
+        worker = self.start_retrying()
+        wait_for("it to be dead", lambda: self.queue.dead_depth() == 1)
+        self.stop_clean(worker)
+        self.assertEqual({run["id"] for run in self.record.runs("a")}, {"id-7"})
+        [(body, properties)] = self.queue._take(self.queue.dead_name)
+        self.assertEqual(body, b"a:exit:1")
+        self.assertEqual(properties.message_id, "id-7")
+        self.assertEqual(properties.content_type, "text/x")
+        self.assertEqual(properties.priority, 3)
+        self.assertEqual(properties.headers["k"], "v")
+
+    def test_the_queues_own_dead_letter_exchange(self):
+        """Without `dead`: reject, for the queue's own DLX."""
+        dlx = RabbitQueue(
+            self.broker, self.queue.vhost, "own",
+            {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "own.dead"},
+        )  # fmt: skip
+        self.addCleanup(dlx.close)
+        dlx.publish(["a:exit:65", "b:exit:1"])
+        worker = self.start(self.config(dlx.section(dead=False), RETRY))
+        wait_for("both to be dead", lambda: dlx.dead_depth() == 2)
+        self.stop_clean(worker)
+        self.assertEqual(self.attempts("b"), [1, 2, 3])
+        self.assertCountEqual(dlx.take_dead(), ["a:exit:65", "b:exit:1"])
+
+    def test_many_retries_at_once(self):
+        """Each retry is published and confirmed before the original is acknowledged."""
+        self.queue.publish([f"j{n}:fail-until:2" for n in range(200)])
+        worker = self.start_retrying(concurrency=8)
+        self.record.wait_ended(200, 60)
+        self.stop_clean(worker)
+        self.assertEqual(len(self.record.begun()), 400)
+        self.assertEqual(self.record.ended_twice(), [])
+
+    def test_quorum_queue(self):
+        quorum = RabbitQueue(self.broker, self.queue.vhost, "q", {"x-queue-type": "quorum"})
+        self.addCleanup(quorum.close)
+        quorum.publish([f"j{n}" for n in range(50)] + ["r:fail-until:2"])
+        worker = self.start(self.config(quorum.section(extra='declare = "quorum"'), RETRY))
+        self.record.wait_ended(51)
+        self.stop_clean(worker)
+        self.assertEqual(self.record.ended_twice(), [])
+
+    def test_durable_declares_what_is_not_there(self):
+        fresh = RabbitQueue(self.broker, self.queue.vhost, "fresh", declare=False)
+        worker = self.start(self.config(fresh.section(dead=False, extra='declare = "durable"')))
+        self.wait_for_queue("fresh")
+        self.queue.channel.basic_publish("", "fresh", "a")
+        self.record.wait_ended(1)
+        self.stop_clean(worker)
+
+    def wait_for_queue(self, name):
+        def there():
+            with self.broker.connect(self.queue.vhost) as connection:
+                try:
+                    return connection.channel().queue_declare(name, passive=True)
+                except Exception:
+                    return None
+
+        wait_for(f"queue {name}", there)
+
+
+class RedisOutcomes(OutcomeCases, RedisCase):
+    pass
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
