@@ -226,6 +226,7 @@ static void abandon(struct core *core, struct job *job)
 	if (job->state == JOB_RUNNING) {
 		job->begun_ns = job->given_ns;
 		job->finished_ns = clock_now_ns(core->clock);
+		job->verdict.interrupted = true;
 		job->stuck = true;
 	}
 	if (job->state == JOB_SETTLING)

@@ -142,9 +142,9 @@ static void apply_verdict(struct world *w, struct message *m, const struct verdi
 	case FATE_RETURNED:
 		m->place = IN_QUEUE;
 		promise(w, v->attempt == m->attempt, "a return must not count an attempt");
-		promise(w, v->interruptions == m->interruptions + (v->begun ? 1 : 0),
+		promise(w, v->interruptions == m->interruptions + (v->interrupted ? 1 : 0),
 			"an interruption is counted when the job had begun, and only then");
-		m->excused |= v->begun;
+		m->excused |= v->interrupted;
 		break;
 	case FATE_UNSETTLED:
 	case FATE_COUNT:
@@ -170,9 +170,11 @@ static void source_settle(struct source *base, struct job *job)
 	struct world *w = source->world;
 	struct message *m = message_of(w, job);
 	promise(w,
-		job->verdict.fate != FATE_RETURNED || job->verdict.begun ||
+		job->verdict.fate != FATE_RETURNED || job->verdict.interrupted ||
 		    base->intake == INTAKE_SHUT,
 		"an unbegun job went back while its consumer could get it again");
+	promise(w, job->stop != JOB_STOPPED_BY_DRAIN || job->verdict.fate != FATE_RETRIED,
+		"an interruption was counted as an attempt");
 	if (job->source_epoch != source->epoch) {
 		m->excused = true; /* the broker has it back already */
 		core_lets_go(w, source, job, SETTLED_LOST);
@@ -205,7 +207,7 @@ static void disconnect(struct world *w, struct fake_source *source)
 	while ((it = list_take_first(&source->told)) != NULL) {
 		struct job *job = list_entry(it, struct job, in_source);
 		message_of(w, job)->excused |=
-		    job->verdict.begun || job->outcome.kind == OUTCOME_DONE;
+		    job->verdict.interrupted || job->outcome.kind == OUTCOME_DONE;
 		message_of(w, job)->excused |= job->begun_ns != 0;
 		core_lets_go(w, source, job, SETTLED_LOST);
 	}

@@ -49,7 +49,7 @@ static bool make_room(struct report *report)
 
 static bool is_interrupted(const struct job *job, enum fate fate)
 {
-	return fate == FATE_RETURNED && job->begun_ns != 0;
+	return fate == FATE_RETURNED && job->verdict.interrupted;
 }
 
 static void add_entry(struct report *report, const struct job *job, enum fate fate, uint64_t now_ns)

@@ -1,5 +1,5 @@
-/* What a job becomes, from what its handler said and what we did to it. The one rule that is not
- * obvious: exit 0 means done even after we asked the job to stop, because its effect is there and
+/* What a job becomes, from what its handler said and what we did to it. The rules that are not
+ * obvious: a handler that returns a job by itself has not been interrupted; and exit 0 means done even after we asked the job to stop, because its effect is there and
  * running it again would be the duplicate; every other end of a job that we asked to stop for the
  * drain's sake is an interruption, never a failure, and costs no attempt. */
 #include "settle/verdict.h"
@@ -8,12 +8,13 @@
 
 static struct verdict returned(const struct verdict_facts *facts)
 {
-	bool begun = facts->outcome != NULL;
+	bool interrupted = facts->outcome != NULL &&
+			   (facts->stopped_by_drain || facts->outcome->kind == OUTCOME_ABANDONED);
 	return (struct verdict){
 	    .fate = FATE_RETURNED,
-	    .begun = begun,
+	    .interrupted = interrupted,
 	    .attempt = facts->attempt,
-	    .interruptions = facts->interruptions + (begun ? 1 : 0),
+	    .interruptions = facts->interruptions + (interrupted ? 1 : 0),
 	};
 }
 

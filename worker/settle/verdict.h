@@ -14,8 +14,9 @@
 struct retry_settings;
 
 struct verdict {
-	enum fate fate;	   /* what it becomes if the broker can be told; never FATE_UNSETTLED */
-	bool begun;	   /* RETURNED: a handler had begun it, so it counts as interrupted */
+	enum fate fate; /* what it becomes if the broker can be told; never FATE_UNSETTLED */
+	bool
+	    interrupted; /* RETURNED: we ended it while it ran, so the next run may find half an effect */
 	uint64_t delay_ms; /* RETRIED: not before */
 	uint32_t attempt;  /* the number its next run carries */
 	uint32_t interruptions;

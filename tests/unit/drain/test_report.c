@@ -71,6 +71,7 @@ static void entries(void **state)
 		job.in_drain = rows[i].ran_in_drain;
 		job.begun_ns = rows[i].begun ? 100 : 0;
 		job.finished_ns = rows[i].begun ? 300 : 0;
+		job.verdict.interrupted = rows[i].interrupted;
 		report_init(&report);
 		report_count(&report, &job, rows[i].fate, rows[i].draining, 1000);
 		assert_int_equal(report.since_start[rows[i].fate], 1);

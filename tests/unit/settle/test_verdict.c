@@ -23,7 +23,7 @@ static void verdicts(void **state)
 		bool stopped_by_drain;
 		enum fate fate;
 		uint32_t next_attempt, interruptions; /* of two before */
-		bool begun;
+		bool interrupted;
 	} rows[] = {
 	    {OUTCOME_DONE,	   1, false, FATE_DONE,	1, 2, false},
 	    {OUTCOME_DONE,	   9, true,  FATE_DONE,     9, 2,
@@ -35,7 +35,8 @@ static void verdicts(void **state)
 	    {OUTCOME_RETRY,	    3, false, FATE_DEAD,	 3, 2, false},
 	    {OUTCOME_RETRY,	    4, false, FATE_DEAD,	 4, 2, false}, /* the policy was made stricter */
 	    {OUTCOME_RETRY,	    3, true,  FATE_RETURNED, 3, 3, true }, /* never costs the last attempt */
-	    {OUTCOME_RETURN,    3, false, FATE_RETURNED, 3, 3, true },
+	    {OUTCOME_RETURN,    3, false, FATE_RETURNED, 3, 2, false},
+	    {OUTCOME_RETURN,    3, true,  FATE_RETURNED, 3, 3, true },
 	    {OUTCOME_ABANDONED, 3, true,	 FATE_RETURNED, 3, 3, true },
 	    {NEVER_BEGUN,	  2, false, FATE_RETURNED, 2, 2, false},
 	};
@@ -51,7 +52,7 @@ static void verdicts(void **state)
 		assert_int_equal(verdict.fate, rows[i].fate);
 		assert_int_equal(verdict.attempt, rows[i].next_attempt);
 		assert_int_equal(verdict.interruptions, rows[i].interruptions);
-		assert_int_equal(verdict.begun, rows[i].begun);
+		assert_int_equal(verdict.interrupted, rows[i].interrupted);
 		assert_int_equal(verdict.delay_ms, rows[i].fate == FATE_RETRIED ? 500 : 0);
 	}
 }
