@@ -163,7 +163,7 @@ class Bench:
                 record.touch()
                 worker = self.start(queue.section(), handler, concurrency=jobs)
                 wait_for(f"{jobs} running", lambda: record.read_text().count("begin") == jobs)
-                worker.signal(signal.SIGTERM)
+                worker.send(signal.SIGTERM)
                 wait_for("the intake to be shut", lambda: shut(queue))
                 (place / "gate").touch()
                 if worker.wait_exit() != 0:
@@ -186,7 +186,7 @@ class Bench:
                 )  # fmt: skip
                 wait_for("all to be taken", lambda: queue.depth() == 0)
                 begun = time.monotonic()
-                worker.signal(signal.SIGTERM)
+                worker.send(signal.SIGTERM)
                 wait_for("all to be back", lambda: queue.depth() == jobs, every=0.001)
                 took.append((time.monotonic() - begun) * 1000)
                 (place / "gate").touch()

@@ -33,7 +33,7 @@ class BrokerGoneCases:
     def test_killed_mid_drain(self):
         worker = self.start_running()
         begun = time.monotonic()
-        worker.signal(signal.SIGTERM)
+        worker.send(signal.SIGTERM)
         wait_for("finishing", lambda: worker.events("drain moved"))
         self.broker.kill()
         self.open_gate()
@@ -50,7 +50,7 @@ class BrokerGoneCases:
         worker = self.start_running()
         begun = time.monotonic()
         self.broker.kill(signal.SIGSTOP)
-        worker.signal(signal.SIGTERM)
+        worker.send(signal.SIGTERM)
         self.open_gate()
         self.record.wait_ended(2)
         self.assert_exit(worker, begun, 11)
@@ -62,7 +62,7 @@ class BrokerGoneCases:
         self.wait_consuming(worker)
         begun = time.monotonic()
         self.broker.kill(signal.SIGSTOP)
-        worker.signal(signal.SIGTERM)
+        worker.send(signal.SIGTERM)
         self.assert_exit(worker, begun, 0)
         self.broker.kill(signal.SIGCONT)
 
@@ -70,7 +70,7 @@ class BrokerGoneCases:
         worker = self.start_running()
         begun = time.monotonic()
         self.broker.kill()
-        worker.signal(signal.SIGTERM)
+        worker.send(signal.SIGTERM)
         # Interrupted and not told: the broker gives them out again by itself.
         self.assert_exit(worker, begun, 10, 11)
 

@@ -105,7 +105,7 @@ class RedisCrashes(CrashCases, RedisCase):
             lambda: len(self.record.begun()) >= 3,
         )
         self.assertEqual(self.record.begun()[2], "j1", "the head of the list comes first")
-        other.signal(signal.SIGTERM)
+        other.send(signal.SIGTERM)
         self.open_gate()
         self.assertEqual(other.wait_exit(), 0)
         left = [body.split(":")[0] for body in self.queue.take_all()]
@@ -128,11 +128,11 @@ class RedisCrashes(CrashCases, RedisCase):
     def test_a_worker_that_was_frozen_does_not_complete_what_is_not_its_own(self):
         """SIGSTOP past the lease: others run its jobs; awake again, it must notice."""
         frozen, config = self.start_two_jobs()
-        frozen.signal(signal.SIGSTOP)
+        frozen.send(signal.SIGSTOP)
         self.open_gate()
         helper = self.start(config)
         wait_for("all to be done", lambda: len(set(self.record.ended())) == 8)
-        frozen.signal(signal.SIGCONT)
+        frozen.send(signal.SIGCONT)
         code, _ = frozen.stop()
         self.assertIn(code, (0, 11))
         self.assertEqual(helper.stop()[0], 0)

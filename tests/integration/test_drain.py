@@ -57,7 +57,7 @@ class DrainCases:
     def test_running_finish_held_and_unbegun_go_back(self):
         worker = self.start_with(30)
         untouched = self.queue.depth()
-        worker.signal(signal.SIGTERM)
+        worker.send(signal.SIGTERM)
         # At once, not at the end: both still run.
         wait_for("held jobs to be given back", lambda: self.queue.depth() == 28)
         self.assertEqual(self.record.ended(), [])
@@ -76,7 +76,7 @@ class DrainCases:
 
     def test_given_back_unbegun_is_no_attempt(self):
         worker = self.start_with(6)
-        worker.signal(signal.SIGTERM)
+        worker.send(signal.SIGTERM)
         self.open_gate()
         self.assertEqual(worker.wait_exit(), 0)
         again = self.start(self.config(self.queue.section()))
@@ -120,7 +120,7 @@ class DrainCases:
 
     def test_second_signal_hurries(self):
         worker = self.start_with(5, drain='timeout = "60s"  grace = "300ms"')
-        worker.signal(signal.SIGTERM)
+        worker.send(signal.SIGTERM)
         worker.wait_event("draining")  # a second has passed: no echo any more
         code, seconds = worker.stop()
         self.figure(f"second SIGTERM to exit: {seconds * 1000:.0f} ms")
@@ -131,9 +131,9 @@ class DrainCases:
 
     def test_double_signal_counts_once(self):
         worker = self.start_with(3)
-        worker.signal(signal.SIGTERM)
+        worker.send(signal.SIGTERM)
         wait_for("the first to be seen", lambda: worker.events("drain moved"))
-        worker.signal(signal.SIGTERM)
+        worker.send(signal.SIGTERM)
         worker.wait_event("stop ignored, it came within a second of the last")
         worker.wait_event("draining")
         self.open_gate()
@@ -151,7 +151,7 @@ class DrainCases:
 
     def test_progress_names_what_is_in_the_way(self):
         worker = self.start_with(2)
-        worker.signal(signal.SIGTERM)
+        worker.send(signal.SIGTERM)
         line = worker.wait_event("draining", count=2)
         self.assertIn(self.queue.name, line["waiting_for"])
         self.assertIn("2 running", line["waiting_for"])
@@ -160,7 +160,7 @@ class DrainCases:
 
     def test_quiet_and_resume(self):
         worker = self.start_with(12)
-        worker.signal(signal.SIGTSTP)
+        worker.send(signal.SIGTSTP)
         wait_for("held jobs to be given back", lambda: self.queue.depth() == 10)
         self.open_gate()
         self.record.wait_ended(2)
@@ -170,7 +170,7 @@ class DrainCases:
         wait_for("the new job to wait", lambda: self.queue.depth() == 11)
         self.assertCountEqual(self.record.begun(), ["j1", "j2"])
         self.assertIsNone(worker.process.poll())
-        worker.signal(signal.SIGCONT)
+        worker.send(signal.SIGCONT)
         self.record.wait_ended(13)
         self.assertEqual(worker.stop()[0], 0)
         self.assertEqual(self.record.begun_twice(), [])
@@ -180,17 +180,17 @@ class DrainCases:
         worker = self.start(self.config(self.queue.section(extra="prefetch = 5")))
         for number in range(20):
             self.queue.publish([f"r{number}-{n}" for n in range(20)])
-            worker.signal(signal.SIGTSTP)
-            worker.signal(signal.SIGCONT)
+            worker.send(signal.SIGTSTP)
+            worker.send(signal.SIGCONT)
         self.record.wait_ended(400)
         self.assertEqual(worker.stop()[0], 0)
         self.assertEqual(self.record.begun_twice(), [])
 
     def test_stop_while_quiet(self):
         worker = self.start_with(6)
-        worker.signal(signal.SIGTSTP)
+        worker.send(signal.SIGTSTP)
         wait_for("held jobs to be given back", lambda: self.queue.depth() == 4)
-        worker.signal(signal.SIGTERM)
+        worker.send(signal.SIGTERM)
         self.open_gate()
         self.assertEqual(worker.wait_exit(), 0)
         self.assert_in_queue(3, 4, 5, 6)
@@ -229,7 +229,7 @@ class DrainCases:
 
     def test_plugin_staged_jobs_are_not_begun(self):
         worker = self.start_plugin(40, "gate")
-        worker.signal(signal.SIGTERM)
+        worker.send(signal.SIGTERM)
         wait_for("held and staged to go back", lambda: self.queue.depth() == 38)
         self.open_gate()
         self.assertEqual(worker.wait_exit(), 0)
@@ -265,7 +265,7 @@ class RabbitDrain(DrainCases, RabbitCase):
 
     def test_drain_without_limit_waits(self):
         worker = self.start_with(2, drain='timeout = "none"')
-        worker.signal(signal.SIGTERM)
+        worker.send(signal.SIGTERM)
         worker.wait_event("draining", count=2)
         self.open_gate()
         self.assertEqual(worker.wait_exit(), 0)

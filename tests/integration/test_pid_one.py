@@ -31,7 +31,7 @@ class PidOne(RedisCase):
         self.queue.publish([f"a:gate:{self.gate()}"])
         worker = self.start_first(self.config(self.queue.section()))
         self.record.wait_begun(1)
-        worker.signal(signal.SIGTERM)
+        worker.send(signal.SIGTERM)
         worker.wait_event("draining")
         self.open_gate()
         self.assertEqual(worker.wait_exit(), 0)

@@ -74,11 +74,11 @@ class RaceCases:
         producer.start()
         quiets = 0
         while producer.is_alive() or quiets < rounds:
-            worker.signal(signal.SIGTSTP)
+            worker.send(signal.SIGTSTP)
             if not wait_for("quiet", lambda: self.moved(worker, "quiet") > quiets, every=0.001):
                 break
             quiets += 1
-            worker.signal(signal.SIGCONT)
+            worker.send(signal.SIGCONT)
             wait_for("open", lambda: self.moved(worker, "open") >= quiets, every=0.001)
         producer.join()
         self.record.wait_ended(len(sent))
@@ -125,7 +125,7 @@ class RaceCases:
         self.record.wait_begun(2)
         wait_for("all to be taken", lambda: self.queue.depth() == 0)
         begun = time.monotonic()
-        worker.signal(signal.SIGTERM)
+        worker.send(signal.SIGTERM)
         wait_for("all to be back", lambda: self.queue.depth() == count - 2, every=0.002)
         self.figure(f"giving back {count - 2} held jobs: {(time.monotonic() - begun) * 1000:.0f} ms")
         self.open_gate()

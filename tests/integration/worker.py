@@ -5,7 +5,7 @@ recorded.
         def test_idle(self):
             worker = self.worker(self.queue.section())
             worker.wait_ready()
-            worker.signal(signal.SIGTERM)
+            worker.send(signal.SIGTERM)
             self.assertEqual(worker.wait_exit(), 0)
 
 The log is read as JSON from a file, so no reader is ever too slow. Nothing sleeps for a fixed time;
@@ -123,7 +123,7 @@ class Worker:
 
         return wait_for(f"log event {name!r}", enough, seconds)[count - 1]
 
-    def signal(self, number):
+    def send(self, number):
         os.kill(self.pid, number)
 
     def wait_exit(self, seconds=30):
@@ -137,7 +137,7 @@ class Worker:
     def stop(self, number=signal.SIGTERM, seconds=30):
         """Signals, waits; the exit code and how long it took."""
         begun = time.monotonic()
-        self.signal(number)
+        self.send(number)
         code = self.wait_exit(seconds)
         return code, time.monotonic() - begun
 
