@@ -266,6 +266,29 @@ class RedisList:
         self.client.delete(self.name)
         return [body.decode(errors="replace") for body in reversed(waiting)]
 
+    def claimed(self):
+        """How many jobs workers hold, those in the hands of a blocked pop included."""
+        count = 0
+        for key in self.client.scan_iter("{%s}:*" % self.name):
+            if b":held:" in key:
+                count += self.client.hlen(key)
+            elif b":wake:" in key:
+                count += self.client.llen(key)
+        return count
+
+    def unsettled(self):
+        """Jobs that are not done and not dead, wherever they are."""
+        delayed = self.client.zcard("{%s}:delayed" % self.name)
+        return self.depth() + delayed + self.claimed()
+
+    def dead_depth(self):
+        return self.client.llen(self.dead_name)
+
+    def take_dead(self):
+        bodies = self.client.lrange(self.dead_name, 0, -1)
+        self.client.delete(self.dead_name)
+        return [body.decode(errors="replace") for body in reversed(bodies)]
+
     def close(self):
         self.client.close()
 
