@@ -1,0 +1,350 @@
+/* What would only show hours later, with jobs in hand, is looked for here: a program that is not
+ * there, a deadline with no time left for jobs, a dead-letter queue that feeds itself. An error is
+ * what cannot work; a warning is what can, but hardly as meant. */
+#include "settings/check.h"
+
+#include "base/must.h"
+#include "settings/duration.h"
+#include "settings/problems.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct rules { /* what every rule looks at */
+	const struct document *document;
+	const struct settings *settings;
+	struct problems *problems;
+};
+
+static const char *kind_of(const struct block *block)
+{
+	return table_sections[block->section].name;
+}
+
+/* --- titles --- */
+
+static bool same_name(const struct block *a, const struct block *b)
+{
+	if (a->section != b->section || a->parent != b->parent)
+		return false;
+	return a->title == NULL || strcmp(a->title, b->title) == 0;
+}
+
+static void check_twice(const struct rules *rules, const struct block *block)
+{
+	const struct block *first = rules->document->first;
+	while (!same_name(first, block))
+		first = first->next;
+	if (first == block)
+		return;
+	if (block->title != NULL)
+		problems_error(rules->problems, block->place,
+			       "%s \"%s\" is there twice, first in %s:%u", kind_of(block),
+			       block->title, first->place.file, first->place.line);
+	else
+		problems_error(rules->problems, block->place,
+			       "section %s is there twice, first in %s:%u", kind_of(block),
+			       first->place.file, first->place.line);
+}
+
+static void check_title(const struct rules *rules, const struct block *block)
+{
+	check_twice(rules, block);
+	if (block->title != NULL && block->title[0] == '\0')
+		problems_error(rules->problems, block->place, "%s \"\" needs a name",
+			       kind_of(block));
+}
+
+/* --- drain --- */
+
+/* "auto" is judged by what it means where the process manager says nothing, and mildly. */
+static void check_drain(const struct rules *rules, const struct block *block)
+{
+	const struct drain_settings *drain = &rules->settings->drain;
+	uint64_t kept_ms = drain->reserve_ms + drain->grace_ms;
+	char kept[32], timeout[32];
+	if (drain->limit == DRAIN_LIMIT_NONE || kept_ms < drain->timeout_ms)
+		return;
+	duration_print(kept_ms, kept, sizeof kept);
+	duration_print(drain->timeout_ms, timeout, sizeof timeout);
+	if (drain->limit == DRAIN_LIMIT_SET)
+		problems_error(rules->problems, block_place(block, "timeout"),
+			       "drain: reserve and grace take %s of timeout's %s, no time is left "
+			       "for running jobs: make timeout longer than %s",
+			       kept, timeout, kept);
+	else
+		problems_warn(rules->problems, block->place,
+			      "drain: reserve and grace take %s, but \"auto\" means %s where the "
+			      "process manager says nothing: no time is left for running jobs",
+			      kept, timeout);
+}
+
+static void check_report(const struct rules *rules, const struct block *block)
+{
+	const char *report = rules->settings->drain.report;
+	if (report == NULL)
+		return;
+	const char *slash = strrchr(report, '/');
+	char *folder = slash == NULL ? strdup(".") : strndup(report, (size_t)(slash - report) + 1);
+	must(folder != NULL);
+	if (access(folder, W_OK) != 0)
+		problems_warn(rules->problems, block_place(block, "report"),
+			      "drain: the report cannot be written to %s: %s", report,
+			      strerror(errno));
+	free(folder);
+}
+
+/* --- handlers --- */
+
+static bool is_program(const char *path)
+{
+	struct stat st;
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
+}
+
+static bool is_in_path(const char *name)
+{
+	const char *path = getenv("PATH");
+	char buf[4096];
+	for (const char *p = path != NULL ? path : "/usr/local/bin:/usr/bin:/bin"; *p != '\0';) {
+		size_t len = strcspn(p, ":");
+		int n = snprintf(buf, sizeof buf, "%.*s/%s", (int)len, len > 0 ? p : ".", name);
+		if (n > 0 && (size_t)n < sizeof buf && is_program(buf))
+			return true;
+		p += len + (p[len] == ':');
+	}
+	return false;
+}
+
+static void check_program(const struct rules *rules, const struct handler_settings *handler,
+			  struct place place)
+{
+	const char *program = handler->command[0];
+	struct stat st;
+	if (program[0] == '\0')
+		problems_error(rules->problems, place,
+			       "handler \"%s\": the first word of command is empty: name a program",
+			       handler->name);
+	else if (strchr(program, '/') == NULL && !is_in_path(program))
+		problems_error(rules->problems, place,
+			       "handler \"%s\": %s is in no folder of PATH: give its whole path",
+			       handler->name, program);
+	else if (strchr(program, '/') != NULL && stat(program, &st) != 0)
+		problems_error(rules->problems, place, "handler \"%s\": %s: %s", handler->name,
+			       program, strerror(errno));
+	else if (strchr(program, '/') != NULL && !is_program(program))
+		problems_error(rules->problems, place,
+			       "handler \"%s\": %s is no file that may be executed: chmod +x?",
+			       handler->name, program);
+}
+
+/* A name without a slash is looked up by dlopen(), whose rules are not ours to repeat. */
+static void check_plugin(const struct rules *rules, const struct handler_settings *handler,
+			 struct place place)
+{
+	if (strchr(handler->path, '/') != NULL && access(handler->path, R_OK) != 0)
+		problems_error(rules->problems, place, "handler \"%s\": %s: %s", handler->name,
+			       handler->path, strerror(errno));
+}
+
+static void warn_pointless(const struct rules *rules, const struct block *block, const char *key,
+			   const char *type)
+{
+	const struct said *said = block_said(block, key);
+	if (said->n > 0)
+		problems_warn(rules->problems, said->place,
+			      "handler \"%s\": %s has no effect with type \"%s\"", block->title,
+			      key, type);
+}
+
+static void check_exec(const struct rules *rules, const struct block *block)
+{
+	const struct handler_settings *handler = block->fields;
+	const struct said *command = block_said(block, "command");
+	if (command->n == 0)
+		problems_error(
+		    rules->problems, block->place,
+		    "handler \"%s\" has no command: command = {\"program\", \"argument\"}",
+		    block->title);
+	else if (!command->unset)
+		check_program(rules, handler, command->place);
+	warn_pointless(rules, block, "path", "exec");
+	warn_pointless(rules, block, "threads", "exec");
+}
+
+static void check_plugin_handler(const struct rules *rules, const struct block *block)
+{
+	const struct handler_settings *handler = block->fields;
+	if (block_said(block, "path")->n == 0)
+		problems_error(rules->problems, block->place,
+			       "handler \"%s\" has no path: path = \"/path/to/plugin.so\"",
+			       block->title);
+	else if (handler->path != NULL)
+		check_plugin(rules, handler, block_place(block, "path"));
+	warn_pointless(rules, block, "command", "plugin");
+	warn_pointless(rules, block, "output_line", "plugin");
+}
+
+static bool is_named_by(const struct rules *rules, const char *key, const char *title)
+{
+	for (const struct block *b = rules->document->first; b != NULL; b = b->next)
+		if ((b->section == SECTION_QUEUE || b->section == SECTION_LIST) &&
+		    block_said(b, key)->n > 0 && strcmp(block_said(b, key)->texts[0], title) == 0)
+			return true;
+	return false;
+}
+
+static void warn_unused(const struct rules *rules, const struct block *block)
+{
+	if (!is_named_by(rules, kind_of(block), block->title))
+		problems_warn(rules->problems, block->place,
+			      "%s \"%s\" is used by no queue or list", kind_of(block),
+			      block->title);
+}
+
+static void check_handler(const struct rules *rules, const struct block *block)
+{
+	const struct handler_settings *handler = block->fields;
+	const struct said *type = block_said(block, "type");
+	if (type->n == 0)
+		problems_error(rules->problems, block->place,
+			       "handler \"%s\" has no type: type = \"exec\" or \"plugin\"",
+			       block->title);
+	else if (strcmp(type->texts[0], "exec") == 0)
+		check_exec(rules, block);
+	else if (strcmp(type->texts[0], "plugin") == 0)
+		check_plugin_handler(rules, block);
+	must(type->n == 0 || handler->type == HANDLER_EXEC || handler->type == HANDLER_PLUGIN);
+	warn_unused(rules, block);
+}
+
+static void check_retry(const struct rules *rules, const struct block *block)
+{
+	const struct retry_settings *retry = block->fields;
+	if (retry->first_ms > retry->max_ms)
+		problems_warn(rules->problems, block_place(block, "first"),
+			      "retry \"%s\": first is longer than max, every wait will be max",
+			      block->title);
+	if (strcmp(block->title, "default") != 0)
+		warn_unused(rules, block);
+}
+
+/* --- brokers --- */
+
+static bool has_child(const struct block *block)
+{
+	for (const struct block *b = block->next; b != NULL; b = b->next)
+		if (b->parent == block)
+			return true;
+	return false;
+}
+
+static void check_broker(const struct rules *rules, const struct block *block)
+{
+	if (!has_child(block))
+		problems_warn(rules->problems, block->place,
+			      "%s \"%s\" has no %s: nothing will be taken from it", kind_of(block),
+			      block->title, block->section == SECTION_REDIS ? "list" : "queue");
+}
+
+static void check_rabbitmq(const struct rules *rules, const struct block *block)
+{
+	const struct rabbitmq_settings *rabbitmq = block->fields;
+	check_broker(rules, block);
+	if (rabbitmq->heartbeat_ms % 1000 != 0)
+		problems_error(rules->problems, block_place(block, "heartbeat"),
+			       "heartbeat: RabbitMQ counts in whole seconds");
+}
+
+static void check_dead(const struct rules *rules, const struct block *block, const char *dead)
+{
+	if (dead != NULL && strcmp(dead, block->title) == 0)
+		problems_error(rules->problems, block_place(block, "dead"),
+			       "%s \"%s\" is its own dead: rejected jobs would come back for ever",
+			       kind_of(block), block->title);
+}
+
+static void check_prefetch(const struct rules *rules, const struct block *block, unsigned prefetch,
+			   unsigned concurrency)
+{
+	if (prefetch != 0 && prefetch < concurrency)
+		problems_warn(rules->problems, block_place(block, "prefetch"),
+			      "%s \"%s\": with prefetch %u, concurrency %u is never reached",
+			      kind_of(block), block->title, prefetch, concurrency);
+}
+
+static void check_queue_name(const struct rules *rules, struct place place, const char *name)
+{
+	if (name != NULL && strlen(name) > 255)
+		problems_error(rules->problems, place,
+			       "the name of a RabbitMQ queue has at most 255 bytes");
+}
+
+/* The default of RabbitMQ 3.8 to 4.2, after which it closes the channel. */
+enum { CONSUMER_TIMEOUT_MS = 30 * 60 * 1000 };
+
+static void check_queue(const struct rules *rules, const struct block *block)
+{
+	const struct queue_settings *queue = block->fields;
+	check_dead(rules, block, queue->dead);
+	check_prefetch(rules, block, queue->prefetch, queue->concurrency);
+	check_queue_name(rules, block->place, queue->name);
+	check_queue_name(rules, block_place(block, "dead"), queue->dead);
+	if (queue->handler != NULL && queue->handler->timeout_ms > CONSUMER_TIMEOUT_MS)
+		problems_warn(
+		    rules->problems, block_place(block, "handler"),
+		    "queue \"%s\": handler \"%s\" may run longer than the 30m after which "
+		    "RabbitMQ takes a job back: raise its consumer_timeout",
+		    block->title, queue->handler->name);
+}
+
+static void check_list(const struct rules *rules, const struct block *block)
+{
+	const struct list_settings *list = block->fields;
+	check_dead(rules, block, list->dead);
+	check_prefetch(rules, block, list->prefetch, list->concurrency);
+}
+
+/* --- all of it --- */
+
+static void check_block(const struct rules *rules, const struct block *block)
+{
+	static void (*const checks[SECTIONS])(const struct rules *, const struct block *) = {
+	    [SECTION_RABBITMQ] = check_rabbitmq, [SECTION_QUEUE] = check_queue,
+	    [SECTION_REDIS] = check_broker,	 [SECTION_LIST] = check_list,
+	    [SECTION_HANDLER] = check_handler,	 [SECTION_RETRY] = check_retry,
+	};
+	check_title(rules, block);
+	if (block->section == SECTION_DRAIN) {
+		check_drain(rules, block);
+		check_report(rules, block);
+	}
+	if (checks[block->section] != NULL)
+		checks[block->section](rules, block);
+}
+
+static bool has_work(const struct document *document)
+{
+	for (const struct block *b = document->first; b != NULL; b = b->next)
+		if (b->section == SECTION_QUEUE || b->section == SECTION_LIST)
+			return true;
+	return false;
+}
+
+void check_document(const struct document *document, const struct settings *settings,
+		    struct problems *problems)
+{
+	struct rules rules = {document, settings, problems};
+	for (const struct block *block = document->first; block != NULL; block = block->next)
+		check_block(&rules, block);
+	if (!has_work(document))
+		problems_error(
+		    problems, document->whole,
+		    "there is nothing to do: no queue in a rabbitmq section, no list in a "
+		    "redis section");
+}

@@ -1,0 +1,23 @@
+/* duration - "30s" and "64M" as numbers. Strict: the whole text, one unit, nothing that overflows.
+ *
+ * Thread: any.
+ * Units:  durations are milliseconds: ms, s, m, h; only 0 goes without a unit, because a bare
+ *         number is read as seconds by one half of the world and as milliseconds by the other.
+ *         Sizes are bytes: none, k, M, G, in powers of 1024.
+ * Fails:  with false and *ret_... untouched. */
+#ifndef OUTFALL_SETTINGS_DURATION_H
+#define OUTFALL_SETTINGS_DURATION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+bool duration_parse(const char *text, uint64_t *ret_ms);
+bool size_parse(const char *text, uint64_t *ret_bytes);
+bool count_parse(const char *text, uint64_t *ret_count); /* decimal digits and nothing else */
+
+/* In the largest unit that needs no fraction: "2h", "1500ms". */
+void duration_print(uint64_t ms, char *buf, size_t size);
+void size_print(uint64_t bytes, char *buf, size_t size);
+
+#endif

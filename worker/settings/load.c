@@ -1,0 +1,275 @@
+/* A configuration passes through five hands, each of which knows one thing:
+ *
+ *     reader   files, includes, variables      -> one text
+ *     parse    libconfuse's grammar            -> blocks: what each section says, and where
+ *     value    units, ranges, words            -> each block's fields
+ *     load     which name means which section  -> struct settings
+ *     check    what must fit together          -> more problems
+ *
+ * A broken text ends it after the second, because half a configuration breaks rules that the whole
+ * one keeps. Everything else goes on to the end, and all problems are reported at once. */
+#include "settings/settings.h"
+
+#include "base/memory.h"
+#include "base/must.h"
+#include "settings/check.h"
+#include "settings/duration.h"
+#include "settings/parse.h"
+#include "settings/problems.h"
+#include "settings/secrets.h"
+#include "settings/value.h"
+
+#include <string.h>
+#include <unistd.h>
+
+/* What settings_destroy() is given is the first member of this. */
+struct loaded {
+	struct settings settings;
+	struct region region;
+};
+
+struct loading {
+	struct settings *settings;
+	struct region *region;
+	struct problems *problems;
+	struct document document;
+};
+
+/* --- blocks to structs --- */
+
+static void give_fields(struct loading *l, struct block *block)
+{
+	const struct section_row *row = &table_sections[block->section];
+	char *fields = region_take(l->region, row->bytes);
+	block->fields = fields;
+	if (row->name_offset != TABLE_NO_FIELD)
+		*(const char **)(void *)(fields + row->name_offset) = block->title;
+	if (row->place_offset != TABLE_NO_FIELD)
+		*(struct place *)(void *)(fields + row->place_offset) = block->place;
+	value_fill_block(block, l->problems);
+}
+
+/* A section that nobody wrote has its defaults all the same. */
+static struct block *imply_block(struct loading *l, enum section section, const char *title)
+{
+	struct block *block = region_take(l->region, sizeof *block);
+	block->section = (int)section;
+	block->title = title;
+	block->place = l->document.whole;
+	block->said = region_take(l->region, table_n_keys * sizeof *block->said);
+	give_fields(l, block);
+	return block;
+}
+
+static struct block *find_block(const struct loading *l, enum section section, const char *title)
+{
+	for (struct block *b = l->document.first; b != NULL; b = b->next)
+		if (b->section == (int)section && (title == NULL || strcmp(b->title, title) == 0))
+			return b;
+	return NULL;
+}
+
+static struct block *the_block(struct loading *l, enum section section)
+{
+	struct block *block = find_block(l, section, NULL);
+	return block != NULL ? block : imply_block(l, section, NULL);
+}
+
+/* The blocks of one kind as one array, which their fields then live in. */
+static void *collect(struct loading *l, enum section section, const struct block *parent,
+		     size_t *ret_n)
+{
+	size_t bytes = table_sections[section].bytes, n = 0;
+	for (struct block *b = l->document.first; b != NULL; b = b->next)
+		n += b->section == (int)section && b->parent == parent;
+	char *array = region_take(l->region, n * bytes);
+	char *to = array;
+	for (struct block *b = l->document.first; b != NULL; b = b->next) {
+		if (b->section != (int)section || b->parent != parent)
+			continue;
+		memcpy(to, b->fields, bytes);
+		b->fields = to;
+		to += bytes;
+	}
+	*ret_n = n;
+	return array;
+}
+
+/* --- what is more than a field --- */
+
+static void resolve_worker(struct loading *l)
+{
+	struct worker_settings *worker = &l->settings->worker;
+	*worker = *(struct worker_settings *)the_block(l, SECTION_WORKER)->fields;
+	if (worker->name != NULL)
+		return;
+	char host[256] = "";
+	(void)gethostname(host, sizeof host - 1); /* without a name the process id still tells */
+	worker->name = region_print(l->region, "%s:%d", host, (int)getpid());
+}
+
+enum { DRAIN_AUTO_MS = 30 * 1000 };
+
+static void resolve_timeout(struct loading *l, const struct said *said)
+{
+	struct drain_settings *drain = &l->settings->drain;
+	drain->limit = DRAIN_LIMIT_AUTO;
+	drain->timeout_ms = DRAIN_AUTO_MS;
+	if (said->n != 1 || said->unset || strcmp(said->texts[0], "auto") == 0)
+		return;
+	if (strcmp(said->texts[0], "none") == 0)
+		drain->limit = DRAIN_LIMIT_NONE;
+	else if (duration_parse(said->texts[0], &drain->timeout_ms))
+		drain->limit = DRAIN_LIMIT_SET;
+	else
+		problems_error(l->problems, said->place,
+			       "timeout cannot be \"%.40s\": a time like 30s or 10m is needed, or "
+			       "\"auto\" or \"none\"",
+			       said->texts[0]);
+}
+
+static void resolve_drain(struct loading *l)
+{
+	struct block *block = the_block(l, SECTION_DRAIN);
+	l->settings->drain = *(struct drain_settings *)block->fields;
+	resolve_timeout(l, block_said(block, "timeout"));
+}
+
+static void resolve_retries(struct loading *l)
+{
+	if (find_block(l, SECTION_RETRY, "default") == NULL)
+		document_append(&l->document, imply_block(l, SECTION_RETRY, "default"));
+	l->settings->retries = collect(l, SECTION_RETRY, NULL, &l->settings->n_retries);
+}
+
+/* The section that `key` names; NULL when there is none, which is then reported. */
+static const void *resolve_name(struct loading *l, const struct block *block, const char *key,
+				enum section section, const char *preset)
+{
+	const struct said *said = block_said(block, key);
+	if (said->unset || (said->n > 0 && said->texts[0][0] == '\0'))
+		return NULL; /* reported where it stands */
+	const char *name = said->n > 0 ? said->texts[0] : preset;
+	const char *kind = table_sections[block->section].name;
+	if (name == NULL) {
+		problems_error(l->problems, block->place, "%s \"%s\" has no %s: %s = \"name\"",
+			       kind, block->title, key, key);
+		return NULL;
+	}
+	const struct block *found = find_block(l, section, name);
+	if (found == NULL)
+		problems_error(l->problems, said->place,
+			       "%s \"%s\": there is no %s \"%s\": define it, or name another", kind,
+			       block->title, key, name);
+	return found != NULL ? found->fields : NULL;
+}
+
+static void resolve_queue(struct loading *l, const struct block *block)
+{
+	struct queue_settings *queue = block->fields;
+	queue->handler = resolve_name(l, block, "handler", SECTION_HANDLER, NULL);
+	queue->retry = resolve_name(l, block, "retry", SECTION_RETRY, "default");
+}
+
+static void resolve_list(struct loading *l, const struct block *block)
+{
+	struct list_settings *list = block->fields;
+	list->handler = resolve_name(l, block, "handler", SECTION_HANDLER, NULL);
+	list->retry = resolve_name(l, block, "retry", SECTION_RETRY, "default");
+}
+
+static void resolve_rabbitmq(struct loading *l, const struct block *block)
+{
+	struct rabbitmq_settings *rabbitmq = block->fields;
+	rabbitmq->queues = collect(l, SECTION_QUEUE, block, &rabbitmq->n_queues);
+	(void)secrets_urls(block, l->region, l->problems, &rabbitmq->urls,
+			   &rabbitmq->n_urls); /* reported */
+}
+
+static void resolve_redis(struct loading *l, const struct block *block)
+{
+	struct redis_settings *redis = block->fields;
+	const char **urls;
+	size_t n;
+	redis->lists = collect(l, SECTION_LIST, block, &redis->n_lists);
+	if (secrets_urls(block, l->region, l->problems, &urls, &n))
+		redis->url = urls[0];
+}
+
+static void resolve_block(struct loading *l, const struct block *block)
+{
+	switch (block->section) {
+	case SECTION_RABBITMQ:
+		resolve_rabbitmq(l, block);
+		break;
+	case SECTION_QUEUE: /* after its broker, which has moved its fields into an array */
+		resolve_queue(l, block);
+		break;
+	case SECTION_REDIS:
+		resolve_redis(l, block);
+		break;
+	case SECTION_LIST:
+		resolve_list(l, block);
+		break;
+	default:
+		break;
+	}
+}
+
+/* --- the whole --- */
+
+static void resolve(struct loading *l)
+{
+	struct settings *settings = l->settings;
+	resolve_worker(l);
+	resolve_drain(l);
+	settings->log = *(struct log_settings *)the_block(l, SECTION_LOG)->fields;
+	settings->handlers = collect(l, SECTION_HANDLER, NULL, &settings->n_handlers);
+	resolve_retries(l);
+	settings->rabbitmqs = collect(l, SECTION_RABBITMQ, NULL, &settings->n_rabbitmqs);
+	settings->redises = collect(l, SECTION_REDIS, NULL, &settings->n_redises);
+	for (struct block *block = l->document.first; block != NULL; block = block->next)
+		resolve_block(l, block);
+}
+
+static void load(struct loading *l, const char *path)
+{
+	struct reader_text text;
+	if (reader_read(path, l->region, l->problems, &text) == READ_BROKEN)
+		return;
+	enum parse_result result = parse_text(&text, l->region, l->problems, &l->document);
+	for (struct block *block = l->document.first; block != NULL; block = block->next)
+		give_fields(l, block);
+	if (result == PARSE_BROKEN)
+		return;
+	resolve(l);
+	check_document(&l->document, l->settings, l->problems);
+}
+
+enum status settings_load(const char *path, struct settings **ret_settings,
+			  struct problems *problems)
+{
+	struct loaded *loaded = memory_clear(1, sizeof *loaded);
+	if (loaded == NULL)
+		return ST_NOMEM;
+	*problems = (struct problems){0};
+	struct loading l = {
+	    .settings = &loaded->settings, .region = &loaded->region, .problems = problems};
+	load(&l, path);
+	problems_sort(problems, path);
+	if (problems->errors != 0) {
+		settings_destroy(&loaded->settings);
+		return ST_INVALID;
+	}
+	*ret_settings = &loaded->settings;
+	return ST_OK;
+}
+
+void settings_destroy(struct settings *settings)
+{
+	if (settings == NULL)
+		return;
+	struct loaded *loaded = (struct loaded *)(void *)settings;
+	region_free(&loaded->region);
+	memory_free(loaded);
+}

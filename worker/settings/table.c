@@ -1,0 +1,274 @@
+#include "settings/table.h"
+
+#include "base/must.h"
+#include "settings/settings.h"
+
+#include <string.h>
+
+#define SECTION(row_name, row_inside, type, row_help)                                              \
+	{                                                                                          \
+		.name = row_name, .inside = row_inside, .bytes = sizeof(struct type),              \
+		.name_offset = TABLE_NO_FIELD, .place_offset = TABLE_NO_FIELD, .help = row_help    \
+	}
+#define TITLED(row_name, row_inside, type, row_help)                                               \
+	{                                                                                          \
+		.name = row_name, .inside = row_inside, .titled = true,                            \
+		.bytes = sizeof(struct type), .name_offset = offsetof(struct type, name),          \
+		.place_offset = offsetof(struct type, place), .help = row_help                     \
+	}
+
+/* clang-format off */
+const struct section_row table_sections[SECTIONS] = {
+    [SECTION_WORKER] = SECTION("worker", SECTION_ROOT, worker_settings,
+	"This process."),
+    [SECTION_DRAIN] = SECTION("drain", SECTION_ROOT, drain_settings,
+	"How it stops. Running jobs have until timeout - reserve - grace; then they are asked to stop, "
+	"after grace killed, and reserve is left for giving back, flushing and closing."),
+    [SECTION_RABBITMQ] = TITLED("rabbitmq", SECTION_ROOT, rabbitmq_settings,
+	"A RabbitMQ broker; the title is yours to choose."),
+    [SECTION_QUEUE] = TITLED("queue", SECTION_RABBITMQ, queue_settings,
+	"A queue to take jobs from; the title is its name on the broker."),
+    [SECTION_REDIS] = TITLED("redis", SECTION_ROOT, redis_settings,
+	"A Redis server; the title is yours to choose."),
+    [SECTION_LIST] = TITLED("list", SECTION_REDIS, list_settings,
+	"A list to take jobs from; the title is the key that producers LPUSH to."),
+    [SECTION_HANDLER] = TITLED("handler", SECTION_ROOT, handler_settings,
+	"What runs a job; queues and lists name it."),
+    [SECTION_RETRY] = TITLED("retry", SECTION_ROOT, retry_settings,
+	"When a failed job runs again. The section \"default\" is for every queue that names no other."),
+    [SECTION_LOG] = SECTION("log", SECTION_ROOT, log_settings,
+	"What is written to stderr."),
+};
+
+static const struct choice declares[] = {
+    {"passive", DECLARE_PASSIVE}, {"durable", DECLARE_DURABLE}, {"quorum", DECLARE_QUORUM}, {0}};
+static const struct choice formats[] = {
+    {"list", 0}, {"bullmq", CHOICE_LATER}, {"sidekiq", CHOICE_LATER}, {"celery", CHOICE_LATER}, {0}};
+static const struct choice handler_types[] = {
+    {"exec", HANDLER_EXEC}, {"plugin", HANDLER_PLUGIN},
+    {"pool", CHOICE_LATER}, {"http", CHOICE_LATER}, {0}};
+static const struct choice backoffs[] = {
+    {"exponential", BACKOFF_EXPONENTIAL}, {"linear", BACKOFF_LINEAR},
+    {"constant", BACKOFF_CONSTANT}, {0}};
+static const struct choice levels[] = {
+    {"error", LOG_ERROR}, {"warn", LOG_WARN}, {"info", LOG_INFO}, {"debug", LOG_DEBUG}, {0}};
+static const struct choice log_formats[] = {{"text", LOG_TEXT}, {"json", LOG_JSON}, {0}};
+
+#define SECONDS * INT64_C(1000)
+#define HOURS * INT64_C(3600000)
+#define FIELD(type, field) .offset = offsetof(struct type, field)
+#define NO_FIELD .offset = TABLE_NO_FIELD
+#define RANGE(from, to) .least = from, .most = to
+
+const struct key_row table_keys[] = {
+    {SECTION_WORKER, "name", VALUE_TEXT, FIELD(worker_settings, name),
+     .help = "What the worker calls itself to brokers and in reports. Default: host name and "
+	     "process id."},
+    {SECTION_WORKER, "concurrency", VALUE_COUNT, FIELD(worker_settings, concurrency),
+     .preset = "16", RANGE(1, 100000),
+     .help = "Jobs that run at once in this process, all queues together."},
+    {SECTION_WORKER, "max_body", VALUE_SIZE, FIELD(worker_settings, max_body_bytes),
+     .preset = "64M", RANGE(1, INT64_C(1) << 30),
+     .help = "A larger body is dead-lettered, not read into memory."},
+
+    {SECTION_DRAIN, "timeout", VALUE_TEXT, NO_FIELD, .preset = "auto",
+     .help = "The whole time from the signal to the exit: a duration, \"none\" to wait for ever, or "
+	     "\"auto\": what the process manager allows, 30s where nothing is known."},
+    {SECTION_DRAIN, "reserve", VALUE_DURATION, FIELD(drain_settings, reserve_ms),
+     .preset = "2s", RANGE(0, 1 HOURS),
+     .help = "Kept back from the deadline for returning jobs and closing."},
+    {SECTION_DRAIN, "grace", VALUE_DURATION, FIELD(drain_settings, grace_ms),
+     .preset = "5s", RANGE(0, 1 HOURS),
+     .help = "Between asking an overdue job to stop and killing its process group."},
+    {SECTION_DRAIN, "report", VALUE_TEXT, FIELD(drain_settings, report),
+     .help = "Where the drain report goes as a JSON file. Default: it is only logged."},
+
+    {SECTION_RABBITMQ, "url", VALUE_TEXT, NO_FIELD, .secret = true,
+     .help = "amqp://user:password@host:port/vhost. One of url, urls and url_file is needed."},
+    {SECTION_RABBITMQ, "urls", VALUE_LIST, NO_FIELD, .secret = true,
+     .help = "Several of them, {\"amqp://...\", \"amqp://...\"}: tried in turn."},
+    {SECTION_RABBITMQ, "url_file", VALUE_TEXT, NO_FIELD,
+     .help = "A file that holds the URL, so that it is not in here. Relative to this file."},
+    {SECTION_RABBITMQ, "password_file", VALUE_TEXT, NO_FIELD,
+     .help = "A file that holds the password for a URL without one. Relative to this file."},
+    {SECTION_RABBITMQ, "heartbeat", VALUE_DURATION, FIELD(rabbitmq_settings, heartbeat_ms),
+     .preset = "10s", .zero = "none", RANGE(1 SECONDS, 1 HOURS),
+     .help = "A peer silent for two of them is dead. Whole seconds; the broker may want less."},
+    {SECTION_RABBITMQ, "connect_timeout", VALUE_DURATION,
+     FIELD(rabbitmq_settings, connect_timeout_ms), .preset = "5s", RANGE(10, 1 HOURS),
+     .help = "How long connecting and logging in may take."},
+
+    {SECTION_QUEUE, "handler", VALUE_TEXT, NO_FIELD,
+     .help = "The handler section that runs its jobs. Needed."},
+    {SECTION_QUEUE, "retry", VALUE_TEXT, NO_FIELD, .preset = "default",
+     .help = "The retry section for its failed jobs."},
+    {SECTION_QUEUE, "prefetch", VALUE_COUNT, FIELD(queue_settings, prefetch),
+     .preset = "auto", .zero = "auto", RANGE(1, 65535),
+     .help = "Jobs the broker sends ahead. \"auto\" follows from what the handler can run at once."},
+    {SECTION_QUEUE, "concurrency", VALUE_COUNT, FIELD(queue_settings, concurrency),
+     .preset = "none", .zero = "none", RANGE(1, 100000),
+     .help = "Jobs of this queue that run at once. \"none\": only the handler's and the worker's "
+	     "limits hold."},
+    {SECTION_QUEUE, "priority", VALUE_NUMBER, FIELD(queue_settings, priority),
+     .preset = "0", RANGE(INT32_MIN, INT32_MAX),
+     .help = "The consumer's priority: of several workers, the highest is served first."},
+    {SECTION_QUEUE, "declare", VALUE_CHOICE, FIELD(queue_settings, declare),
+     .preset = "passive", .choices = declares,
+     .help = "\"passive\": the queue must exist. The others create it where it does not."},
+    {SECTION_QUEUE, "dead", VALUE_TEXT, FIELD(queue_settings, dead),
+     .help = "The queue where rejected jobs go. Default: basic.reject, for the queue's own "
+	     "dead-letter exchange."},
+
+    {SECTION_REDIS, "url", VALUE_TEXT, NO_FIELD, .secret = true,
+     .help = "redis://user:password@host:port/database or unix:///path/to/socket. One of url and "
+	     "url_file is needed."},
+    {SECTION_REDIS, "url_file", VALUE_TEXT, NO_FIELD,
+     .help = "A file that holds the URL, so that it is not in here. Relative to this file."},
+    {SECTION_REDIS, "password_file", VALUE_TEXT, NO_FIELD,
+     .help = "A file that holds the password for a URL without one. Relative to this file."},
+    {SECTION_REDIS, "connect_timeout", VALUE_DURATION, FIELD(redis_settings, connect_timeout_ms),
+     .preset = "5s", RANGE(10, 1 HOURS),
+     .help = "How long connecting and logging in may take."},
+
+    {SECTION_LIST, "handler", VALUE_TEXT, NO_FIELD,
+     .help = "The handler section that runs its jobs. Needed."},
+    {SECTION_LIST, "retry", VALUE_TEXT, NO_FIELD, .preset = "default",
+     .help = "The retry section for its failed jobs."},
+    {SECTION_LIST, "prefetch", VALUE_COUNT, FIELD(list_settings, prefetch),
+     .preset = "auto", .zero = "auto", RANGE(1, 65535),
+     .help = "Most jobs claimed ahead. \"auto\" grows and shrinks by itself."},
+    {SECTION_LIST, "concurrency", VALUE_COUNT, FIELD(list_settings, concurrency),
+     .preset = "none", .zero = "none", RANGE(1, 100000),
+     .help = "Jobs of this list that run at once. \"none\": only the handler's and the worker's "
+	     "limits hold."},
+    {SECTION_LIST, "lease", VALUE_DURATION, FIELD(list_settings, lease_ms),
+     .preset = "15s", RANGE(1 SECONDS, 1 HOURS),
+     .help = "How long a worker that died keeps its jobs. A living one renews it."},
+    {SECTION_LIST, "format", VALUE_CHOICE, NO_FIELD, .preset = "list", .choices = formats,
+     .help = "What producers put there. \"list\": any bytes, with LPUSH."},
+    {SECTION_LIST, "dead", VALUE_TEXT, FIELD(list_settings, dead),
+     .help = "The list where rejected jobs go. Default: {NAME}:dead."},
+
+    {SECTION_HANDLER, "type", VALUE_CHOICE, FIELD(handler_settings, type),
+     .choices = handler_types,
+     .help = "\"exec\": a process for each job. \"plugin\": a shared object, in threads. Needed."},
+    {SECTION_HANDLER, "command", VALUE_LIST, FIELD(handler_settings, command),
+     .help = "exec: the program and its arguments, {\"/usr/bin/php\", \"send.php\"}. No shell."},
+    {SECTION_HANDLER, "path", VALUE_TEXT, FIELD(handler_settings, path),
+     .help = "plugin: the shared object. Without a slash the system's library folders are searched."},
+    {SECTION_HANDLER, "threads", VALUE_COUNT, FIELD(handler_settings, threads),
+     .preset = "4", RANGE(1, 1024),
+     .help = "plugin: how many jobs it runs at once."},
+    {SECTION_HANDLER, "timeout", VALUE_DURATION, FIELD(handler_settings, timeout_ms),
+     .preset = "none", .zero = "none", RANGE(1, 720 HOURS),
+     .help = "How long one job may run; then it is stopped and retried."},
+    {SECTION_HANDLER, "output_line", VALUE_SIZE, FIELD(handler_settings, output_line_bytes),
+     .preset = "2k", RANGE(64, 3 << 10),
+     .help = "exec: the longest line of a job's output that is logged whole."},
+
+    {SECTION_RETRY, "attempts", VALUE_COUNT, FIELD(retry_settings, attempts),
+     .preset = "5", RANGE(1, 1000000),
+     .help = "In all, the first included. Being interrupted is not counted."},
+    {SECTION_RETRY, "backoff", VALUE_CHOICE, FIELD(retry_settings, backoff),
+     .preset = "exponential", .choices = backoffs,
+     .help = "How the wait grows from one attempt to the next."},
+    {SECTION_RETRY, "first", VALUE_DURATION, FIELD(retry_settings, first_ms),
+     .preset = "1s", RANGE(0, 720 HOURS),
+     .help = "The wait before the second attempt."},
+    {SECTION_RETRY, "max", VALUE_DURATION, FIELD(retry_settings, max_ms),
+     .preset = "10m", RANGE(0, 720 HOURS),
+     .help = "The longest wait."},
+    {SECTION_RETRY, "jitter", VALUE_FRACTION, FIELD(retry_settings, jitter),
+     .preset = "0.2", RANGE(0, 1000),
+     .help = "How much longer or shorter a wait may be, so that jobs do not come back in step: 0.2 "
+	     "is a fifth."},
+
+    {SECTION_LOG, "level", VALUE_CHOICE, FIELD(log_settings, level),
+     .preset = "info", .choices = levels,
+     .help = "What is left out: everything below it."},
+    {SECTION_LOG, "format", VALUE_CHOICE, FIELD(log_settings, format),
+     .preset = "text", .choices = log_formats,
+     .help = "\"text\" for people, \"json\" for machines; one line for each event."},
+};
+/* clang-format on */
+
+const size_t table_n_keys = sizeof table_keys / sizeof table_keys[0];
+
+const struct key_row *table_find_key(enum section section, const char *name)
+{
+	for (size_t i = 0; i < table_n_keys; i++)
+		if (table_keys[i].section == section && strcmp(table_keys[i].name, name) == 0)
+			return &table_keys[i];
+	return NULL;
+}
+
+const struct section_row *table_find_section(int inside, const char *name)
+{
+	for (size_t i = 0; i < SECTIONS; i++)
+		if (table_sections[i].inside == inside && strcmp(table_sections[i].name, name) == 0)
+			return &table_sections[i];
+	return NULL;
+}
+
+const char *table_type_name(enum value_type type)
+{
+	static const char *const names[] = {
+	    [VALUE_TEXT] = "text",	   [VALUE_LIST] = "list",     [VALUE_COUNT] = "number",
+	    [VALUE_NUMBER] = "number",	   [VALUE_DURATION] = "time", [VALUE_SIZE] = "size",
+	    [VALUE_FRACTION] = "fraction", [VALUE_CHOICE] = "word",
+	};
+	return names[type];
+}
+
+enum { NAME_MOST = 40 }; /* longer names are no misspelt key of ours */
+
+/* How many letters must be put in, left out or exchanged to make one of the other. */
+static unsigned distance(const char *a, const char *b)
+{
+	unsigned row[NAME_MOST + 1];
+	size_t b_len = strlen(b);
+	must(b_len <= NAME_MOST);
+	for (unsigned j = 0; j <= b_len; j++)
+		row[j] = j;
+	for (unsigned i = 1; a[i - 1] != '\0'; i++) {
+		unsigned diagonal = row[0];
+		row[0] = i;
+		for (unsigned j = 1; j <= b_len; j++) {
+			unsigned best = diagonal + (a[i - 1] != b[j - 1]);
+			if (row[j] + 1 < best)
+				best = row[j] + 1;
+			if (row[j - 1] + 1 < best)
+				best = row[j - 1] + 1;
+			diagonal = row[j];
+			row[j] = best;
+		}
+	}
+	return row[b_len];
+}
+
+struct nearest {
+	const char *wanted, *name;
+	unsigned distance; /* one more than what is close enough to be offered */
+};
+
+static void consider(struct nearest *nearest, const char *name)
+{
+	unsigned d = distance(nearest->wanted, name);
+	if (d < nearest->distance)
+		*nearest = (struct nearest){nearest->wanted, name, d};
+}
+
+const char *table_nearest(int inside, const char *name)
+{
+	size_t len = strlen(name);
+	if (len > NAME_MOST)
+		return NULL;
+	struct nearest nearest = {.wanted = name, .distance = (unsigned)(len / 3) + 2};
+	for (size_t i = 0; i < SECTIONS; i++)
+		if (table_sections[i].inside == inside)
+			consider(&nearest, table_sections[i].name);
+	for (size_t i = 0; i < table_n_keys; i++)
+		if ((int)table_keys[i].section == inside)
+			consider(&nearest, table_keys[i].name);
+	return nearest.name;
+}
