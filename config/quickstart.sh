@@ -125,3 +125,63 @@ while [ $n -le $jobs ]; do
 done
 tell "\$ outfall enqueue mq/emails --body email-1" "\$ outfall enqueue cache/thumbnails --body thumbnail-1" \
 	"... and so on. Each returned when its broker had confirmed the job."
+
+# start_worker NUMBER
+start_worker() {
+	REPORT="$place/report-$1.json" outfall run -c "$place/outfall.conf" 2>"$place/worker-$1.log" &
+	worker=$!
+}
+
+# end_worker: waits for the exit that was asked for; its code is in $code
+end_worker() {
+	ending=$worker
+	worker=
+	code=0
+	wait "$ending" || code=$?
+}
+
+step "5. A worker runs them, four at a time"
+tell "\$ outfall run"
+start_worker 1
+wait_until at_least_ran $((jobs / 2))
+tell "$(ran) of $((2 * jobs)) have run by now, and more are in the worker's hands. This is the moment to stop it."
+
+step "6. SIGTERM, in the middle"
+tell "\$ kill -TERM $worker"
+kill -TERM "$worker"
+end_worker
+[ "$code" -eq 0 ] || give_up "the drained worker exited with $code"
+first=$(ran)
+tell "It took nothing new, gave back at once what it had not begun, let the running jobs finish, told" \
+	"both brokers, closed its connections and exited with 0. In its own words:" ""
+sed -n 's/^\([^ ]*T\)\([0-9:.]*\)Z *[a-z]* *\(dr[^ ]* .*\)/    \2 \3/p' "$place/worker-1.log"
+tell "" "The same as JSON, for tools:" ""
+sed 's/^/    /' "$place/report-1.json"
+tell "" "\"returned\" are the jobs it gave back, in order and at the head of their queues. None of them" \
+	"has used up an attempt. \"jobs\" are those that ran when the signal came, each with its fate."
+
+step "7. A second worker finishes the rest"
+start_worker 2
+wait_until at_least_ran $((2 * jobs))
+kill -TERM "$worker"
+end_worker
+[ "$code" -eq 0 ] || give_up "the second worker exited with $code"
+tell "$((2 * jobs - first)) jobs ran, and it was drained in turn: exit 0."
+
+step "8. Counting"
+n=1
+while [ $n -le $jobs ]; do
+	printf 'email-%d\nthumbnail-%d\n' $n $n
+	n=$((n + 1))
+done | sort >"$place/expected"
+sort "$place/done" >"$place/ran"
+lost=$(sort -u "$place/ran" | comm -23 "$place/expected" - | wc -l)
+doubled=$(uniq -d "$place/ran" | wc -l)
+tell "$((2 * jobs)) jobs put in, $(ran) runs: first worker $first, second worker $((2 * jobs - first))." \
+	"Lost: $lost.  Run twice: $doubled."
+[ "$lost" -eq 0 ] && [ "$doubled" -eq 0 ] && cmp -s "$place/expected" "$place/ran" ||
+	give_up "every job should have run exactly once"
+
+step "That was it."
+tell "The brokers are stopped and $place is removed." \
+	"Next: config/outfall.conf shows every key, README.md the rest."

@@ -261,10 +261,15 @@ class RedisList:
     def depth(self):
         return self.client.llen(self.name)
 
+    def waiting(self):
+        """In the order they will be taken."""
+        bodies = self.client.lrange(self.name, 0, -1)
+        return [body.decode(errors="replace") for body in reversed(bodies)]
+
     def take_all(self):
-        waiting = self.client.lrange(self.name, 0, -1)
+        waiting = self.waiting()
         self.client.delete(self.name)
-        return [body.decode(errors="replace") for body in reversed(waiting)]
+        return waiting
 
     def claimed(self):
         """How many jobs workers hold, those in the hands of a blocked pop included."""

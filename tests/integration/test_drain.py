@@ -5,6 +5,7 @@ import os
 import signal
 import unittest
 
+from brokers import Redis, RedisList
 from worker import RabbitCase, RedisCase, patience, wait_for
 
 TIGHT = 'timeout = "2s"  reserve = "500ms"  grace = "300ms"'
@@ -274,6 +275,34 @@ class RabbitDrain(DrainCases, RabbitCase):
 
 class RedisDrain(DrainCases, RedisCase):
     pass
+
+
+class BothBrokersDrain(RabbitCase):
+    """One worker, one queue of each kind: neither waits for the other."""
+
+    def test_each_gives_back_and_finishes(self):
+        redis = Redis()
+        self.addCleanup(redis.stop)
+        listed = RedisList(redis, "listed")
+        self.queue.publish([f"m{n}:gate:{self.gate()}" for n in range(20)])
+        listed.publish([f"r{n}:gate:{self.gate()}" for n in range(20)])
+        worker = self.start(
+            self.config(
+                self.queue.section(extra="prefetch = 10  concurrency = 2"),
+                listed.section(extra="prefetch = 10  concurrency = 2"),
+            )
+        )
+        self.record.wait_begun(4)
+        worker.send(signal.SIGTERM)
+        wait_for("both to be given back", lambda: (self.queue.depth(), listed.depth()) == (18, 18))
+        self.open_gate()
+        self.assertEqual(worker.wait_exit(), 0)
+        self.assertCountEqual(self.record.ended(), ["m0", "m1", "r0", "r1"])
+        sources = [(job["source"], job["queue"], job["fate"]) for job in worker.report()["jobs"]]
+        expected = [("mq", "jobs", "done")] * 2 + [("cache", "listed", "done")] * 2
+        self.assertCountEqual(sources, expected)
+        self.assertEqual([body.split(":")[0] for body in listed.take_all()],
+                         [f"r{n}" for n in range(2, 20)])  # fmt: skip
 
 
 def alive(pid):
