@@ -1,0 +1,710 @@
+/* The idea: rabbitmq-c decodes and encodes, and nothing else. Its sockets block; ours do not, so
+ * login, heartbeats, deadlines and the closing are events here, on the worker's one loop.
+ *
+ *   dialing --connected--> starting --start--> tuning --tune--> opening --open-ok--> open
+ *      open --amqp_conn_close()--> closing --close-ok--> dead --reported--> (destroyed)
+ *      any --connection.close--> answered --end of stream--> dead
+ *      any --trouble--> dead
+ *
+ * Awkward part one: frames of a body do not go through rabbitmq-c at all. It would copy each into a
+ * buffer of its own first; the seven bytes in front are easy to read, so the pieces go to the owner
+ * straight from the stream's buffer, and a body of 50 MB is copied once and never waits to be
+ * whole. Between frames rabbitmq-c holds no state, so it does not notice.
+ *
+ * Awkward part two: trouble is found deep inside calls that the owner made. Telling him on the spot
+ * would let him free what the caller still holds, so death is always reported by a timer of zero:
+ * from a clean stack, once.
+ *
+ * Dropped: rabbitmq-c's own amqp_login() and amqp_consume_message() on a thread per connection. A
+ * drain clock that depends on a call which may never return is no clock. */
+#include "wire/amqp.h"
+
+#include "base/memory.h"
+#include "base/must.h"
+#include "loop/loop.h"
+#include "wire/stream.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+enum {
+	FRAME_MIN = 4096,     /* the protocol's own minimum */
+	FRAME_MAX = 131072,   /* RabbitMQ's default; more would only cost memory */
+	METHOD_ROOM = 8192,   /* the longest method we send: a login with long names */
+	CLOSE_OK_MS = 2000,   /* how long a peer may take to answer our close */
+	PEER_CLOSES_MS = 200, /* and to hang up after we answered his */
+};
+
+enum state {
+	CONN_DIALING,
+	CONN_STARTING,
+	CONN_TUNING,
+	CONN_OPENING,
+	CONN_OPEN,
+	CONN_CLOSING,
+	CONN_ANSWERED,
+	CONN_DEAD,
+};
+
+static const char *const awaited[] = {
+    [CONN_DIALING] = "the connection",
+    [CONN_STARTING] = "connection.start",
+    [CONN_TUNING] = "connection.tune",
+    [CONN_OPENING] = "connection.open-ok",
+    [CONN_OPEN] = "nothing",
+    [CONN_CLOSING] = "connection.close-ok",
+    [CONN_ANSWERED] = "the end of the stream",
+    [CONN_DEAD] = "nothing",
+};
+
+struct amqp_conn {
+	struct loop *loop;
+	struct stream *stream;
+	amqp_connection_state_t codec;
+	const struct amqp_events *events;
+	void *arg;
+
+	enum state state;
+	struct timer *deadline; /* of the login, of the closing; and what reports a death */
+	struct timer *beat;	/* twice per heartbeat interval */
+	uint64_t heartbeat_ms;
+	uint64_t login_ms;
+	uint16_t channels;
+	uint32_t frame_max;
+
+	uint32_t body_left;    /* of the body frame we are in */
+	uint16_t body_channel; /* meaningful while in_body */
+	bool in_body;	       /* until its end octet has been seen */
+	bool in_codec;	       /* rabbitmq-c has part of a frame */
+
+	struct error why; /* valid from CONN_ANSWERED; ST_OK: we asked for it */
+	char server[64];
+	char *user, *password, *vhost, *name;
+};
+
+/* --- the end of it ----------------------------------------------------------------------------- */
+
+static bool is_logging_in(const struct amqp_conn *c)
+{
+	return c->state < CONN_OPEN;
+}
+
+static void die(struct amqp_conn *c)
+{
+	c->state = CONN_DEAD;
+	stream_close(c->stream);
+	c->stream = NULL;
+	timer_stop(c->beat);
+	timer_start(c->deadline, 0); /* see "awkward part two" */
+}
+
+__attribute__((format(printf, 3, 4))) static void die_of(struct amqp_conn *c, enum status st,
+							 const char *fmt, ...)
+{
+	if (c->state == CONN_DEAD)
+		return;
+	if (c->state != CONN_ANSWERED) { /* else the broker's own words are the better reason */
+		char text[sizeof c->why.text];
+		va_list ap;
+		va_start(ap, fmt);
+		(void)vsnprintf(text, sizeof text, fmt, ap);
+		va_end(ap);
+		(void)error_set(&c->why, st, "%s", text);
+	}
+	die(c);
+}
+
+void amqp_conn_fail(struct amqp_conn *c, const char *what)
+{
+	die_of(c, ST_PROTO, "broker broke the protocol: %s", what);
+}
+
+static void deadline_passed(void *arg)
+{
+	struct amqp_conn *c = arg;
+	if (c->state != CONN_DEAD) {
+		die_of(c, ST_TIMEOUT, "no answer in time, waiting for %s", awaited[c->state]);
+		timer_stop(c->deadline);
+	}
+	c->events->closed(c->arg, c->why.status == ST_OK ? NULL : &c->why);
+}
+
+/* --- output ------------------------------------------------------------------------------------ */
+
+static bool may_send(const struct amqp_conn *c)
+{
+	return c->state < CONN_CLOSING;
+}
+
+/* NULL: the stream is dead, and stream_ended() will hear of it. */
+static char *room_for(struct amqp_conn *c, size_t bytes)
+{
+	return c->stream != NULL ? stream_room(c->stream, bytes) : NULL;
+}
+
+static void send_method(struct amqp_conn *c, uint16_t channel, amqp_method_number_t id,
+			const void *method)
+{
+	char *room = room_for(c, METHOD_ROOM + AMQP_AROUND_BYTES);
+	if (room == NULL)
+		return;
+	char *payload = room + AMQP_HEAD_BYTES;
+	amqp_bytes_t into = {.len = METHOD_ROOM - 4, .bytes = payload + 4};
+	int size = amqp_encode_method(id, (void *)(uintptr_t)method, into);
+	if (size < 0) {
+		die_of(c, ST_INVALID, "%s does not fit into a frame", amqp_method_name(id));
+		return;
+	}
+	for (int i = 0; i < 4; i++)
+		payload[i] = (char)(id >> (24 - 8 * i));
+	uint32_t bytes = (uint32_t)size + 4;
+	amqp_head_write(room, (struct amqp_head){AMQP_FRAME_METHOD, channel, bytes});
+	payload[bytes] = (char)AMQP_FRAME_END;
+	stream_wrote(c->stream, bytes + AMQP_AROUND_BYTES);
+}
+
+void amqp_conn_send(struct amqp_conn *c, uint16_t channel, amqp_method_number_t id,
+		    const void *method)
+{
+	if (may_send(c))
+		send_method(c, channel, id, method);
+}
+
+void amqp_conn_ack(struct amqp_conn *c, uint16_t channel, uint64_t tag, enum amqp_reach reach)
+{
+	char *room = may_send(c) ? room_for(c, AMQP_ACK_BYTES) : NULL;
+	if (room == NULL)
+		return;
+	amqp_ack_write(room, channel, tag, reach);
+	stream_wrote(c->stream, AMQP_ACK_BYTES);
+}
+
+void amqp_conn_requeue(struct amqp_conn *c, uint16_t channel, uint64_t tag, enum amqp_reach reach)
+{
+	char *room = may_send(c) ? room_for(c, AMQP_NACK_BYTES) : NULL;
+	if (room == NULL)
+		return;
+	amqp_requeue_write(room, channel, tag, reach);
+	stream_wrote(c->stream, AMQP_NACK_BYTES);
+}
+
+void amqp_conn_reject(struct amqp_conn *c, uint16_t channel, uint64_t tag)
+{
+	char *room = may_send(c) ? room_for(c, AMQP_REJECT_BYTES) : NULL;
+	if (room == NULL)
+		return;
+	amqp_reject_write(room, channel, tag);
+	stream_wrote(c->stream, AMQP_REJECT_BYTES);
+}
+
+static void send_heartbeat(struct amqp_conn *c)
+{
+	char *room = room_for(c, AMQP_HEARTBEAT_BYTES);
+	if (room == NULL)
+		return;
+	amqp_heartbeat_write(room);
+	stream_wrote(c->stream, AMQP_HEARTBEAT_BYTES);
+}
+
+/* A frame whose payload is `a` and then `b`. */
+static void send_frame(struct amqp_conn *c, uint8_t type, uint16_t channel, struct span a,
+		       struct span b)
+{
+	size_t size = a.len + b.len;
+	char *room = room_for(c, size + AMQP_AROUND_BYTES);
+	if (room == NULL)
+		return;
+	amqp_head_write(room, (struct amqp_head){type, channel, (uint32_t)size});
+	memcpy(room + AMQP_HEAD_BYTES, a.ptr, a.len);
+	if (b.len > 0)
+		memcpy(room + AMQP_HEAD_BYTES + a.len, b.ptr, b.len);
+	room[AMQP_HEAD_BYTES + size] = (char)AMQP_FRAME_END;
+	stream_wrote(c->stream, size + AMQP_AROUND_BYTES);
+}
+
+enum { CONTENT_HEADER_BYTES = 2 + 2 + 8 }; /* class, weight, body size; then the properties */
+
+static void send_content(struct amqp_conn *c, uint16_t channel, struct span encoded,
+			 struct span body)
+{
+	char fixed[CONTENT_HEADER_BYTES] = {0, AMQP_BASIC_CLASS};
+	for (int i = 0; i < 8; i++)
+		fixed[4 + i] = (char)((uint64_t)body.len >> (56 - 8 * i));
+	send_frame(c, AMQP_FRAME_HEADER, channel, span_of(fixed, sizeof fixed), encoded);
+	size_t most = c->frame_max - AMQP_AROUND_BYTES;
+	for (size_t at = 0; at < body.len; at += most) {
+		size_t len = body.len - at < most ? body.len - at : most;
+		send_frame(c, AMQP_FRAME_BODY, channel, span_of(body.ptr + at, len),
+			   span_of(NULL, 0));
+	}
+}
+
+enum status amqp_conn_publish(struct amqp_conn *c, uint16_t channel, struct span routing_key,
+			      struct span encoded, struct span body)
+{
+	if (c->state != CONN_OPEN)
+		return ST_CLOSED;
+	if (encoded.len > c->frame_max - AMQP_AROUND_BYTES - CONTENT_HEADER_BYTES)
+		return ST_INVALID;
+	amqp_basic_publish_t publish = {
+	    .routing_key = amqp_bytes_of(routing_key),
+	    .mandatory = 1,
+	};
+	send_method(c, channel, AMQP_BASIC_PUBLISH_METHOD, &publish);
+	send_content(c, channel, encoded, body);
+	return ST_OK;
+}
+
+/* --- heartbeats -------------------------------------------------------------------------------- */
+
+/* Looked at twice per interval. Silence counts from the last byte in, whatever it was; output that
+ * does not shrink is as bad a sign as silence, and comes first when only one direction is stuck. */
+static void beat_due(void *arg)
+{
+	struct amqp_conn *c = arg;
+	uint64_t now = loop_now_ns(c->loop);
+	uint64_t interval_ns = c->heartbeat_ms * 1000000;
+	if (now - stream_last_input_ns(c->stream) >= 2 * interval_ns) {
+		die_of(c, ST_TIMEOUT, "broker was silent for two heartbeat intervals");
+		return;
+	}
+	if (stream_stalled_ns(c->stream) >= 2 * interval_ns) {
+		die_of(c, ST_TIMEOUT, "broker read nothing for two heartbeat intervals");
+		return;
+	}
+	if (now - stream_last_output_ns(c->stream) >= interval_ns / 2 &&
+	    stream_unsent(c->stream) == 0)
+		send_heartbeat(c);
+	if (c->state != CONN_DEAD)
+		timer_start(c->beat, c->heartbeat_ms / 2);
+}
+
+/* --- login ------------------------------------------------------------------------------------- */
+
+static amqp_table_entry_t text_entry(const char *key, const char *value)
+{
+	amqp_table_entry_t e = {.key = amqp_cstring_bytes(key)};
+	e.value.kind = AMQP_FIELD_KIND_UTF8;
+	e.value.value.bytes = amqp_cstring_bytes(value);
+	return e;
+}
+
+static amqp_table_entry_t true_entry(const char *key)
+{
+	amqp_table_entry_t e = {.key = amqp_cstring_bytes(key)};
+	e.value.kind = AMQP_FIELD_KIND_BOOLEAN;
+	e.value.value.boolean = 1;
+	return e;
+}
+
+static bool table_text(const amqp_table_t *table, const char *key, struct span *ret_text)
+{
+	for (int i = 0; i < table->num_entries; i++) {
+		const amqp_table_entry_t *e = &table->entries[i];
+		if (e->value.kind != AMQP_FIELD_KIND_UTF8 ||
+		    !span_equal(amqp_span_of(e->key), span_text(key)))
+			continue;
+		*ret_text = amqp_span_of(e->value.value.bytes);
+		return true;
+	}
+	return false;
+}
+
+static void note_server(struct amqp_conn *c, const amqp_table_t *properties)
+{
+	struct span product = span_text("AMQP broker"), version = span_text("");
+	(void)table_text(properties, "product", &product); /* both are courtesy, not duty */
+	(void)table_text(properties, "version", &version);
+	(void)snprintf(c->server, sizeof c->server, "%.*s %.*s", (int)product.len, product.ptr,
+		       (int)version.len, version.ptr);
+}
+
+static bool offers_plain(struct span mechanisms)
+{
+	const char plain[] = "PLAIN";
+	return memmem(mechanisms.ptr, mechanisms.len, plain, sizeof plain - 1) != NULL;
+}
+
+/* Each capability changes what the broker does. Without consumer_cancel_notify a deleted queue
+ * looks like silence for ever; without authentication_failure_close so does a wrong password. */
+static void answer_start(struct amqp_conn *c, const amqp_connection_start_t *start)
+{
+	note_server(c, &start->server_properties);
+	if (!offers_plain(amqp_span_of(start->mechanisms))) {
+		die_of(c, ST_REFUSED, "broker does not offer PLAIN login");
+		return;
+	}
+	amqp_table_entry_t able[] = {
+	    true_entry("consumer_cancel_notify"),
+	    true_entry("connection.blocked"),
+	    true_entry("basic.nack"),
+	    true_entry("publisher_confirms"),
+	    true_entry("authentication_failure_close"),
+	};
+	amqp_table_entry_t properties[] = {
+	    text_entry("product", "outfall"),
+	    text_entry("version", OUTFALL_VERSION),
+	    text_entry("connection_name", c->name),
+	    {.key = amqp_cstring_bytes("capabilities")},
+	};
+	properties[3].value.kind = AMQP_FIELD_KIND_TABLE;
+	properties[3].value.value.table =
+	    (amqp_table_t){.num_entries = sizeof able / sizeof *able, .entries = able};
+
+	char plain[1024];
+	int len = snprintf(plain, sizeof plain, "%c%s%c%s", 0, c->user, 0, c->password);
+	if (len < 0 || (size_t)len >= sizeof plain) {
+		die_of(c, ST_AUTH, "user or password is too long for PLAIN login");
+		return;
+	}
+	amqp_connection_start_ok_t ok = {
+	    .client_properties = {.num_entries = 4,   .entries = properties},
+	    .mechanism = amqp_cstring_bytes("PLAIN"),
+	    .response = {.len = (size_t)len, .bytes = plain	   },
+	    .locale = amqp_cstring_bytes("en_US"),
+	};
+	c->state = CONN_TUNING;
+	send_method(c, 0, AMQP_CONNECTION_START_OK_METHOD, &ok);
+	explicit_bzero(plain, sizeof plain);
+}
+
+static uint32_t frame_max_for(uint32_t offered)
+{
+	if (offered == 0 || offered > FRAME_MAX) /* 0: no limit */
+		return FRAME_MAX;
+	return offered < FRAME_MIN ? FRAME_MIN : offered;
+}
+
+static void answer_tune(struct amqp_conn *c, const amqp_connection_tune_t *tune)
+{
+	if (tune->channel_max != 0 && tune->channel_max < c->channels) {
+		die_of(c, ST_REFUSED, "broker allows %d channels on a connection, %d are needed",
+		       tune->channel_max, c->channels);
+		return;
+	}
+	c->frame_max = frame_max_for(tune->frame_max);
+	uint64_t offered_ms = (uint64_t)tune->heartbeat * 1000;
+	if (offered_ms != 0 && offered_ms < c->heartbeat_ms)
+		c->heartbeat_ms = offered_ms;
+	amqp_connection_tune_ok_t ok = {
+	    .channel_max = tune->channel_max,
+	    .frame_max = c->frame_max,
+	    .heartbeat = (uint16_t)(c->heartbeat_ms / 1000),
+	};
+	/* Heartbeat 0 for the library: it has no socket to send one on. */
+	if (amqp_tune_connection(c->codec, ok.channel_max, (int)ok.frame_max, 0) !=
+	    AMQP_STATUS_OK) {
+		die_of(c, ST_NOMEM, "out of memory for a connection");
+		return;
+	}
+	send_method(c, 0, AMQP_CONNECTION_TUNE_OK_METHOD, &ok);
+	amqp_connection_open_t open = {.virtual_host = amqp_cstring_bytes(c->vhost)};
+	send_method(c, 0, AMQP_CONNECTION_OPEN_METHOD, &open);
+	c->state = CONN_OPENING;
+	if (c->heartbeat_ms != 0)
+		timer_start(c->beat, c->heartbeat_ms / 2);
+}
+
+static void finish_login(struct amqp_conn *c)
+{
+	c->state = CONN_OPEN;
+	timer_stop(c->deadline);
+	c->events->opened(c->arg);
+}
+
+/* --- the broker closes ------------------------------------------------------------------------- */
+
+static enum status meaning_of(const struct amqp_conn *c, const amqp_connection_close_t *m)
+{
+	struct span text = amqp_span_of(m->reply_text);
+	if (!is_logging_in(c))
+		return m->reply_code == AMQP_CONNECTION_FORCED ? ST_CLOSED : ST_PROTO;
+	if (m->reply_code == AMQP_ACCESS_REFUSED)
+		return ST_AUTH;
+	if (m->reply_code == AMQP_NOT_ALLOWED && memmem(text.ptr, text.len, "not found", 9) != NULL)
+		return ST_MISSING;
+	return m->reply_code == AMQP_CONNECTION_FORCED ? ST_CLOSED : ST_REFUSED;
+}
+
+static void answer_close(struct amqp_conn *c, const amqp_connection_close_t *m)
+{
+	enum status st = meaning_of(c, m);
+	(void)error_set(&c->why, st, "broker closed the connection: %d %.*s", m->reply_code,
+			(int)m->reply_text.len, (const char *)m->reply_text.bytes);
+	amqp_connection_close_ok_t ok = {0};
+	send_method(c, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok);
+	if (c->state == CONN_DEAD)
+		return;
+	c->state = CONN_ANSWERED;
+	timer_start(c->deadline, PEER_CLOSES_MS);
+}
+
+static void finish_close(struct amqp_conn *c)
+{
+	(void)error_set(&c->why, ST_OK, "closed");
+	die(c);
+}
+
+/* --- input ------------------------------------------------------------------------------------- */
+
+static void own_method(struct amqp_conn *c, const amqp_method_t *m)
+{
+	enum state due = c->state;
+	switch (m->id) {
+	case AMQP_CONNECTION_START_METHOD:
+		if (due == CONN_STARTING)
+			answer_start(c, m->decoded);
+		return;
+	case AMQP_CONNECTION_TUNE_METHOD:
+		if (due == CONN_TUNING)
+			answer_tune(c, m->decoded);
+		return;
+	case AMQP_CONNECTION_OPEN_OK_METHOD:
+		if (due == CONN_OPENING)
+			finish_login(c);
+		return;
+	case AMQP_CONNECTION_CLOSE_METHOD:
+		if (due != CONN_ANSWERED)
+			answer_close(c, m->decoded);
+		return;
+	case AMQP_CONNECTION_CLOSE_OK_METHOD:
+		if (due == CONN_CLOSING)
+			finish_close(c);
+		return;
+	case AMQP_CONNECTION_BLOCKED_METHOD: {
+		const amqp_connection_blocked_t *blocked = m->decoded;
+		char reason[256];
+		(void)snprintf(reason, sizeof reason, "%.*s", (int)blocked->reason.len,
+			       (const char *)blocked->reason.bytes);
+		if (due == CONN_OPEN)
+			c->events->blocked(c->arg, reason);
+		return;
+	}
+	case AMQP_CONNECTION_UNBLOCKED_METHOD:
+		if (due == CONN_OPEN)
+			c->events->blocked(c->arg, NULL);
+		return;
+	default:
+		die_of(c, ST_PROTO, "broker broke the protocol: %s on channel 0",
+		       amqp_method_name(m->id) ? amqp_method_name(m->id) : "unknown method");
+	}
+}
+
+static void own_header(struct amqp_conn *c, const amqp_frame_t *frame)
+{
+	if (frame->payload.properties.class_id != AMQP_BASIC_CLASS) {
+		amqp_conn_fail(c, "content of a class that is not basic");
+		return;
+	}
+	struct amqp_header header = {
+	    .properties = frame->payload.properties.decoded,
+	    .encoded = amqp_span_of(frame->payload.properties.raw),
+	    .body_bytes = frame->payload.properties.body_size,
+	};
+	c->events->header(c->arg, frame->channel, &header);
+}
+
+static void own_frame(struct amqp_conn *c, const amqp_frame_t *frame)
+{
+	if (frame->channel == 0) {
+		if (frame->frame_type == AMQP_FRAME_METHOD)
+			own_method(c, &frame->payload.method);
+		return; /* a heartbeat has done its work by arriving */
+	}
+	if (c->state != CONN_OPEN)
+		return; /* after our close nothing but its answer counts */
+	if (frame->frame_type == AMQP_FRAME_METHOD)
+		c->events->method(c->arg, frame->channel, frame->payload.method.id,
+				  frame->payload.method.decoded);
+	else if (frame->frame_type == AMQP_FRAME_HEADER)
+		own_header(c, frame);
+}
+
+static size_t take_codec(struct amqp_conn *c, struct span in)
+{
+	amqp_frame_t frame;
+	int used = amqp_handle_input(c->codec, amqp_bytes_of(in), &frame);
+	if (used < 0) {
+		die_of(c, ST_PROTO, "broker broke the protocol: %s", amqp_error_string2(used));
+		return in.len;
+	}
+	c->in_codec = frame.frame_type == 0;
+	if (!c->in_codec) {
+		own_frame(c, &frame);
+		amqp_maybe_release_buffers_on_channel(c->codec, frame.channel);
+	}
+	return (size_t)used;
+}
+
+static size_t take_body(struct amqp_conn *c, struct span in)
+{
+	size_t len = in.len < c->body_left ? in.len : c->body_left;
+	if (len > 0) {
+		c->body_left -= (uint32_t)len;
+		if (c->state == CONN_OPEN)
+			c->events->body(c->arg, c->body_channel, span_of(in.ptr, len));
+		return len;
+	}
+	if (in.ptr[0] != (char)AMQP_FRAME_END)
+		amqp_conn_fail(c, "a body frame without its end");
+	c->in_body = false;
+	return 1;
+}
+
+/* A peer that speaks another version answers with its own protocol header, and hangs up. */
+static bool is_other_protocol(struct amqp_conn *c, struct span in)
+{
+	if (c->state != CONN_STARTING || memcmp(in.ptr, "AMQP", 4) != 0)
+		return false;
+	die_of(c, ST_REFUSED, "broker does not speak AMQP 0-9-1");
+	return true;
+}
+
+/* What the head promises is checked before anybody makes room for it. */
+static size_t take_head(struct amqp_conn *c, struct span in)
+{
+	if (in.len < AMQP_HEAD_BYTES)
+		return 0;
+	if (is_other_protocol(c, in))
+		return in.len;
+	struct amqp_head head = amqp_head_read(in.ptr);
+	if (head.size > c->frame_max - AMQP_AROUND_BYTES || head.channel > c->channels) {
+		amqp_conn_fail(c, "a frame that is too large, or on a channel never opened");
+		return in.len;
+	}
+	if (head.type != AMQP_FRAME_BODY)
+		return take_codec(c, in);
+	c->in_body = true;
+	c->body_left = head.size;
+	c->body_channel = head.channel;
+	return AMQP_HEAD_BYTES;
+}
+
+static size_t received(void *arg, struct span bytes)
+{
+	struct amqp_conn *c = arg;
+	size_t used = 0;
+	while (used < bytes.len && c->state != CONN_DEAD) {
+		struct span in = span_of(bytes.ptr + used, bytes.len - used);
+		size_t n = c->in_body	 ? take_body(c, in)
+			   : c->in_codec ? take_codec(c, in)
+					 : take_head(c, in);
+		if (n == 0)
+			break;
+		used += n;
+	}
+	return used;
+}
+
+static void dialed(void *arg)
+{
+	struct amqp_conn *c = arg;
+	c->state = CONN_STARTING;
+	stream_write(c->stream, span_of("AMQP\0\0\x09\x01", 8));
+}
+
+static void stream_ended(void *arg, const struct error *why)
+{
+	struct amqp_conn *c = arg;
+	if (c->state == CONN_CLOSING)
+		finish_close(c); /* hanging up is an answer to our close, if not a polite one */
+	else if (c->state == CONN_TUNING)
+		die_of(c, why->status, "during login (wrong password?): %s", why->text);
+	else
+		die_of(c, why->status, "%s", why->text);
+}
+
+static const struct stream_events on_stream = {
+    .opened = dialed,
+    .received = received,
+    .closed = stream_ended,
+};
+
+/* --- its life ---------------------------------------------------------------------------------- */
+
+static bool copy_login(struct amqp_conn *c, const struct amqp_login *login)
+{
+	c->user = memory_text(login->user);
+	c->password = memory_text(login->password);
+	c->vhost = memory_text(login->vhost);
+	c->name = memory_text(login->name);
+	c->channels = login->channels;
+	c->login_ms = login->login_ms;
+	c->heartbeat_ms = login->heartbeat_ms;
+	if (c->heartbeat_ms != 0 && c->heartbeat_ms < 1000)
+		c->heartbeat_ms = 1000; /* the protocol counts whole seconds */
+	if (c->heartbeat_ms > 60000000)
+		c->heartbeat_ms = 60000000; /* and has 16 bits for them */
+	return c->user && c->password && c->vhost && c->name;
+}
+
+struct amqp_conn *amqp_conn_open(struct loop *loop, const struct address *to,
+				 const struct amqp_login *login, const struct amqp_events *events,
+				 void *arg)
+{
+	struct amqp_conn *c = memory_clear(1, sizeof *c);
+	if (c == NULL)
+		return NULL;
+	c->loop = loop;
+	c->events = events;
+	c->arg = arg;
+	c->frame_max = FRAME_MAX;
+	c->codec = amqp_new_connection();
+	c->deadline = timer_create_on(loop, deadline_passed, c);
+	c->beat = timer_create_on(loop, beat_due, c);
+	if (copy_login(c, login) && c->codec && c->deadline && c->beat)
+		c->stream = stream_open(loop, to, login->login_ms, &on_stream, c);
+	if (c->stream == NULL) {
+		amqp_conn_destroy(c);
+		return NULL;
+	}
+	timer_start(c->deadline, login->login_ms);
+	return c;
+}
+
+void amqp_conn_close(struct amqp_conn *c)
+{
+	if (c->state == CONN_CLOSING || c->state == CONN_ANSWERED || c->state == CONN_DEAD)
+		return;
+	if (c->state != CONN_OPEN) {
+		finish_close(c);
+		return;
+	}
+	amqp_connection_close_t close = {
+	    .reply_code = AMQP_REPLY_SUCCESS,
+	    .reply_text = amqp_cstring_bytes("done"),
+	};
+	send_method(c, 0, AMQP_CONNECTION_CLOSE_METHOD, &close);
+	if (c->state == CONN_DEAD)
+		return;
+	c->state = CONN_CLOSING;
+	timer_start(c->deadline, CLOSE_OK_MS);
+}
+
+void amqp_conn_destroy(struct amqp_conn *c)
+{
+	if (c == NULL)
+		return;
+	stream_close(c->stream);
+	timer_destroy(c->deadline);
+	timer_destroy(c->beat);
+	if (c->codec != NULL)
+		(void)amqp_destroy_connection(c->codec); /* no socket: it only frees */
+	if (c->password != NULL)
+		explicit_bzero(c->password, strlen(c->password));
+	memory_free(c->user);
+	memory_free(c->password);
+	memory_free(c->vhost);
+	memory_free(c->name);
+	memory_free(c);
+}
+
+size_t amqp_conn_unsent(const struct amqp_conn *c)
+{
+	return c->stream != NULL ? stream_unsent(c->stream) : 0;
+}
+
+const char *amqp_conn_server(const struct amqp_conn *c)
+{
+	return c->server;
+}
