@@ -51,6 +51,7 @@ struct job {
 	/* For the source and the executor, who alone know what it means. */
 	uint64_t source_tag;   /* RabbitMQ: delivery tag; Redis: unused */
 	uint64_t source_epoch; /* RabbitMQ: connection and channel generation the tag belongs to */
+	unsigned source_step;  /* RabbitMQ: how far telling the broker has come; Redis: unused */
 	void *executor_ref;
 
 	/* --- fixed at creation: safe to read from the thread that runs it --- */

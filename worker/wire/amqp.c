@@ -126,7 +126,8 @@ static void deadline_passed(void *arg)
 		die_of(c, ST_TIMEOUT, "no answer in time, waiting for %s", awaited[c->state]);
 		timer_stop(c->deadline);
 	}
-	c->events->closed(c->arg, c->why.status == ST_OK ? NULL : &c->why);
+	struct error why = c->why; /* outlives the connection, which the owner may destroy now */
+	c->events->closed(c->arg, why.status == ST_OK ? NULL : &why);
 }
 
 /* --- output ------------------------------------------------------------------------------------ */

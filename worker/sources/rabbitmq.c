@@ -1,0 +1,471 @@
+/* The source is the sum of its parts: a link that comes back (rabbitmq_link), a channel for each
+ * queue (rabbitmq_channel), and the copies (rabbitmq_copies). Here is what concerns all of them: the
+ * state of the link and of the intake, which follow from theirs, and the order of closing.
+ *
+ *     pause()   basic.cancel on each channel; shut once every cancel-ok is in
+ *     close()   channel.close on all channels in one write, each close-ok proving its answers;
+ *               then connection.close; the publishing connection beside it
+ *
+ * All channels that have something to tell are on one list, so a turn costs what the busy ones cost,
+ * however many are quiet. */
+#include "sources/rabbitmq.h"
+
+#include "base/memory.h"
+#include "base/must.h"
+#include "dispatch/routes.h"
+#include "job/job.h"
+#include "loop/loop.h"
+#include "observe/log.h"
+#include "settings/settings.h"
+#include "sources/rabbitmq_channel.h"
+#include "sources/rabbitmq_copies.h"
+#include "sources/rabbitmq_link.h"
+#include "sources/source.h"
+#include "wire/amqp.h"
+
+#include <stdio.h>
+
+struct rabbitmq {
+	struct source base;
+	struct rabbitmq_link link;
+	struct rabbitmq_channels all;
+	struct rabbitmq_channel **channels; /* settings->queues[i] on channel i + 1 */
+	size_t n_channels;
+	struct turn_hook turn;
+	struct timer *wake; /* answers may not wait longer */
+	uint64_t wake_at_ns;
+	bool has_been_up;
+	bool refused;	    /* for good: nothing is tried any more */
+	bool copies_closed; /* by close() */
+};
+
+static struct rabbitmq *of(struct source *source)
+{
+	return list_entry(source, struct rabbitmq, base);
+}
+
+static struct rabbitmq_channel *channel_of(const struct rabbitmq *s, uint16_t number)
+{
+	return number <= s->n_channels ? s->channels[number - 1] : NULL;
+}
+
+/* --- link and intake --------------------------------------------------------------------------- */
+
+static enum intake intake_now(const struct rabbitmq *s)
+{
+	size_t consume = 0, may_deliver = 0;
+	for (size_t i = 0; i < s->n_channels; i++) {
+		consume += rabbitmq_channel_consumes(s->channels[i]);
+		may_deliver += rabbitmq_channel_may_deliver(s->channels[i]);
+	}
+	if (s->all.intake_wanted)
+		return consume == s->n_channels ? INTAKE_OPEN : INTAKE_OPENING;
+	return may_deliver > 0 ? INTAKE_SHUTTING : INTAKE_SHUT;
+}
+
+static void update(struct rabbitmq *s, enum link_state link)
+{
+	enum intake intake = intake_now(s);
+	if (s->base.link == link && s->base.intake == intake)
+		return;
+	s->base.link = link;
+	s->base.intake = intake;
+	s->base.host->changed(s->base.host, &s->base);
+}
+
+static bool all_channels_closed(const struct rabbitmq *s)
+{
+	for (size_t i = 0; i < s->n_channels; i++)
+		if (!rabbitmq_channel_is_closed(s->channels[i]))
+			return false;
+	return true;
+}
+
+static void close_further(struct rabbitmq *s)
+{
+	if (!all_channels_closed(s))
+		return;
+	if (s->link.conn != NULL)
+		amqp_conn_close(s->link.conn); /* again is harmless */
+	else if (s->copies_closed)
+		update(s, LINK_CLOSED);
+}
+
+static void channel_moved(struct source *source)
+{
+	struct rabbitmq *s = of(source);
+	update(s, s->base.link);
+	if (s->base.link == LINK_CLOSING)
+		close_further(s);
+}
+
+static void refused_for_good(struct source *source, const struct error *why)
+{
+	struct rabbitmq *s = of(source);
+	if (s->refused)
+		return;
+	s->refused = true;
+	struct error full = *why;
+	(void)error_add(&full, why->status, "rabbitmq source \"%s\"", s->base.name);
+	s->base.host->refused(s->base.host, &s->base, &full);
+}
+
+/* --- the connection ---------------------------------------------------------------------------- */
+
+static void on_dialing(void *arg)
+{
+	struct rabbitmq *s = arg;
+	update(s, LINK_CONNECTING);
+}
+
+static void on_opened(void *arg)
+{
+	struct rabbitmq *s = arg;
+	s->all.conn = s->link.conn;
+	rabbitmq_link_worked(&s->link);
+	if (s->has_been_up)
+		s->base.reconnects++;
+	s->has_been_up = true;
+	log_say(s->all.log, LOG_INFO, "rabbitmq connected", kv_text("source", s->base.name),
+		kv_text("server", amqp_conn_server(s->link.conn)));
+	for (size_t i = 0; i < s->n_channels; i++)
+		rabbitmq_channel_open(s->channels[i]);
+	update(s, LINK_UP);
+}
+
+static void on_method(void *arg, uint16_t channel, amqp_method_number_t id, const void *decoded)
+{
+	struct rabbitmq *s = arg;
+	struct rabbitmq_channel *ch = channel_of(s, channel);
+	if (ch != NULL)
+		rabbitmq_channel_method(ch, id, decoded);
+}
+
+static void on_header(void *arg, uint16_t channel, const struct amqp_header *header)
+{
+	struct rabbitmq *s = arg;
+	struct rabbitmq_channel *ch = channel_of(s, channel);
+	if (ch != NULL)
+		rabbitmq_channel_header(ch, header);
+}
+
+static void on_body(void *arg, uint16_t channel, struct span piece)
+{
+	struct rabbitmq *s = arg;
+	struct rabbitmq_channel *ch = channel_of(s, channel);
+	if (ch != NULL)
+		rabbitmq_channel_body(ch, piece);
+}
+
+static void on_blocked(void *arg, const char *reason)
+{
+	struct rabbitmq *s = arg; /* never published here, so the broker goes on reading us */
+	log_say(s->all.log, LOG_INFO,
+		reason ? "broker blocks publishers" : "broker serves publishers",
+		kv_text("source", s->base.name), kv_text("why", reason));
+}
+
+static bool is_for_good(const struct error *why)
+{
+	return why->status == ST_AUTH || why->status == ST_MISSING || why->status == ST_REFUSED ||
+	       why->status == ST_INVALID;
+}
+
+static void on_closed(void *arg, const struct error *why)
+{
+	struct rabbitmq *s = arg;
+	bool closing = s->base.link == LINK_CLOSING;
+	s->all.conn = NULL;
+	for (size_t i = 0; i < s->n_channels; i++)
+		rabbitmq_channel_lose(s->channels[i]);
+	if (closing) {
+		rabbitmq_link_stop(&s->link);
+		update(s, LINK_CLOSING);
+		close_further(s);
+		return;
+	}
+	must(why != NULL);
+	if (!s->has_been_up && is_for_good(why)) {
+		rabbitmq_link_stop(&s->link);
+		update(s, LINK_DOWN);
+		refused_for_good(&s->base, why);
+		return;
+	}
+	rabbitmq_link_lost(&s->link, why);
+	update(s, LINK_DOWN);
+}
+
+static const struct amqp_events on_connection = {
+    .opened = on_opened,
+    .method = on_method,
+    .header = on_header,
+    .body = on_body,
+    .blocked = on_blocked,
+    .closed = on_closed,
+};
+
+/* --- copies ------------------------------------------------------------------------------------ */
+
+static void copy_arrived(void *arg, struct job *job)
+{
+	(void)arg;
+	rabbitmq_channel_copied(job->route->source_ref, job);
+}
+
+static void copies_closed(void *arg)
+{
+	struct rabbitmq *s = arg;
+	s->copies_closed = true;
+	close_further(s);
+}
+
+static const struct rabbitmq_copies_events on_copies = {
+    .arrived = copy_arrived,
+    .closed = copies_closed,
+};
+
+/* --- the end of a turn ------------------------------------------------------------------------- */
+
+static void wake_only(void *arg)
+{
+	(void)arg; /* a timer that fires is a turn, and the turn is what is needed */
+}
+
+static void wake_in(struct rabbitmq *s, uint64_t wait_ms, uint64_t now_ns)
+{
+	uint64_t at_ns = now_ns + wait_ms * 1000000;
+	if (timer_armed(s->wake) && s->wake_at_ns <= at_ns)
+		return;
+	s->wake_at_ns = at_ns;
+	timer_start(s->wake, wait_ms);
+}
+
+static void turn_ends(void *arg)
+{
+	struct rabbitmq *s = arg;
+	if (list_empty(&s->all.busy)) {
+		/* A copy under way will need its own flush. */
+		s->all.urgent = s->all.urgent && rabbitmq_copies_count(s->all.copies) > 0;
+		return;
+	}
+	uint64_t now_ns = loop_now_ns(s->all.loop), soonest_ms = UINT64_MAX;
+	list_each_safe (it, &s->all.busy) {
+		uint64_t wait_ms = rabbitmq_channel_turn(rabbitmq_channel_of_busy(it), now_ns);
+		if (wait_ms < soonest_ms)
+			soonest_ms = wait_ms;
+	}
+	if (soonest_ms != UINT64_MAX)
+		wake_in(s, soonest_ms, now_ns);
+}
+
+/* --- the contract ------------------------------------------------------------------------------ */
+
+static void start(struct source *source)
+{
+	struct rabbitmq *s = of(source);
+	s->all.intake_wanted = true;
+	rabbitmq_link_dial(&s->link);
+}
+
+static void want_intake(struct rabbitmq *s, bool wanted)
+{
+	if (s->all.intake_wanted == wanted)
+		return;
+	s->all.intake_wanted = wanted;
+	for (size_t i = 0; i < s->n_channels; i++)
+		rabbitmq_channel_follow(s->channels[i]);
+	update(s, s->base.link);
+}
+
+static void pause_intake(struct source *source)
+{
+	want_intake(of(source), false);
+}
+
+static void resume_intake(struct source *source)
+{
+	want_intake(of(source), true);
+}
+
+static void settle(struct source *source, struct job *job)
+{
+	(void)source;
+	rabbitmq_channel_settle(job->route->source_ref, job);
+}
+
+static void flush(struct source *source)
+{
+	struct rabbitmq *s = of(source);
+	s->all.urgent = true;
+	loop_turn_again(s->all.loop);
+}
+
+static void close_in_order(struct source *source)
+{
+	struct rabbitmq *s = of(source);
+	if (s->base.link == LINK_CLOSING || s->base.link == LINK_CLOSED)
+		return;
+	s->all.intake_wanted = false;
+	s->base.link = LINK_CLOSING; /* told below, with what follows from it */
+	for (size_t i = 0; i < s->n_channels; i++)
+		rabbitmq_channel_close(s->channels[i]);
+	if (s->all.conn == NULL)
+		rabbitmq_link_stop(&s->link);
+	s->base.intake = intake_now(s);
+	s->base.host->changed(s->base.host, source);
+	close_further(s);
+	rabbitmq_copies_close(s->all.copies);
+}
+
+static void destroy(struct source *source)
+{
+	struct rabbitmq *s = of(source);
+	for (size_t i = 0; i < s->n_channels; i++)
+		rabbitmq_channel_destroy(s->channels[i]);
+	memory_free(s->channels);
+	rabbitmq_copies_destroy(s->all.copies);
+	rabbitmq_link_fini(&s->link);
+	timer_destroy(s->wake);
+	loop_remove_hook(&s->turn);
+	memory_free(s);
+}
+
+static void append(char *buf, size_t size, size_t *len, const char *what, const char *queue)
+{
+	const char *between = *len > 0 ? ", " : "";
+	int n = queue != NULL
+		    ? snprintf(buf + *len, size - *len, "%s%s of \"%s\"", between, what, queue)
+		    : snprintf(buf + *len, size - *len, "%s%s", between, what);
+	if (n > 0)
+		*len = *len + (size_t)n < size ? *len + (size_t)n : size - 1;
+}
+
+static size_t waiting_for(const struct source *source, char *buf, size_t size)
+{
+	const struct rabbitmq *s = list_entry(source, const struct rabbitmq, base);
+	size_t len = 0;
+	char copies[64];
+	if (size == 0)
+		return 0;
+	for (size_t i = 0; i < s->n_channels; i++) {
+		const char *what = rabbitmq_channel_waits_for(s->channels[i]);
+		if (what[0] != '\0')
+			append(buf, size, &len, what, rabbitmq_channel_queue(s->channels[i]));
+	}
+	size_t n = rabbitmq_copies_count(s->all.copies);
+	(void)snprintf(copies, sizeof copies, "confirms of %zu copies", n);
+	if (n > 0)
+		append(buf, size, &len, copies, NULL);
+	if (s->base.link == LINK_CLOSING && all_channels_closed(s))
+		append(buf, size, &len, "connection.close-ok", NULL);
+	return len;
+}
+
+static const struct source_ops ops = {
+    .kind = "rabbitmq",
+    .start = start,
+    .pause = pause_intake,
+    .resume = resume_intake,
+    .settle = settle,
+    .flush = flush,
+    .close = close_in_order,
+    .destroy = destroy,
+    .waiting_for = waiting_for,
+};
+
+/* --- life -------------------------------------------------------------------------------------- */
+
+static enum status create_channels(struct rabbitmq *s, struct error *why)
+{
+	const struct rabbitmq_settings *settings = s->link.settings;
+	s->channels = memory_clear(settings->n_queues, sizeof(struct rabbitmq_channel *));
+	if (s->channels == NULL)
+		return error_set(why, ST_NOMEM, "out of memory");
+	for (size_t i = 0; i < settings->n_queues; i++) {
+		enum status st = rabbitmq_channel_create(&s->all, &settings->queues[i],
+							 (uint16_t)(i + 1), &s->channels[i], why);
+		if (st != ST_OK)
+			return st;
+		s->n_channels++;
+	}
+	return ST_OK;
+}
+
+static enum status create_parts(struct rabbitmq *s, struct error *why)
+{
+	enum status st =
+	    rabbitmq_copies_create(s->all.loop, s->all.log, s->link.settings, s->all.worker->name,
+				   &on_copies, s, &s->all.copies, why);
+	if (st != ST_OK)
+		return st;
+	s->wake = timer_create_on(s->all.loop, wake_only, s);
+	if (s->wake == NULL)
+		return error_set(why, ST_NOMEM, "out of memory");
+	st = rabbitmq_link_init(&s->link, why);
+	return st == ST_OK ? create_channels(s, why) : st;
+}
+
+static void init(struct rabbitmq *s, struct loop *loop, struct log *log,
+		 const struct rabbitmq_settings *settings, const struct worker_settings *worker,
+		 struct source_host *host)
+{
+	s->base = (struct source){
+	    .ops = &ops,
+	    .host = host,
+	    .name = settings->name,
+	    .link = LINK_DOWN,
+	    .intake = INTAKE_SHUT,
+	};
+	list_init(&s->base.in_roster);
+	s->link = (struct rabbitmq_link){
+	    .loop = loop,
+	    .log = log,
+	    .settings = settings,
+	    .name = worker->name,
+	    .channels = (uint16_t)settings->n_queues,
+	    .dialing = on_dialing,
+	    .events = &on_connection,
+	    .arg = s,
+	};
+	s->all = (struct rabbitmq_channels){
+	    .loop = loop,
+	    .log = log,
+	    .source = &s->base,
+	    .worker = worker,
+	    .moved = channel_moved,
+	    .refused = refused_for_good,
+	};
+	list_init(&s->all.busy);
+	s->turn = (struct turn_hook){.run = turn_ends, .arg = s};
+	loop_add_hook(loop, TURN_SETTLE, &s->turn);
+}
+
+enum status rabbitmq_source_create(struct loop *loop, struct log *log,
+				   const struct rabbitmq_settings *settings,
+				   const struct worker_settings *worker, struct source_host *host,
+				   struct source **ret_source, struct error *why)
+{
+	if (settings->n_queues > UINT16_MAX)
+		return error_set(why, ST_INVALID,
+				 "rabbitmq source \"%s\": a connection has 65535 channels at most",
+				 settings->name);
+	struct rabbitmq *s = memory_clear(1, sizeof *s);
+	if (s == NULL)
+		return error_set(why, ST_NOMEM, "rabbitmq source \"%s\": out of memory",
+				 settings->name);
+	init(s, loop, log, settings, worker, host);
+	enum status st = create_parts(s, why);
+	if (st != ST_OK) {
+		destroy(&s->base);
+		return error_add(why, st, "rabbitmq source \"%s\"", settings->name);
+	}
+	*ret_source = &s->base;
+	return ST_OK;
+}
+
+void rabbitmq_source_bind(struct source *source, size_t index, struct route *route)
+{
+	struct rabbitmq *s = of(source);
+	must(source->ops == &ops && index < s->n_channels);
+	rabbitmq_channel_bind(s->channels[index], route);
+}

@@ -1,0 +1,33 @@
+/* rabbitmq - jobs from RabbitMQ queues: one connection for each `rabbitmq` section, one channel for
+ * each queue, and a second connection for copies of jobs (retries, dead letters) when there are any.
+ *
+ * Thread: the loop's.
+ * Owns:   see source.h. Settings and host are borrowed and must outlive the source. The source must
+ *         be destroyed before jobs are freed that it delivered (core_abandon_rest()).
+ * Units:  see settings.h.
+ * Fails:  rabbitmq_source_create() with ST_NOMEM, or ST_INVALID for more queues than a connection
+ *         has channels. */
+#ifndef OUTFALL_SOURCES_RABBITMQ_H
+#define OUTFALL_SOURCES_RABBITMQ_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+
+struct log;
+struct loop;
+struct rabbitmq_settings;
+struct route;
+struct source;
+struct source_host;
+struct worker_settings;
+
+enum status rabbitmq_source_create(struct loop *loop, struct log *log,
+				   const struct rabbitmq_settings *settings,
+				   const struct worker_settings *worker, struct source_host *host,
+				   struct source **ret_source, struct error *why);
+
+/* Which route the jobs of settings->queues[index] take. Once for each, before start(). */
+void rabbitmq_source_bind(struct source *source, size_t index, struct route *route);
+
+#endif

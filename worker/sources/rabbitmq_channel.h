@@ -1,0 +1,83 @@
+/* rabbitmq_channel - one queue's channel: from channel.open to close-ok, and from a delivery to the
+ * proof that the broker has its answer.
+ *
+ * Thread: the loop's.
+ * Owns:   the order of the tags that have no answer yet, and which answers are told but not proved.
+ *         Jobs are the core's from deliver() on; this is the only user of job->in_source.
+ * Units:  nanoseconds of the loop's clock.
+ * Fails:  rabbitmq_channel_create() with ST_NOMEM. Afterwards trouble is a state and a way back. */
+#ifndef OUTFALL_SOURCES_RABBITMQ_CHANNEL_H
+#define OUTFALL_SOURCES_RABBITMQ_CHANNEL_H
+
+#include "base/error.h"
+#include "base/list.h"
+#include "base/span.h"
+#include "wire/amqp.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct job;
+struct log;
+struct loop;
+struct queue_settings;
+struct rabbitmq_channel;
+struct rabbitmq_copies;
+struct route;
+struct source;
+struct worker_settings;
+
+/* What the channels of one source have in common. The source owns it and changes it. */
+struct rabbitmq_channels {
+	struct loop *loop;
+	struct log *log;
+	struct source *source; /* its host is who jobs are delivered to */
+	const struct worker_settings *worker;
+	struct rabbitmq_copies *copies;
+	struct amqp_conn *conn; /* NULL unless logged in */
+	bool intake_wanted;	/* consume, or only settle */
+	bool urgent;		/* tell and prove at once: somebody waits for it */
+	uint64_t last_epoch;	/* counts the openings of all channels */
+	struct list busy;	/* channels with answers to tell or to prove */
+
+	void (*moved)(struct source *source); /* a channel has changed its state */
+	/* Before it has ever consumed: the broker has no such queue, or keeps us from it. */
+	void (*refused)(struct source *source, const struct error *why);
+};
+
+enum status rabbitmq_channel_create(struct rabbitmq_channels *all,
+				    const struct queue_settings *settings, uint16_t number,
+				    struct rabbitmq_channel **ret_channel, struct error *why);
+void rabbitmq_channel_bind(struct rabbitmq_channel *ch, struct route *route); /* once */
+/* Settles still open end in SETTLED_LOST. */
+void rabbitmq_channel_destroy(struct rabbitmq_channel *ch);
+
+void rabbitmq_channel_open(struct rabbitmq_channel *ch);   /* the connection is there */
+void rabbitmq_channel_lose(struct rabbitmq_channel *ch);   /* the connection is gone */
+void rabbitmq_channel_follow(struct rabbitmq_channel *ch); /* intake_wanted has changed */
+void rabbitmq_channel_close(struct rabbitmq_channel *ch);  /* in order */
+
+void rabbitmq_channel_method(struct rabbitmq_channel *ch, amqp_method_number_t id,
+			     const void *decoded);
+void rabbitmq_channel_header(struct rabbitmq_channel *ch, const struct amqp_header *header);
+void rabbitmq_channel_body(struct rabbitmq_channel *ch, struct span piece);
+
+void rabbitmq_channel_settle(struct rabbitmq_channel *ch, struct job *job);
+void rabbitmq_channel_copied(struct rabbitmq_channel *ch, struct job *job);
+/* The end of a turn: tells and proves what is due. Returns how many ms it can wait for the next
+ * time, UINT64_MAX: for ever. */
+uint64_t rabbitmq_channel_turn(struct rabbitmq_channel *ch, uint64_t now_ns);
+struct rabbitmq_channel *rabbitmq_channel_of_busy(struct list *node);
+
+bool rabbitmq_channel_consumes(const struct rabbitmq_channel *ch);
+bool rabbitmq_channel_may_deliver(const struct rabbitmq_channel *ch);
+bool rabbitmq_channel_is_closed(const struct rabbitmq_channel *ch);
+/* What somebody would be waiting for, "" for nothing. */
+const char *rabbitmq_channel_waits_for(const struct rabbitmq_channel *ch);
+const char *rabbitmq_channel_queue(const struct rabbitmq_channel *ch);
+
+/* How many deliveries the broker may have outstanding here when the settings leave it open. */
+unsigned rabbitmq_channel_prefetch(const struct queue_settings *queue,
+				   const struct worker_settings *worker);
+
+#endif

@@ -1,0 +1,45 @@
+/* rabbitmq_copies - jobs on their way to a retry queue or a dead letter queue.
+ *
+ * The original stays unacknowledged until its copy is confirmed; then arrived() says so, and the
+ * channel may acknowledge it. So a job is in two places for a moment, and never in none.
+ *
+ * Thread: the loop's.
+ * Owns:   the publisher, and the encoded properties of each copy. The job is the core's; it must
+ *         stay until arrived(), or be forgotten here first.
+ * Units:  counts of jobs.
+ * Fails:  rabbitmq_copies_begin() with ST_NOMEM or ST_INVALID, nothing begun. A copy that cannot be
+ *         placed (no such queue) is tried again, with a growing wait, for as long as it takes. */
+#ifndef OUTFALL_SOURCES_RABBITMQ_COPIES_H
+#define OUTFALL_SOURCES_RABBITMQ_COPIES_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+
+struct job;
+struct log;
+struct loop;
+struct queue_settings;
+struct rabbitmq_copies;
+struct rabbitmq_settings;
+struct route;
+
+struct rabbitmq_copies_events {
+	void (*arrived)(void *arg, struct job *job);
+	void (*closed)(void *arg);
+};
+
+enum status rabbitmq_copies_create(struct loop *loop, struct log *log,
+				   const struct rabbitmq_settings *settings, const char *worker,
+				   const struct rabbitmq_copies_events *events, void *arg,
+				   struct rabbitmq_copies **ret_copies, struct error *why);
+/* As job->verdict says: RETRIED into the retry queue of its delay, DEAD into queue->dead. */
+enum status rabbitmq_copies_begin(struct rabbitmq_copies *copies, struct job *job,
+				  const struct queue_settings *queue, struct error *why);
+/* The broker has taken this route's originals back: their copies are nobody's business any more. */
+void rabbitmq_copies_forget(struct rabbitmq_copies *copies, const struct route *route);
+size_t rabbitmq_copies_count(const struct rabbitmq_copies *copies);
+void rabbitmq_copies_close(struct rabbitmq_copies *copies); /* ends in closed() */
+void rabbitmq_copies_destroy(struct rabbitmq_copies *copies);
+
+#endif

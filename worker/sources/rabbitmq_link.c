@@ -1,0 +1,116 @@
+/* The source and the publisher each have one of these: what they share is how to come back. An
+ * attempt that cannot even begin (no memory, an address that does not parse) takes the same way as
+ * one that failed on the wire: told from a clean stack, through the owner's closed(). */
+#include "sources/rabbitmq_link.h"
+
+#include "base/memory.h"
+#include "loop/loop.h"
+#include "observe/log.h"
+#include "settings/settings.h"
+#include "wire/amqp.h"
+#include "wire/stream.h"
+#include "wire/url.h"
+
+#include <sys/random.h>
+
+/* Spreads waits; nothing depends on its quality. */
+uint32_t rabbitmq_random(void)
+{
+	uint32_t bits = 0;
+	(void)!getrandom(&bits, sizeof bits, GRND_NONBLOCK);
+	return bits;
+}
+
+static const char *or_default(const char *text, const char *otherwise)
+{
+	return text != NULL && text[0] != '\0' ? text : otherwise;
+}
+
+static enum status dial_url(struct rabbitmq_link *link, const struct url *url)
+{
+	if (url->scheme != URL_AMQP)
+		return error_set(&link->failed, ST_INVALID, "only amqp:// is spoken here");
+	struct address to = {.host = url->host, .port = url->port};
+	struct amqp_login login = {
+	    .user = url->user != NULL ? url->user : "guest",
+	    .password = url->password != NULL ? url->password : "guest",
+	    .vhost = or_default(url->path, "/"),
+	    .name = link->name,
+	    .channels = link->channels,
+	    .heartbeat_ms = link->settings->heartbeat_ms,
+	    .login_ms = link->settings->connect_timeout_ms,
+	};
+	link->conn = amqp_conn_open(link->loop, &to, &login, link->events, link->arg);
+	return link->conn != NULL ? ST_OK : error_set(&link->failed, ST_NOMEM, "out of memory");
+}
+
+static enum status dial(struct rabbitmq_link *link)
+{
+	struct url url;
+	enum status st = url_parse(link->settings->urls[link->url], &url, &link->failed);
+	link->url = (link->url + 1) % link->settings->n_urls;
+	if (st != ST_OK)
+		return st;
+	st = dial_url(link, &url);
+	url_free(&url);
+	return st;
+}
+
+void rabbitmq_link_dial(struct rabbitmq_link *link)
+{
+	link->failed.status = ST_OK;
+	if (dial(link) != ST_OK)
+		timer_start(link->again, 0);
+	link->dialing(link->arg);
+}
+
+static void try_again(void *arg)
+{
+	struct rabbitmq_link *link = arg;
+	if (link->failed.status == ST_OK) {
+		rabbitmq_link_dial(link);
+		return;
+	}
+	struct error why = link->failed;
+	link->failed.status = ST_OK;
+	link->events->closed(link->arg, &why);
+}
+
+enum status rabbitmq_link_init(struct rabbitmq_link *link, struct error *why)
+{
+	link->again = timer_create_on(link->loop, try_again, link);
+	if (link->again == NULL)
+		return error_set(why, ST_NOMEM, "rabbitmq \"%s\": out of memory",
+				 link->settings->name);
+	return ST_OK;
+}
+
+void rabbitmq_link_fini(struct rabbitmq_link *link)
+{
+	amqp_conn_destroy(link->conn);
+	link->conn = NULL;
+	timer_destroy(link->again);
+	link->again = NULL;
+}
+
+void rabbitmq_link_worked(struct rabbitmq_link *link)
+{
+	reconnect_worked(&link->backoff);
+}
+
+void rabbitmq_link_stop(struct rabbitmq_link *link)
+{
+	amqp_conn_destroy(link->conn);
+	link->conn = NULL;
+	timer_stop(link->again);
+}
+
+void rabbitmq_link_lost(struct rabbitmq_link *link, const struct error *why)
+{
+	rabbitmq_link_stop(link);
+	uint64_t wait_ms = reconnect_failed(&link->backoff, rabbitmq_random());
+	log_say(link->log, LOG_WARN, "rabbitmq connection lost, reconnecting",
+		kv_text("source", link->settings->name), kv_text("connection", link->name),
+		kv_int("wait_ms", (int64_t)wait_ms), kv_why(why));
+	timer_start(link->again, wait_ms);
+}

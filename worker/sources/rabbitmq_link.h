@@ -1,0 +1,53 @@
+/* rabbitmq_link - a connection to a RabbitMQ that comes back: the next address, after a wait.
+ *
+ * Thread: the loop's.
+ * Owns:   the connection in `conn`, which changes with each attempt; borrows everything else.
+ * Units:  milliseconds.
+ * Fails:  never for good: an attempt that fails ends in the owner's closed(), who decides between
+ *         rabbitmq_link_lost() and rabbitmq_link_stop(). */
+#ifndef OUTFALL_SOURCES_RABBITMQ_LINK_H
+#define OUTFALL_SOURCES_RABBITMQ_LINK_H
+
+#include "base/error.h"
+#include "wire/reconnect.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct amqp_conn;
+struct amqp_events;
+struct log;
+struct loop;
+struct rabbitmq_settings;
+struct timer;
+
+struct rabbitmq_link {
+	/* Set by the owner before rabbitmq_link_init(). */
+	struct loop *loop;
+	struct log *log;
+	const struct rabbitmq_settings *settings;
+	const char *name;		  /* how the broker lists the connection */
+	uint16_t channels;		  /* the highest channel number in use */
+	void (*dialing)(void *arg);	  /* an attempt has begun */
+	const struct amqp_events *events; /* of every connection */
+	void *arg;
+
+	struct amqp_conn *conn; /* NULL: none */
+	struct timer *again;
+	struct reconnect backoff;
+	size_t url;	     /* the next to be tried */
+	struct error failed; /* why an attempt could not even begin */
+};
+
+enum status rabbitmq_link_init(struct rabbitmq_link *link, struct error *why);
+void rabbitmq_link_fini(struct rabbitmq_link *link);
+
+void rabbitmq_link_dial(struct rabbitmq_link *link);   /* now */
+void rabbitmq_link_worked(struct rabbitmq_link *link); /* the next wait is a short one again */
+/* Drops the connection, says so in the log, and dials the next address after a wait. */
+void rabbitmq_link_lost(struct rabbitmq_link *link, const struct error *why);
+void rabbitmq_link_stop(struct rabbitmq_link *link); /* drops it, and dials no more */
+
+uint32_t rabbitmq_random(void);
+
+#endif

@@ -1,0 +1,206 @@
+/* Attempts and interruptions travel with the message, because the worker that runs it next may be
+ * another one. Attempts are exact: only we write that header, when a run has failed. Interruptions
+ * are known in three parts: what the header says; what a quorum queue counted since
+ * (x-delivery-count); and on a classic queue, which keeps no count, one more if the message was
+ * delivered before. That last one is an upper bound: a message that was prefetched and given back
+ * unbegun looks the same as one whose worker was killed.
+ *
+ * A copy keeps what the message came with, except for what would change its way:
+ *   expiration      it would die in the retry queue before its time
+ *   user_id         the broker checks it against our login, and closes the channel
+ *   CC, BCC         the broker would deliver the copy to those queues once more
+ *   x-delivery-count  is part of x-outfall-interruptions now
+ *   x-death         (retry only) the broker takes a way it has gone before for a loop, and drops the
+ *                   message without a word; a dead letter keeps it, for whoever looks at it */
+#include "sources/rabbitmq_message.h"
+
+#include "base/memory.h"
+#include "job/job.h"
+
+#include <stdlib.h>
+
+#define HEADER_ATTEMPT	     "x-outfall-attempt"
+#define HEADER_INTERRUPTIONS "x-outfall-interruptions"
+#define HEADER_REASON	     "x-outfall-reason"
+#define HEADER_QUEUE	     "x-outfall-queue"
+
+static bool key_is(const amqp_table_entry_t *entry, const char *key)
+{
+	return span_equal(amqp_span_of(entry->key), span_text(key));
+}
+
+/* Counters are written as integers by us, and by people in whatever their client library likes. */
+static bool count_of(const amqp_field_value_t *value, uint32_t *ret_count)
+{
+	int64_t n;
+	switch (value->kind) {
+	case AMQP_FIELD_KIND_I8:
+		n = value->value.i8;
+		break;
+	case AMQP_FIELD_KIND_U8:
+		n = value->value.u8;
+		break;
+	case AMQP_FIELD_KIND_I16:
+		n = value->value.i16;
+		break;
+	case AMQP_FIELD_KIND_U16:
+		n = value->value.u16;
+		break;
+	case AMQP_FIELD_KIND_I32:
+		n = value->value.i32;
+		break;
+	case AMQP_FIELD_KIND_U32:
+		n = value->value.u32;
+		break;
+	case AMQP_FIELD_KIND_I64:
+		n = value->value.i64;
+		break;
+	default:
+		return false;
+	}
+	if (n < 0 || n > INT32_MAX)
+		return false;
+	*ret_count = (uint32_t)n;
+	return true;
+}
+
+static struct span text_of(const amqp_field_value_t *value)
+{
+	if (value->kind == AMQP_FIELD_KIND_UTF8 || value->kind == AMQP_FIELD_KIND_BYTES)
+		return amqp_span_of(value->value.bytes);
+	return span_of("", 0);
+}
+
+struct rabbitmq_message rabbitmq_message_read(const amqp_basic_properties_t *properties,
+					      bool redelivered)
+{
+	struct rabbitmq_message m = {
+	    .attempt = 1,
+	    .id = span_of("", 0),
+	    .content_type = span_of("", 0),
+	    .traceparent = span_of("", 0),
+	};
+	uint32_t deliveries = redelivered ? 1 : 0;
+	if (properties->_flags & AMQP_BASIC_MESSAGE_ID_FLAG)
+		m.id = amqp_span_of(properties->message_id);
+	if (properties->_flags & AMQP_BASIC_CONTENT_TYPE_FLAG)
+		m.content_type = amqp_span_of(properties->content_type);
+	int n = properties->_flags & AMQP_BASIC_HEADERS_FLAG ? properties->headers.num_entries : 0;
+	for (int i = 0; i < n; i++) {
+		const amqp_table_entry_t *e = &properties->headers.entries[i];
+		if (key_is(e, HEADER_ATTEMPT))
+			(void)count_of(&e->value, &m.attempt); /* nonsense: as if it were absent */
+		else if (key_is(e, HEADER_INTERRUPTIONS))
+			(void)count_of(&e->value, &m.interruptions);
+		else if (key_is(e, "x-delivery-count"))
+			(void)count_of(&e->value, &deliveries);
+		else if (key_is(e, "traceparent"))
+			m.traceparent = text_of(&e->value);
+	}
+	if (m.attempt == 0)
+		m.attempt = 1;
+	m.interruptions += deliveries;
+	return m;
+}
+
+amqp_table_entry_t rabbitmq_text_entry(const char *key, struct span text)
+{
+	amqp_table_entry_t e = {.key = amqp_cstring_bytes(key)};
+	e.value.kind = AMQP_FIELD_KIND_UTF8;
+	e.value.value.bytes = amqp_bytes_of(text);
+	return e;
+}
+
+amqp_table_entry_t rabbitmq_number_entry(const char *key, int64_t number)
+{
+	amqp_table_entry_t e = {.key = amqp_cstring_bytes(key)};
+	e.value.kind = AMQP_FIELD_KIND_I64;
+	e.value.value.i64 = number;
+	return e;
+}
+
+static bool stays_behind(const amqp_table_entry_t *entry, enum rabbitmq_copy_for purpose)
+{
+	static const char *const always[] = {
+	    HEADER_ATTEMPT, HEADER_INTERRUPTIONS, HEADER_REASON, HEADER_QUEUE, "CC",
+	    "BCC",	    "x-delivery-count",
+	};
+	for (size_t i = 0; i < sizeof always / sizeof *always; i++)
+		if (key_is(entry, always[i]))
+			return true;
+	return purpose == COPY_FOR_RETRY && key_is(entry, "x-death");
+}
+
+enum { OWN_HEADERS = 4 };
+
+/* `pool` provides the memory, and with it the table's lifetime. */
+static bool copy_headers(const struct job *job, enum rabbitmq_copy_for purpose, const char *queue,
+			 amqp_pool_t *pool, amqp_table_t *headers)
+{
+	size_t most = (size_t)headers->num_entries + OWN_HEADERS;
+	amqp_table_entry_t *to = amqp_pool_alloc(pool, most * sizeof *to);
+	if (to == NULL)
+		return false;
+	int n = 0;
+	for (int i = 0; i < headers->num_entries; i++)
+		if (!stays_behind(&headers->entries[i], purpose))
+			to[n++] = headers->entries[i];
+	to[n++] = rabbitmq_number_entry(HEADER_ATTEMPT, job->verdict.attempt);
+	to[n++] = rabbitmq_number_entry(HEADER_INTERRUPTIONS, job->verdict.interruptions);
+	to[n++] = rabbitmq_text_entry(HEADER_QUEUE, span_text(queue));
+	if (job->outcome.reason[0] != '\0')
+		to[n++] = rabbitmq_text_entry(HEADER_REASON, span_text(job->outcome.reason));
+	*headers = (amqp_table_t){.num_entries = n, .entries = to};
+	return true;
+}
+
+enum status rabbitmq_message_encode(const amqp_basic_properties_t *properties, size_t room,
+				    struct span *ret_encoded, struct error *why)
+{
+	char *encoded = memory_take(room);
+	if (encoded == NULL)
+		return error_set(why, ST_NOMEM, "message properties: out of memory");
+	amqp_bytes_t into = {.len = room, .bytes = encoded};
+	int size = amqp_encode_properties(AMQP_BASIC_CLASS, (void *)(uintptr_t)properties, into);
+	if (size < 0) {
+		memory_free(encoded);
+		return error_set(why, ST_INVALID, "message properties: %s",
+				 amqp_error_string2(size));
+	}
+	*ret_encoded = span_of(encoded, (size_t)size);
+	return ST_OK;
+}
+
+static enum status copy_with(const struct job *job, enum rabbitmq_copy_for purpose,
+			     const char *queue, amqp_pool_t *pool, struct span *ret_encoded,
+			     struct error *why)
+{
+	void *decoded;
+	int err =
+	    amqp_decode_properties(AMQP_BASIC_CLASS, pool, amqp_bytes_of(job->origin), &decoded);
+	if (err < 0)
+		return error_set(why, err == AMQP_STATUS_NO_MEMORY ? ST_NOMEM : ST_INVALID,
+				 "message properties: %s", amqp_error_string2(err));
+	amqp_basic_properties_t *p = decoded;
+	if (!(p->_flags & AMQP_BASIC_HEADERS_FLAG))
+		p->headers = (amqp_table_t){0};
+	if (!copy_headers(job, purpose, queue, pool, &p->headers))
+		return error_set(why, ST_NOMEM, "message properties: out of memory");
+	p->_flags &= ~(amqp_flags_t)(AMQP_BASIC_EXPIRATION_FLAG | AMQP_BASIC_USER_ID_FLAG);
+	p->_flags |=
+	    AMQP_BASIC_HEADERS_FLAG | AMQP_BASIC_DELIVERY_MODE_FLAG | AMQP_BASIC_MESSAGE_ID_FLAG;
+	p->delivery_mode = AMQP_DELIVERY_PERSISTENT;
+	p->message_id = amqp_cstring_bytes(job->id);
+	size_t added = 256 + strlen(job->id) + strlen(queue) + sizeof job->outcome.reason;
+	return rabbitmq_message_encode(p, job->origin.len + added, ret_encoded, why);
+}
+
+enum status rabbitmq_message_copy(const struct job *job, enum rabbitmq_copy_for purpose,
+				  const char *queue, struct span *ret_encoded, struct error *why)
+{
+	amqp_pool_t pool;
+	init_amqp_pool(&pool, 4096);
+	enum status st = copy_with(job, purpose, queue, &pool, ret_encoded, why);
+	empty_amqp_pool(&pool);
+	return st;
+}

@@ -1,0 +1,49 @@
+/* rabbitmq_message - what a message's properties say of the job in it, and the properties that a
+ * copy of it carries into a retry queue or a dead letter queue. Pure: no connection, no clock.
+ *
+ *     x-outfall-attempt        which run this will be, from 1
+ *     x-outfall-interruptions  how many runs were ended by us and not by the job
+ *     x-outfall-reason         why the last run failed, for people
+ *     x-outfall-queue          the queue it was taken from
+ *
+ * Thread: any.
+ * Owns:   what rabbitmq_message_copy() returns belongs to the caller: memory_free().
+ * Units:  bytes.
+ * Fails:  rabbitmq_message_copy() with ST_NOMEM, or ST_INVALID for properties that do not decode. */
+#ifndef OUTFALL_SOURCES_RABBITMQ_MESSAGE_H
+#define OUTFALL_SOURCES_RABBITMQ_MESSAGE_H
+
+#include "base/error.h"
+#include "base/span.h"
+#include "wire/amqp_codec.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct job;
+
+struct rabbitmq_message { /* spans borrow from the decoded properties */
+	uint32_t attempt;
+	uint32_t interruptions; /* an upper bound on classic queues; see the .c */
+	struct span id;		/* empty: it has none */
+	struct span content_type, traceparent;
+};
+
+struct rabbitmq_message rabbitmq_message_read(const amqp_basic_properties_t *properties,
+					      bool redelivered);
+
+enum rabbitmq_copy_for { COPY_FOR_RETRY, COPY_FOR_DEAD };
+
+/* The properties of `job`'s copy, encoded, flags first. Attempt, interruptions and reason come
+ * from its verdict and outcome. */
+enum status rabbitmq_message_copy(const struct job *job, enum rabbitmq_copy_for purpose,
+				  const char *queue, struct span *ret_encoded, struct error *why);
+
+/* Encodes `properties`; the span's memory belongs to the caller. */
+enum status rabbitmq_message_encode(const amqp_basic_properties_t *properties, size_t room,
+				    struct span *ret_encoded, struct error *why);
+
+amqp_table_entry_t rabbitmq_text_entry(const char *key, struct span text);
+amqp_table_entry_t rabbitmq_number_entry(const char *key, int64_t number);
+
+#endif
