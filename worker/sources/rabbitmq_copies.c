@@ -166,8 +166,8 @@ enum status rabbitmq_copies_create(struct loop *loop, struct log *log,
 	if (copies->again == NULL)
 		(void)error_set(why, st, "out of memory");
 	else
-		st = publisher_create(loop, log, settings, name, NULL, &on_publisher, copies,
-				      &copies->publisher, why);
+		st = publisher_create(loop, log, settings, name, NULL, PUBLISHER_COMES_BACK,
+				      &on_publisher, copies, &copies->publisher, why);
 	if (st != ST_OK) {
 		rabbitmq_copies_destroy(copies);
 		return st;

@@ -53,6 +53,7 @@ struct lease {
 struct publisher {
 	struct rabbitmq_link link;
 	const struct queue_settings *queue;
+	enum publisher_trouble in_trouble;
 	const struct publisher_events *events;
 	void *arg;
 	char name[128];
@@ -298,6 +299,15 @@ static enum status meaning_of(int reply_code)
 		   : ST_PROTO;
 }
 
+static void reopen_later(struct publisher *p, const struct error *why)
+{
+	uint64_t wait_ms = reconnect_failed(&p->backoff, rabbitmq_random());
+	timer_start(p->reopen, wait_ms);
+	log_say(p->link.log, LOG_WARN, "publishing channel closed by the broker, reopening",
+		kv_text("source", p->link.settings->name), kv_int("wait_ms", (int64_t)wait_ms),
+		kv_why(why));
+}
+
 static void channel_closed(struct publisher *p, const amqp_channel_close_t *m)
 {
 	struct error why;
@@ -305,11 +315,8 @@ static void channel_closed(struct publisher *p, const amqp_channel_close_t *m)
 	amqp_conn_send(p->link.conn, CHANNEL, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
 	(void)error_set(&why, meaning_of(m->reply_code), "%d %.*s", m->reply_code,
 			(int)m->reply_text.len, (const char *)m->reply_text.bytes);
-	uint64_t wait_ms = reconnect_failed(&p->backoff, rabbitmq_random());
-	timer_start(p->reopen, wait_ms);
-	log_say(p->link.log, LOG_WARN, "publishing channel closed by the broker, reopening",
-		kv_text("source", p->link.settings->name), kv_int("wait_ms", (int64_t)wait_ms),
-		kv_why(&why));
+	if (p->in_trouble == PUBLISHER_COMES_BACK)
+		reopen_later(p, &why);
 	lose_channel(p, PUBLISHER_BROKEN, &why);
 }
 
@@ -408,7 +415,10 @@ static void on_closed(void *arg, const struct error *why)
 	}
 	must(why != NULL);
 	timer_stop(p->reopen);
-	rabbitmq_link_lost(&p->link, why);
+	if (p->in_trouble == PUBLISHER_COMES_BACK)
+		rabbitmq_link_lost(&p->link, why);
+	else
+		rabbitmq_link_stop(&p->link);
 	lose_channel(p, PUBLISHER_DOWN, why);
 }
 
@@ -434,7 +444,7 @@ void publisher_dial(struct publisher *p)
 
 enum status publisher_create(struct loop *loop, struct log *log,
 			     const struct rabbitmq_settings *settings, const char *name,
-			     const struct queue_settings *queue,
+			     const struct queue_settings *queue, enum publisher_trouble in_trouble,
 			     const struct publisher_events *events, void *arg,
 			     struct publisher **ret_publisher, struct error *why)
 {
@@ -452,6 +462,7 @@ enum status publisher_create(struct loop *loop, struct log *log,
 	    .arg = p,
 	};
 	p->queue = queue;
+	p->in_trouble = in_trouble;
 	p->events = events;
 	p->arg = arg;
 	(void)snprintf(p->name, sizeof p->name, "%s", name); /* cut is fine: it is for people */

@@ -7,8 +7,9 @@
  * Owns:   its connection. A publication is the caller's, and is on the publisher's lists from
  *         publisher_send() until arrived(), bounced() or publisher_withdraw().
  * Units:  milliseconds; bytes.
- * Fails:  publisher_create() with ST_NOMEM. Trouble afterwards is a log line and a way back: what was
- *         not confirmed is published again on the next connection, so it may arrive twice. */
+ * Fails:  publisher_create() with ST_NOMEM. Trouble afterwards, with PUBLISHER_COMES_BACK, is a log
+ *         line and a way back: what was not confirmed is published again on the next connection,
+ *         so it may arrive twice. */
 #ifndef OUTFALL_SOURCES_RABBITMQ_PUBLISHER_H
 #define OUTFALL_SOURCES_RABBITMQ_PUBLISHER_H
 
@@ -46,15 +47,17 @@ struct publisher_events {	  /* not to destroy the publisher from within, closed(
 	void (*arrived)(void *arg, struct publication *publication);
 	/* It is nowhere: no such queue, or the broker could not take it. Not sent again by itself. */
 	void (*bounced)(void *arg, struct publication *publication, const struct error *why);
-	/* The connection or the channel is gone, and will be tried again. */
+	/* The connection or the channel is gone, for good with PUBLISHER_GIVES_UP. */
 	void (*down)(void *arg, const struct error *why);
 	void (*closed)(void *arg); /* after publisher_close() */
 };
 
+enum publisher_trouble { PUBLISHER_COMES_BACK, PUBLISHER_GIVES_UP };
+
 /* `queue`: declared as it says before ready(); NULL: none. `name`: of the connection, copied. */
 enum status publisher_create(struct loop *loop, struct log *log,
 			     const struct rabbitmq_settings *settings, const char *name,
-			     const struct queue_settings *queue,
+			     const struct queue_settings *queue, enum publisher_trouble in_trouble,
 			     const struct publisher_events *events, void *arg,
 			     struct publisher **ret_publisher, struct error *why);
 void publisher_dial(struct publisher *publisher); /* now; else the first send does it */
