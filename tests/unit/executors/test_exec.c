@@ -1,0 +1,504 @@
+/* exec, with real children: what each end of a process means, and that no child, however it behaves,
+ * harms the worker. */
+#include "fake_host.h"
+
+#include "executors/children.h"
+#include "executors/exec.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+static struct worker_settings worker = {.concurrency = 4};
+
+struct fixture {
+	struct fake_host fake;
+	struct children *children;
+	struct handler_settings handler;
+	const char *command[4];
+};
+
+static void open_fixture(struct fixture *f, const char *program, const char *script)
+{
+	*f = (struct fixture){0};
+	f->command[0] = program;
+	f->command[1] = script ? "-c" : NULL;
+	f->command[2] = script;
+	f->handler = (struct handler_settings){
+	    .name = "mailer",
+	    .command = f->command,
+	    .timeout_ms = 30000,
+	    .output_line_bytes = 64,
+	};
+	fake_host_open(&f->fake);
+	assert_int_equal(children_create(f->fake.loop, f->fake.log, &f->children, NULL), ST_OK);
+	assert_int_equal(exec_executor_create(f->fake.loop, f->fake.log, f->children, &f->handler,
+					      &worker, &f->fake.host, &f->fake.executor, NULL),
+			 ST_OK);
+}
+
+static void open_shell(struct fixture *f, const char *script)
+{
+	open_fixture(f, "/bin/sh", script);
+}
+
+static void close_fixture(struct fixture *f)
+{
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no zombie, and nobody left running */
+	assert_int_equal(errno, ECHILD);
+	f->fake.executor->ops->destroy(f->fake.executor);
+	children_destroy(f->children);
+	fake_host_close(&f->fake);
+}
+
+static void run_one(struct fixture *f, const char *body)
+{
+	unsigned ends = f->fake.finished + 1; /* it may end within start() */
+	fake_start(&f->fake, fake_job(&f->fake, body, strlen(body)));
+	fake_run_until(&f->fake, ends);
+}
+
+static bool has_logged(void *arg)
+{
+	struct fake_host *fake = arg;
+	return lseek(fake->log_fd, 0, SEEK_END) > 0;
+}
+
+/* --- ends ----------------------------------------------------------------------------------------- */
+
+static void each_end_has_its_outcome(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *script;
+		enum outcome_kind kind;
+		bool crashed;
+		const char *reason;
+	} rows[] = {
+	    {"exit 0",	       OUTCOME_DONE,   false, ""		      },
+	    {"exit 65",	OUTCOME_REJECT, false, "exit status 65"  },
+	    {"exit 75",	OUTCOME_RETRY,  false, "exit status 75"  },
+	    {"exit 1",	       OUTCOME_RETRY,  false, "exit status 1"   },
+	    {"exit 255",	 OUTCOME_RETRY,	false, "exit status 255" },
+	    {"kill -SEGV $$", OUTCOME_RETRY,  true,  "ended by SIGSEGV"},
+	    {"kill -KILL $$", OUTCOME_RETRY,  true,  "ended by SIGKILL"},
+	    {"kill -TERM $$", OUTCOME_RETRY,  true,  "ended by SIGTERM"},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		struct fixture f;
+		open_shell(&f, rows[i].script);
+		run_one(&f, "");
+		assert_int_equal(f.fake.last.kind, rows[i].kind);
+		assert_int_equal(f.fake.last.crashed, rows[i].crashed);
+		assert_string_equal(f.fake.last.reason, rows[i].reason);
+		close_fixture(&f);
+	}
+}
+
+static void a_missing_program_is_the_jobs_outcome(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *program, *reason;
+	} rows[] = {
+	    {"/no/such/program", "cannot start: /no/such/program: No such file or directory"},
+	    {"no-such-program",	"cannot start: no-such-program: not found in PATH"	  },
+	    {"/etc/passwd",	    "cannot start: /etc/passwd: Permission denied"		  },
+	    {"/etc",	     "cannot start: /etc: Permission denied"		    },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		struct fixture f;
+		open_fixture(&f, rows[i].program, NULL);
+		run_one(&f, "body");
+		assert_int_equal(f.fake.last.kind, OUTCOME_RETRY);
+		assert_false(f.fake.last.crashed);
+		assert_string_equal(f.fake.last.reason, rows[i].reason);
+		fake_assert_logged(&f.fake, "handler not started");
+		close_fixture(&f);
+	}
+}
+
+static void a_program_that_appears_later_is_found(void **state)
+{
+	(void)state;
+	char path[] = "/tmp/outfall-test-XXXXXX";
+	int fd = mkstemp(path);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "#!/bin/sh\nexit 0\n", 17), 17);
+	close(fd);
+	struct fixture f;
+	open_fixture(&f, path, NULL);
+	run_one(&f, "");
+	assert_int_equal(f.fake.last.kind, OUTCOME_RETRY); /* not executable yet */
+	assert_int_equal(chmod(path, 0700), 0);
+	run_one(&f, "");
+	assert_int_equal(f.fake.last.kind, OUTCOME_DONE);
+	unlink(path);
+	close_fixture(&f);
+}
+
+/* --- what the child gets -------------------------------------------------------------------------- */
+
+static void the_whole_body_arrives(void **state)
+{
+	(void)state;
+	static const size_t sizes[] = {0, 1, 4096, 65536, 65537, 50u << 20};
+	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+		struct fixture f;
+		char script[64], *body = calloc(1, sizes[i] + 1);
+		assert_non_null(body);
+		(void)snprintf(script, sizeof script, "test $(wc -c) -eq %zu", sizes[i]);
+		open_shell(&f, script);
+		fake_start(&f.fake, fake_job(&f.fake, body, sizes[i]));
+		fake_run_until(&f.fake, 1);
+		assert_int_equal(f.fake.last.kind, OUTCOME_DONE);
+		free(body);
+		close_fixture(&f);
+	}
+}
+
+static void the_body_arrives_unchanged(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_shell(&f, "cat; echo; exit 65");
+	run_one(&f, "na\xc3\xafve =\"quoted\"");
+	assert_int_equal(f.fake.last.kind, OUTCOME_REJECT);
+	fake_assert_logged(&f.fake, "line=\"na\xc3\xafve =\\\"quoted\\\"\"");
+	close_fixture(&f);
+}
+
+static void the_environment_tells_of_the_job(void **state)
+{
+	(void)state;
+	struct fixture f;
+	setenv("OUTFALL_TEST_INHERITED", "yes", 1);
+	setenv("TRACEPARENT", "somebody else's", 1);
+	open_shell(&f, "echo $OUTFALL_JOB_ID,$OUTFALL_SOURCE,$OUTFALL_QUEUE,$OUTFALL_ATTEMPT;"
+		       "echo $OUTFALL_INTERRUPTIONS,$OUTFALL_REDELIVERED,$OUTFALL_TIMEOUT_MS;"
+		       "echo $OUTFALL_CONTENT_TYPE,$OUTFALL_TEST_INHERITED,${TRACEPARENT-none}");
+	struct job *job = fake_job(&f.fake, "", 0);
+	job->attempt = 3;
+	job->interruptions = 2;
+	job->redelivered = true;
+	fake_start(&f.fake, job);
+	fake_run_until(&f.fake, 1);
+	fake_assert_logged(&f.fake, "line=job-1,main,emails,3\n");
+	fake_assert_logged(&f.fake, "line=2,1,30000\n");
+	fake_assert_logged(&f.fake, "line=text/plain,yes,none\n");
+
+	job = fake_job(&f.fake, "", 0);
+	job->traceparent = "00-aa-bb-01";
+	fake_start(&f.fake, job);
+	fake_run_until(&f.fake, 2);
+	fake_assert_logged(&f.fake, "line=text/plain,yes,00-aa-bb-01\n");
+	close_fixture(&f);
+}
+
+static void the_child_inherits_nothing_else(void **state)
+{
+	(void)state;
+	struct fixture f;
+	int leaky = open("/dev/null", O_RDONLY); /* not close-on-exec: somebody else's mistake */
+	assert_true(leaky > 2);
+	assert_true(fcntl(leaky, F_DUPFD, 100) >= 100);
+	/* ls itself opens one, for the folder. */
+	open_shell(&f, "echo fds $(ls /proc/self/fd | tr '\\n' ' ');"
+		       "grep -E 'SigBlk|SigIgn' /proc/self/status | tr '\\n\\t' '  '; echo;"
+		       "echo group $(($(cut -d' ' -f5 /proc/self/stat) == $$))");
+	run_one(&f, "");
+	fake_assert_logged(&f.fake, "line=\"fds 0 1 2 3\"");
+	fake_assert_logged(&f.fake, "SigBlk: 0000000000000000 SigIgn: 0000000000000000");
+	fake_assert_logged(&f.fake, "line=\"group 1\"");
+	close(leaky);
+	close_fixture(&f);
+}
+
+/* --- children that misbehave ---------------------------------------------------------------------- */
+
+static void stdin_may_stay_unread(void **state)
+{
+	(void)state;
+	static const char *const scripts[] = {"exec <&-; sleep 0.05", "exit 0", "sleep 0.05"};
+	size_t bytes = 1u << 20;
+	char *body = calloc(1, bytes);
+	assert_non_null(body);
+	for (size_t i = 0; i < sizeof scripts / sizeof scripts[0]; i++) {
+		struct fixture f;
+		open_shell(&f, scripts[i]);
+		for (unsigned n = 0; n < 4; n++)
+			fake_start(&f.fake, fake_job(&f.fake, body, bytes));
+		fake_run_until(&f.fake, 4);
+		assert_int_equal(f.fake.kinds[OUTCOME_DONE], 4);
+		close_fixture(&f);
+	}
+	free(body);
+}
+
+static size_t count_lines(const char *text, const char *words)
+{
+	size_t count = 0;
+	for (; (text = strstr(text, words)) != NULL; text++)
+		count++;
+	return count;
+}
+
+static void output_is_logged_by_line_and_name(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_shell(&f, "echo one; echo two >&2; printf 'last, unfinished'; printf '\\r\\n\\n' >&2");
+	run_one(&f, "");
+	fake_assert_logged(&f.fake, "job wrote job=job-1 queue=emails stream=stdout line=one\n");
+	fake_assert_logged(&f.fake, "stream=stderr line=two\n");
+	fake_assert_logged(&f.fake, "stream=stdout line=\"last, unfinished\"\n");
+	char *text = fake_log_text(&f.fake);
+	assert_int_equal(count_lines(text, "job wrote"), 3);
+	free(text);
+	close_fixture(&f);
+}
+
+static void all_output_of_a_short_life_is_logged(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_shell(&f, "seq 10000 13999"); /* 24 kB, in the pipe when the process is gone */
+	run_one(&f, "");
+	char *text = fake_log_text(&f.fake);
+	assert_int_equal(count_lines(text, "job wrote"), 4000);
+	assert_non_null(strstr(text, "line=13999\n"));
+	free(text);
+	close_fixture(&f);
+}
+
+static void writing_without_end_holds_up_nobody(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_shell(&f, "read what; case $what in yes) exec yes;; zeros) exec cat /dev/zero;;"
+		       "*) exit 0;; esac");
+	struct job *yes = fake_job(&f.fake, "yes\n", 4);
+	struct job *zeros = fake_job(&f.fake, "zeros\n", 6);
+	fake_start(&f.fake, yes);
+	fake_start(&f.fake, zeros);
+	for (unsigned n = 1; n <= 20; n++) {
+		fake_start(&f.fake, fake_job(&f.fake, "quick\n", 6));
+		fake_run_until(&f.fake, n);
+	}
+	assert_int_equal(f.fake.kinds[OUTCOME_DONE], 20);
+	f.fake.executor->ops->stop(f.fake.executor, yes, STOP_KILL);
+	f.fake.executor->ops->stop(f.fake.executor, zeros, STOP_KILL);
+	fake_run_until(&f.fake, 22);
+	assert_int_equal(f.fake.kinds[OUTCOME_ABANDONED], 2);
+	fake_assert_logged(&f.fake, "cut=\"goes on in the next line\"");
+	close_fixture(&f);
+}
+
+static void a_grandchild_with_the_pipes_is_not_waited_for(void **state)
+{
+	(void)state;
+	struct fixture f;
+	/* The shell ends at once; the sleeper keeps its stdout and stderr for a minute. */
+	open_shell(&f, "setsid sleep 60 & echo $!");
+	run_one(&f, "");
+	assert_int_equal(f.fake.last.kind, OUTCOME_DONE);
+	char *text = fake_log_text(&f.fake);
+	pid_t sleeper = (pid_t)atoi(strstr(text, "line=") + 5);
+	free(text);
+	assert_true(sleeper > 1);
+	assert_int_equal(kill(sleeper, SIGKILL), 0); /* was still alive */
+	close_fixture(&f);
+}
+
+/* --- stopping ------------------------------------------------------------------------------------- */
+
+static void start_and_hear(struct fixture *f, struct job **ret_job)
+{
+	*ret_job = fake_job(&f->fake, "", 0);
+	fake_start(&f->fake, *ret_job);
+	fake_run_while_not(&f->fake, has_logged, &f->fake); /* its traps are set by now */
+}
+
+static void stop(struct fixture *f, struct job *job, enum stop_how how)
+{
+	f->fake.executor->ops->stop(f->fake.executor, job, how);
+}
+
+static void a_child_may_finish_when_asked(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct job *job;
+	open_shell(&f, "trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done");
+	start_and_hear(&f, &job);
+	stop(&f, job, STOP_ASK);
+	fake_run_until(&f.fake, 1);
+	assert_int_equal(f.fake.last.kind, OUTCOME_DONE);
+	close_fixture(&f);
+}
+
+static void death_by_our_signal_is_no_crash(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct job *job;
+	open_shell(&f, "echo ready; kill -STOP $$; sleep 60"); /* stopped: CONT must follow TERM */
+	start_and_hear(&f, &job);
+	stop(&f, job, STOP_ASK);
+	fake_run_until(&f.fake, 1);
+	assert_int_equal(f.fake.last.kind, OUTCOME_RETRY);
+	assert_false(f.fake.last.crashed);
+	assert_string_equal(f.fake.last.reason, "ended by SIGTERM");
+	close_fixture(&f);
+}
+
+static bool is_gone(void *arg)
+{
+	return kill(*(pid_t *)arg, 0) != 0;
+}
+
+static void killing_takes_the_whole_group(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct job *job;
+	open_shell(&f, "trap '' TERM; sleep 60 & echo $!; wait; sleep 60");
+	start_and_hear(&f, &job);
+	char *text = fake_log_text(&f.fake);
+	pid_t grandchild = (pid_t)atoi(strstr(text, "line=") + 5);
+	free(text);
+	stop(&f, job, STOP_ASK);
+	stop(&f, job, STOP_KILL);
+	fake_run_until(&f.fake, 1);
+	assert_int_equal(f.fake.last.kind, OUTCOME_ABANDONED);
+	fake_run_while_not(&f.fake, is_gone, &grandchild);
+	close_fixture(&f);
+}
+
+static void children_die_with_the_worker(void **state)
+{
+	(void)state;
+	int pids[2];
+	assert_int_equal(pipe(pids), 0);
+	pid_t worker_pid = fork();
+	assert_true(worker_pid >= 0);
+	if (worker_pid == 0) { /* a worker of its own, killed in the middle of a job */
+		struct fixture f;
+		char script[64];
+		(void)snprintf(script, sizeof script, "echo ready; exec sleep 60");
+		struct job *job;
+		open_shell(&f, script);
+		start_and_hear(&f, &job);
+		char child[64] = "";
+		FILE *children = fopen("/proc/thread-self/children", "re");
+		if (children == NULL || fgets(child, sizeof child, children) == NULL)
+			_exit(1);
+		(void)!write(pids[1], child, strlen(child));
+		(void)raise(SIGKILL);
+	}
+	close(pids[1]);
+	char text[64] = "";
+	assert_true(read(pids[0], text, sizeof text - 1) > 0);
+	pid_t child = (pid_t)atoi(text);
+	assert_true(child > 1);
+	int status;
+	assert_int_equal(waitpid(worker_pid, &status, 0), worker_pid);
+	assert_true(WIFSIGNALED(status));
+	struct fake_host fake;
+	fake_host_open(&fake);
+	fake_run_while_not(&fake, is_gone, &child);
+	fake_host_close(&fake);
+	close(pids[0]);
+}
+
+/* --- many ----------------------------------------------------------------------------------------- */
+
+static unsigned open_descriptors(void)
+{
+	unsigned count = 0;
+	DIR *dir = opendir("/proc/self/fd");
+	assert_non_null(dir);
+	while (readdir(dir) != NULL)
+		count++;
+	closedir(dir);
+	return count;
+}
+
+/* Keeps all slots busy from the end of each turn, as dispatch does. */
+struct refill {
+	struct turn_hook hook;
+	struct fake_host *fake;
+};
+
+static void refill(void *arg)
+{
+	struct refill *r = arg;
+	while (r->fake->serial < 1000 && r->fake->serial - r->fake->finished < worker.concurrency)
+		fake_start(r->fake, fake_job(r->fake, "x", r->fake->serial % 2));
+}
+
+static void a_thousand_jobs_leave_no_trace(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_fixture(&f, "true", NULL); /* found in PATH */
+	run_one(&f, "x");
+	f.fake.finished = 0;
+	f.fake.serial = 0;
+	unsigned before = open_descriptors();
+	struct refill r = {
+	    .fake = &f.fake, .hook = {.run = refill, .arg = &r}
+	       };
+	loop_add_hook(f.fake.loop, TURN_DISPATCH, &r.hook);
+	fake_run_until(&f.fake, 1000);
+	loop_remove_hook(&r.hook);
+	assert_int_equal(f.fake.kinds[OUTCOME_DONE], 1001);
+	assert_int_equal(open_descriptors(), before);
+	close_fixture(&f);
+}
+
+static void descriptors_running_out_is_an_outcome(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_fixture(&f, "/bin/true", NULL);
+	struct rlimit files, none = {0};
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+	none.rlim_max = files.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	fake_start(&f.fake, fake_job(&f.fake, "x", 1));
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+	assert_int_equal(f.fake.finished, 1);
+	assert_int_equal(f.fake.last.kind, OUTCOME_RETRY);
+	run_one(&f, "x");
+	assert_int_equal(f.fake.last.kind, OUTCOME_DONE);
+	close_fixture(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(each_end_has_its_outcome),
+	    cmocka_unit_test(a_missing_program_is_the_jobs_outcome),
+	    cmocka_unit_test(a_program_that_appears_later_is_found),
+	    cmocka_unit_test(the_whole_body_arrives),
+	    cmocka_unit_test(the_body_arrives_unchanged),
+	    cmocka_unit_test(the_environment_tells_of_the_job),
+	    cmocka_unit_test(the_child_inherits_nothing_else),
+	    cmocka_unit_test(stdin_may_stay_unread),
+	    cmocka_unit_test(output_is_logged_by_line_and_name),
+	    cmocka_unit_test(all_output_of_a_short_life_is_logged),
+	    cmocka_unit_test(writing_without_end_holds_up_nobody),
+	    cmocka_unit_test(a_grandchild_with_the_pipes_is_not_waited_for),
+	    cmocka_unit_test(a_child_may_finish_when_asked),
+	    cmocka_unit_test(death_by_our_signal_is_no_crash),
+	    cmocka_unit_test(killing_takes_the_whole_group),
+	    cmocka_unit_test(children_die_with_the_worker),
+	    cmocka_unit_test(a_thousand_jobs_leave_no_trace),
+	    cmocka_unit_test(descriptors_running_out_is_an_outcome),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,37 @@
+/* lines - bytes of a child's output in, lines of bounded length out.
+ *
+ * Thread: the loop's.
+ * Owns:   room for one unfinished line, taken with the first one and kept until lines_fini().
+ * Units:  bytes.
+ * Fails:  never: without memory an unfinished line is passed on in the pieces it came in. */
+#ifndef OUTFALL_EXECUTORS_LINES_H
+#define OUTFALL_EXECUTORS_LINES_H
+
+#include "base/span.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct lines {
+	size_t limit; /* longest line passed on whole */
+	char *part;   /* the line begun and not ended */
+	size_t part_bytes;
+};
+
+enum line_end {
+	LINE_WHOLE, /* ended here */
+	LINE_SPLIT, /* goes on in the next one */
+};
+
+typedef void line_found(void *arg, struct span line, enum line_end end);
+
+void lines_init(struct lines *lines, size_t limit);
+void lines_fini(struct lines *lines);
+
+/* Empty lines are dropped: they say nothing when each line stands for itself. */
+void lines_feed(struct lines *lines, struct span bytes, line_found *found, void *arg);
+
+/* The output ended: an unfinished line is as good as a whole one. */
+void lines_flush(struct lines *lines, line_found *found, void *arg);
+
+#endif
