@@ -227,7 +227,7 @@ static bool step(struct drain *drain, enum drain_event event, const char *why)
 	enum phase before = drain->phase;
 	struct drain_step step = phase_step(before, event, &facts);
 	if (step.next != before)
-		move(drain, step.next, why, now_ns);
+		move(drain, step.next, step.why != NULL ? step.why : why, now_ns);
 	if (step.next == PHASE_HURRYING && before != PHASE_HURRYING)
 		drain->report.hurry = event == EVENT_TURN ? HURRY_DEADLINE : HURRY_ASKED;
 	bool stops_now = phase_is_stopping(drain->phase) && !phase_is_stopping(before);
@@ -298,7 +298,7 @@ void drain_turn(struct drain *drain)
 {
 	if (drain->phase == PHASE_OPEN || drain->phase == PHASE_CLOSED)
 		return;
-	while (step(drain, EVENT_TURN, "facts")) {
+	while (step(drain, EVENT_TURN, NULL)) {
 		if (drain->phase == PHASE_CLOSED)
 			return;
 	}

@@ -41,6 +41,11 @@ static struct drain_step go(enum phase next, unsigned actions)
 	return (struct drain_step){.next = next, .actions = actions};
 }
 
+static struct drain_step go_because(const char *why, enum phase next, unsigned actions)
+{
+	return (struct drain_step){.next = next, .actions = actions, .why = why};
+}
+
 static struct drain_step step_open(enum drain_event event)
 {
 	switch (event) {
@@ -79,21 +84,24 @@ static struct drain_step step_patient(enum phase phase, enum drain_event event,
 {
 	if (event == EVENT_STOP_NOW)
 		return go(PHASE_HURRYING, ACT_ASK | ACT_KILL);
-	if (event == EVENT_STOP || facts->now_ns >= facts->clock.ask_ns)
+	if (event == EVENT_STOP)
 		return go(PHASE_HURRYING, ACT_ASK);
+	if (facts->now_ns >= facts->clock.ask_ns)
+		return go_because("time for running jobs is up", PHASE_HURRYING, ACT_ASK);
 	if (phase == PHASE_CLOSING && facts->blockers.intakes == 0)
-		return go(PHASE_FINISHING, 0);
+		return go_because("intake shut", PHASE_FINISHING, 0);
 	if (phase == PHASE_FINISHING && facts->blockers.running == 0)
-		return go(PHASE_FLUSHING, ACT_FLUSH);
+		return go_because("nothing running", PHASE_FLUSHING, ACT_FLUSH);
 	return stay(phase);
 }
 
 static struct drain_step step_hurrying(enum drain_event event, const struct drain_facts *facts)
 {
 	if (facts->blockers.running == 0)
-		return go(PHASE_FLUSHING, ACT_FLUSH);
+		return go_because("nothing running", PHASE_FLUSHING, ACT_FLUSH);
 	if (facts->now_ns >= facts->clock.end_ns)
-		return go(PHASE_CLOSED, 0); /* a process that even SIGKILL does not end */
+		return go_because("deadline", PHASE_CLOSED,
+				  0); /* a process that even SIGKILL does not end */
 	bool insisted = event == EVENT_STOP || event == EVENT_STOP_NOW;
 	if (!facts->killed && (insisted || facts->now_ns >= facts->clock.kill_ns))
 		return go(PHASE_HURRYING, ACT_KILL);
@@ -104,8 +112,12 @@ static struct drain_step step_flushing(enum drain_event event, const struct drai
 {
 	const struct blockers *b = &facts->blockers;
 	bool insisted = event == EVENT_STOP || event == EVENT_STOP_NOW;
-	if (b->links == 0 || insisted || facts->now_ns >= facts->clock.end_ns)
+	if (insisted)
 		return go(PHASE_CLOSED, 0);
+	if (b->links == 0)
+		return go_because("all told, all closed", PHASE_CLOSED, 0);
+	if (facts->now_ns >= facts->clock.end_ns)
+		return go_because("deadline", PHASE_CLOSED, 0);
 	if (b->intakes == 0 && b->held == 0 && b->settling == 0 && b->links_up > 0)
 		return go(PHASE_FLUSHING, ACT_CLOSE);
 	return stay(PHASE_FLUSHING);

@@ -74,6 +74,7 @@ struct drain_facts {
 struct drain_step {
 	enum phase next;
 	unsigned actions; /* enum drain_action bits */
+	const char *why; /* of a move that time or facts made, for the log; NULL: the event's own */
 };
 
 struct drain_step phase_step(enum phase phase, enum drain_event event,
