@@ -16,8 +16,7 @@
 enum {
 	BATCH = 64,
 	KEYS = 9,
-	FIXED =
-	    3 + KEYS + 10, /* EVALSHA, hash, number of keys; keys; what stands before the jobs */
+	FIXED = 3 + KEYS + 9, /* EVALSHA, hash, number of keys; keys; what stands before the jobs */
 	REPLY_HEAD = 5,
 };
 
@@ -63,7 +62,7 @@ static char *load_script(redisContext *redis)
 static void prepare(struct arguments *args, const char *hash, char keys[KEYS][256])
 {
 	static const char *const head[] = {
-	    "limit", "15000", "1", "64", "1000000000", "1000000000",
+	    "limit", "15000", "64", "1000000000", "1000000000",
 	};
 	add_text(args, "EVALSHA");
 	add_text(args, hash);

@@ -1,0 +1,87 @@
+-- put_back: jobs go back to the head of their list. A prelude, loaded in front of the other scripts.
+--
+-- The list holds raw bodies and nothing else, so that producers, LLEN and LRANGE need to know
+-- nothing of us. What a body alone cannot say (its id, which attempt it is on, how often it was
+-- interrupted) waits in the history, a hash: fingerprint of the body -> "id:attempt:interruptions",
+-- several separated by a blank. Jobs with the very same body are interchangeable. Only jobs with
+-- something to remember are in it, so that in good times the key does not exist, and a claim pays
+-- one EXISTS for it. Entries of bodies that somebody else removed expire with the key.
+--
+-- Lua's unpack() is limited to some 8000 values: long commands go out in pieces.
+
+local PIECE = 4000
+local HISTORY_SECONDS = 7 * 24 * 3600
+local ENTRY_BYTES = 4000 -- of equal bodies beyond some 200, the oldest are forgotten
+
+-- A hash of 50 MB would hold the server for a tenth of a second; its ends will do.
+local function fingerprint(body)
+	if #body <= 65536 then
+		return redis.sha1hex(body)
+	end
+	return #body .. ':' .. redis.sha1hex(string.sub(body, 1, 32768) .. string.sub(body, -32768))
+end
+
+local function remember(history, body, facts)
+	local key = fingerprint(body)
+	local known = redis.call('HGET', history, key)
+	if known then
+		if #known > ENTRY_BYTES then
+			known = string.match(known, ' (.*)$')
+		end
+		facts = known .. ' ' .. facts
+	end
+	redis.call('HSET', history, key, facts)
+	redis.call('EXPIRE', history, HISTORY_SECONDS)
+end
+
+-- Appends in pieces: `command key value...`.
+local function push_all(command, key, values)
+	for from = 1, #values, PIECE do
+		redis.call(command, key, unpack(values, from, math.min(from + PIECE - 1, #values)))
+	end
+end
+
+-- jobs: {{id, attempt, interruptions, body}, ...}, the one to be taken first in front.
+local function put_back(list, history, jobs)
+	local bodies = {}
+	for i = #jobs, 1, -1 do
+		local job = jobs[i]
+		bodies[#bodies + 1] = job[4]
+		if job[2] > 1 or job[3] > 0 then
+			remember(history, job[4], job[1] .. ':' .. job[2] .. ':' .. job[3])
+		end
+	end
+	push_all('RPUSH', list, bodies)
+end
+
+-- A field of a held hash: "id:attempt:interruptions".
+local function split_field(field)
+	local id, attempt, interruptions = string.match(field, '^(%d+):(%d+):(%d+)$')
+	return id, tonumber(attempt), tonumber(interruptions)
+end
+
+-- Fields and their bodies, as HGETALL gives them, to jobs for put_back(); the oldest id in front.
+local function jobs_by_id(found, more_interruptions)
+	local jobs = {}
+	for i = 1, #found, 2 do
+		local id, attempt, interruptions = split_field(found[i])
+		jobs[#jobs + 1] = {id, attempt, interruptions + more_interruptions, found[i + 1]}
+	end
+	table.sort(jobs, function(a, b) return tonumber(a[1]) < tonumber(b[1]) end)
+	return jobs
+end
+
+local function now_ms()
+	local t = redis.call('TIME')
+	return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- Milliseconds until the first delayed job is due; -1 when there is none.
+local function next_due(delayed, now)
+	local first = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
+	if not first[2] then
+		return -1
+	end
+	return math.max(0, tonumber(first[2]) - now)
+end
+

@@ -1,0 +1,57 @@
+-- redis_renew: a worker says that it lives, and brings back the jobs of workers that do not.
+--
+-- KEYS 1 list, 2 workers, 3 delayed, 4 history, 5 clients (HASH worker -> id of the connection on
+--      which it blocks, for `outfall enqueue --delay` to wake it)
+-- ARGV 1 worker, 2 lease in ms, 3 "join" or "renew", 4 id of the blocking connection or "",
+--      5 what the keys of held hashes begin with, 6 the same for wake lists
+-- Returns {1, ms until a delayed job is due (-1: none), jobs brought back, workers they came from},
+--      or {0} when the worker asked to renew a lease it no longer has.
+--
+-- Invariants
+--   * A worker's jobs are brought back in the same step that ends its membership, so they come back
+--     exactly once, and a worker that was only slow finds itself shut out (redis_turn: {0}).
+--   * A worker whose own lease had run out, or that has only just joined, judges nobody: it may have
+--     been the server that stood still, and the others are about to renew as well.
+--   * They go to the head, by id, and each counts one interruption. A body still in a wake list was
+--     the youngest of them and was never delivered.
+--
+-- The held hash and wake list of another worker are not in KEYS: their names are known only once
+-- `workers` was read. They share the hash tag of the keys that are, and so their slot.
+
+local list, workers, delayed, history, clients = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local worker, lease, client = ARGV[1], tonumber(ARGV[2]), ARGV[4]
+
+redis.call('HDEL', clients, '') -- a first write that needs no memory: see redis_turn.lua
+local now = now_ms()
+local expiry = redis.call('ZSCORE', workers, worker)
+if ARGV[3] == 'renew' and not expiry then
+	return {0}
+end
+redis.call('ZADD', workers, now + lease, worker)
+if client ~= '' then
+	redis.call('HSET', clients, worker, client)
+end
+
+local function bring_back(held, wake)
+	while redis.call('LMOVE', wake, list, 'RIGHT', 'RIGHT') do end
+	local jobs = jobs_by_id(redis.call('HGETALL', held), 1)
+	put_back(list, history, jobs)
+	redis.call('DEL', held)
+	return #jobs
+end
+
+local expired = {}
+if expiry and tonumber(expiry) > now then
+	expired = redis.call('ZRANGEBYSCORE', workers, '-inf', now, 'LIMIT', 0, 100)
+end
+local brought_back, from_workers = 0, 0
+for _, other in ipairs(expired) do
+	local n = bring_back(ARGV[5] .. other, ARGV[6] .. other)
+	redis.call('HDEL', clients, other)
+	redis.call('ZREM', workers, other)
+	brought_back = brought_back + n
+	if n > 0 then
+		from_workers = from_workers + 1
+	end
+end
+return {1, next_due(delayed, now), brought_back, from_workers}

@@ -1,0 +1,74 @@
+/* Each script is sent with redis_put_back.lua in front: Lua in Redis has no way to share a function
+ * between scripts, short of Redis 7's function libraries, which need other rights. */
+#include "sources/redis_script.h"
+
+#include "base/memory.h"
+
+#include "redis_delay.lua.h"
+#include "redis_leave.lua.h"
+#include "redis_put_back.lua.h"
+#include "redis_renew.lua.h"
+#include "redis_turn.lua.h"
+#include "redis_undo.lua.h"
+
+#include <string.h>
+
+static const char *text_of(enum redis_script script)
+{
+	switch (script) {
+	case SCRIPT_TURN:
+		return redis_turn_lua;
+	case SCRIPT_RENEW:
+		return redis_renew_lua;
+	case SCRIPT_UNDO:
+		return redis_undo_lua;
+	case SCRIPT_LEAVE:
+		return redis_leave_lua;
+	case SCRIPT_DELAY:
+		break;
+	}
+	return redis_delay_lua;
+}
+
+enum status redis_script_load(struct resp *redis, enum redis_script script, resp_answered *answered,
+			      void *arg)
+{
+	size_t prelude = sizeof redis_put_back_lua - 1;
+	size_t own = strlen(text_of(script));
+	char *whole = memory_take(prelude + own);
+	if (whole == NULL)
+		return ST_NOMEM;
+	memcpy(whole, redis_put_back_lua, prelude);
+	memcpy(whole + prelude, text_of(script), own);
+	resp_begin(redis, 3, answered, arg);
+	resp_arg_text(redis, "SCRIPT");
+	resp_arg_text(redis, "LOAD");
+	resp_arg(redis, span_of(whole, prelude + own));
+	memory_free(whole);
+	return ST_OK;
+}
+
+enum status redis_script_loaded(const struct reply *reply, struct script_digest *ret_digest,
+				struct error *why)
+{
+	if (reply->kind == REPLY_ERROR)
+		return error_set(why, resp_error_status(reply->text), "load script: %.*s",
+				 (int)reply->text.len, reply->text.ptr);
+	if (reply->kind != REPLY_TEXT || reply->text.len != sizeof ret_digest->hex - 1)
+		return error_set(why, ST_PROTO, "load script: a reply that makes no sense");
+	memcpy(ret_digest->hex, reply->text.ptr, reply->text.len);
+	ret_digest->hex[reply->text.len] = '\0';
+	return ST_OK;
+}
+
+void redis_script_call(struct resp *redis, const struct script_digest *digest,
+		       const char *const *keys, size_t n_keys, size_t n_args,
+		       resp_answered *answered, void *arg)
+{
+	resp_begin(redis, 3 + n_keys + n_args, answered, arg);
+	resp_arg_text(redis, "EVALSHA");
+	resp_arg_text(redis, digest->hex);
+	resp_arg_number(redis, (int64_t)n_keys);
+	for (size_t i = 0; i < n_keys; i++)
+		resp_arg_text(redis, keys[i]);
+}
