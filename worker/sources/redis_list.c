@@ -1,0 +1,449 @@
+/* One connection for everything that does not block, shared by all lists of the section; what a list
+ * does with it is told in redis_list_queue.c, how it waits in redis_list_wait.c, how much it claims
+ * in redis_list_pace.c, and what happens in the server in redis_turn.lua and its neighbours. This file
+ * keeps the connection: it logs in, loads the scripts, hands it to the lists, and gets it back.
+ *
+ *   down --retry--> connecting --login, scripts--> up --close()--> closing --all left--> closed
+ *     ^----------------- refused, lost, silent ----+
+ *
+ * Claims survive a lost connection, so lists are not told that their jobs are gone, only that nobody
+ * can be told of them for a while. */
+#include "sources/redis_list.h"
+
+#include "base/memory.h"
+#include "base/must.h"
+#include "dispatch/routes.h"
+#include "job/job.h"
+#include "loop/loop.h"
+#include "observe/log.h"
+#include "settings/settings.h"
+#include "sources/redis_list_queue.h"
+#include "sources/source.h"
+#include "wire/reconnect.h"
+#include "wire/resp.h"
+#include "wire/url.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+	CLAIM_BYTES =
+	    8 << 20, /* of one claim: it takes a while to arrive, and so long nothing else */
+	REPLY_SPARE = 16 << 20, /* what a reply has besides bodies: fields, bookkeeping */
+};
+
+struct redis_source {
+	struct source source; /* first: the core's view */
+	struct redis_shared shared;
+	const struct redis_settings *settings;
+	struct url url;
+	struct resp_login login;
+	char worker[280]; /* as it may appear in keys and in CLIENT LIST */
+
+	struct resp *redis; /* from connecting on; shared.redis only while the link is up */
+	int loading;	    /* scripts without an answer */
+	bool was_open; /* every list was taken from once: from then on no refusal is for good */
+	bool refused;
+	bool wants_open;
+	struct reconnect reconnect;
+	struct timer *retry;
+	struct timer *tick;
+	uint64_t tick_ms;
+	struct turn_hook settle_hook;
+
+	struct redis_queue **queues; /* one for each of settings->lists */
+};
+
+static struct redis_source *of_source(const struct source *source)
+{
+	return list_entry(source, struct redis_source, source);
+}
+
+static struct redis_source *of_shared(struct redis_shared *shared)
+{
+	return list_entry(shared, struct redis_source, shared);
+}
+
+/* --- what the core sees ----------------------------------------------------------------------- */
+
+static bool all_queues(const struct redis_source *s, bool (*ask)(const struct redis_queue *queue))
+{
+	for (size_t i = 0; i < s->settings->n_lists; i++)
+		if (!ask(s->queues[i]))
+			return false;
+	return true;
+}
+
+static enum intake intake_now(const struct redis_source *s)
+{
+	if (s->wants_open)
+		return all_queues(s, redis_queue_is_taking) ? INTAKE_OPEN : INTAKE_OPENING;
+	return all_queues(s, redis_queue_is_shut) ? INTAKE_SHUT : INTAKE_SHUTTING;
+}
+
+static void show(struct redis_source *s, enum link_state link)
+{
+	enum intake intake = intake_now(s);
+	if (link == s->source.link && intake == s->source.intake)
+		return;
+	s->source.link = link;
+	s->source.intake = intake;
+	s->was_open |= intake == INTAKE_OPEN;
+	s->source.host->changed(s->source.host, &s->source);
+}
+
+static void let_go_of_link(struct redis_source *s)
+{
+	resp_close(s->redis);
+	s->redis = NULL;
+	s->shared.redis = NULL;
+	timer_stop(s->retry);
+}
+
+static void queue_changed(struct redis_shared *shared)
+{
+	struct redis_source *s = of_shared(shared);
+	if (s->source.link == LINK_CLOSING && all_queues(s, redis_queue_has_left)) {
+		let_go_of_link(s);
+		timer_stop(s->tick);
+		show(s, LINK_CLOSED);
+		return;
+	}
+	show(s, s->source.link);
+}
+
+/* --- the link --------------------------------------------------------------------------------- */
+
+static bool is_lasting(enum status st)
+{
+	return st == ST_AUTH || st == ST_MISSING || st == ST_REFUSED;
+}
+
+static void say_link(const struct redis_source *s, enum log_level level, const char *event,
+		     const struct error *why, uint64_t retry_ms)
+{
+	char url[256];
+	url_redacted(s->settings->url, url, sizeof url);
+	log_say(s->shared.log, level, event, kv_text("source", s->source.name), kv_text("url", url),
+		kv_text("why", why != NULL ? why->text : NULL),
+		kv_int(why != NULL ? "retry_ms" : "lists",
+		       why != NULL ? (int64_t)retry_ms : (int64_t)s->settings->n_lists));
+}
+
+static void plan_retry(struct redis_source *s, const struct error *why)
+{
+	uint64_t random = loop_now_ns(s->shared.loop) * UINT64_C(0x9E3779B97F4A7C15) >> 32;
+	uint64_t wait_ms = reconnect_failed(&s->reconnect, (uint32_t)random);
+	say_link(s, LOG_WARN, "redis link lost, connecting again", why, wait_ms);
+	timer_start(s->retry, wait_ms);
+}
+
+static void link_failed(struct redis_shared *shared, const struct error *why)
+{
+	struct redis_source *s = of_shared(shared);
+	bool closing = s->source.link == LINK_CLOSING;
+	let_go_of_link(s);
+	for (size_t i = 0; i < s->settings->n_lists; i++)
+		redis_queue_link_lost(s->queues[i]);
+	if (closing) {
+		queue_changed(shared);
+		return;
+	}
+	if (!s->was_open && is_lasting(why->status)) {
+		s->refused = true;
+		show(s, LINK_DOWN);
+		s->source.host->refused(s->source.host, &s->source, why);
+		return;
+	}
+	plan_retry(s, why);
+	show(s, LINK_DOWN);
+}
+
+static void link_closed(void *arg, const struct error *why)
+{
+	struct redis_source *s = arg;
+	link_failed(&s->shared, why);
+}
+
+static void link_up(struct redis_source *s)
+{
+	s->shared.redis = s->redis;
+	if (s->was_open) {
+		s->source.reconnects++;
+		say_link(s, LOG_INFO, "redis link restored", NULL, 0);
+	}
+	show(s, LINK_UP);
+	for (size_t i = 0; i < s->settings->n_lists && s->shared.redis != NULL; i++)
+		redis_queue_link_up(s->queues[i]);
+}
+
+static void script_answered(void *arg, const struct reply *reply)
+{
+	struct redis_source *s = arg;
+	struct error why;
+	enum redis_script script = (enum redis_script)(LIST_SCRIPTS - s->loading);
+	if (redis_script_loaded(reply, &s->shared.scripts[script], &why) != ST_OK) {
+		link_failed(&s->shared, &why);
+		return;
+	}
+	s->loading--;
+	if (s->loading == 0)
+		link_up(s);
+}
+
+static void logged_in(void *arg)
+{
+	struct redis_source *s = arg;
+	s->loading = LIST_SCRIPTS;
+	for (int script = 0; script < LIST_SCRIPTS; script++) {
+		if (redis_script_load(s->redis, (enum redis_script)script, script_answered, s) ==
+		    ST_OK)
+			continue;
+		struct error why;
+		(void)error_set(&why, ST_NOMEM, "load script: out of memory");
+		link_failed(&s->shared, &why);
+		return;
+	}
+}
+
+static const struct resp_events link_events = {.ready = logged_in, .closed = link_closed};
+
+static void connect_now(void *arg)
+{
+	struct redis_source *s = arg;
+	s->redis = resp_open(s->shared.loop, &s->login, &link_events, s);
+	if (s->redis == NULL) {
+		struct error why;
+		(void)error_set(&why, ST_NOMEM, "connect: out of memory");
+		plan_retry(s, &why);
+		return;
+	}
+	show(s, LINK_CONNECTING);
+}
+
+static void ticked(void *arg)
+{
+	struct redis_source *s = arg;
+	timer_start(s->tick, s->tick_ms);
+	for (size_t i = 0; i < s->settings->n_lists; i++)
+		redis_queue_tick(s->queues[i]);
+}
+
+static void attend_all(void *arg)
+{
+	struct redis_source *s = arg;
+	struct list *it;
+	while ((it = list_take_first(&s->shared.work)) != NULL)
+		redis_queue_attend(redis_queue_of_work(it));
+}
+
+/* --- operations ------------------------------------------------------------------------------- */
+
+static void redis_start(struct source *source)
+{
+	struct redis_source *s = of_source(source);
+	s->wants_open = true;
+	for (size_t i = 0; i < s->settings->n_lists; i++)
+		redis_queue_open(s->queues[i]);
+	timer_start(s->tick, s->tick_ms);
+	connect_now(s);
+}
+
+static void redis_pause(struct source *source)
+{
+	struct redis_source *s = of_source(source);
+	s->wants_open = false;
+	for (size_t i = 0; i < s->settings->n_lists; i++)
+		redis_queue_shut(s->queues[i]);
+	show(s, source->link);
+}
+
+static void redis_resume(struct source *source)
+{
+	struct redis_source *s = of_source(source);
+	s->wants_open = true;
+	for (size_t i = 0; i < s->settings->n_lists; i++)
+		redis_queue_open(s->queues[i]);
+	show(s, source->link);
+}
+
+static void redis_settle(struct source *source, struct job *job)
+{
+	(void)source;
+	redis_queue_settle(job->route->source_ref, job);
+}
+
+static void redis_flush(struct source *source)
+{
+	(void)
+	    source; /* nothing is ever kept back: see "One call at a time" in redis_list_queue.c */
+}
+
+static void redis_room_came(struct source *source, struct route *route)
+{
+	(void)source;
+	redis_queue_look(route->source_ref);
+}
+
+static void redis_close(struct source *source)
+{
+	struct redis_source *s = of_source(source);
+	must(source->link != LINK_CLOSING && source->link != LINK_CLOSED);
+	s->wants_open = false;
+	source->link = LINK_CLOSING;
+	for (size_t i = 0; i < s->settings->n_lists; i++)
+		redis_queue_leave(s->queues[i]);
+	queue_changed(&s->shared);
+}
+
+static void redis_destroy(struct source *source)
+{
+	struct redis_source *s = of_source(source);
+	loop_remove_hook(&s->settle_hook);
+	for (size_t i = 0; s->queues != NULL && i < s->settings->n_lists; i++)
+		redis_queue_destroy(s->queues[i]);
+	resp_close(s->redis);
+	timer_destroy(s->retry);
+	timer_destroy(s->tick);
+	url_free(&s->url);
+	memory_free(s->queues);
+	memory_free(s);
+}
+
+static size_t redis_waiting_for(const struct source *source, char *buf, size_t size)
+{
+	const struct redis_source *s = of_source(source);
+	size_t used = 0;
+	for (size_t i = 0; i < s->settings->n_lists && used + 3 < size; i++) {
+		size_t comma = used > 0 ? 2 : 0;
+		size_t len =
+		    redis_queue_waiting_for(s->queues[i], buf + used + comma, size - used - comma);
+		if (len == 0)
+			continue;
+		memcpy(buf + used, ", ", comma);
+		used += comma + len;
+	}
+	if (source->link == LINK_CLOSING && used == 0 && size > 0) {
+		int len = snprintf(buf, size, "leaving the lists of \"%s\"", source->name);
+		used = len < 0 ? 0 : (size_t)len < size ? (size_t)len : size - 1;
+	}
+	return used;
+}
+
+static const struct source_ops redis_list_ops = {
+    .kind = "redis",
+    .start = redis_start,
+    .pause = redis_pause,
+    .resume = redis_resume,
+    .settle = redis_settle,
+    .flush = redis_flush,
+    .room_came = redis_room_came,
+    .close = redis_close,
+    .destroy = redis_destroy,
+    .waiting_for = redis_waiting_for,
+};
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+/* CLIENT SETNAME takes no blanks, and braces in a key would be a cluster's hash tag. */
+static void name_worker(struct redis_source *s, const char *name)
+{
+	size_t i = 0;
+	for (; name[i] != '\0' && i < sizeof s->worker - 1; i++) {
+		char c = name[i];
+		bool plain = c > ' ' && c < 0x7f && c != '{' && c != '}';
+		s->worker[i] = plain ? c : '-';
+	}
+	s->worker[i] = '\0';
+}
+
+static enum status read_url(struct redis_source *s, struct error *why)
+{
+	enum status st = url_parse(s->settings->url, &s->url, why);
+	if (st != ST_OK)
+		return st;
+	st = resp_login_from_url(&s->url, &s->login, why);
+	if (st != ST_OK)
+		return st;
+	s->login.client_name = s->worker;
+	s->login.deadline_ms = s->settings->connect_timeout_ms;
+	s->login.reply_limit = s->shared.max_body_bytes + CLAIM_BYTES + REPLY_SPARE;
+	return ST_OK;
+}
+
+static enum status create_queues(struct redis_source *s)
+{
+	s->queues = memory_clear(s->settings->n_lists, sizeof *s->queues);
+	if (s->queues == NULL)
+		return ST_NOMEM;
+	s->tick_ms = UINT64_MAX;
+	for (size_t i = 0; i < s->settings->n_lists; i++) {
+		uint64_t third = s->settings->lists[i].lease_ms / 3;
+		s->queues[i] = redis_queue_create(&s->shared, &s->settings->lists[i]);
+		if (s->queues[i] == NULL)
+			return ST_NOMEM;
+		if (third < s->tick_ms)
+			s->tick_ms = third;
+	}
+	return ST_OK;
+}
+
+static enum status build(struct redis_source *s, struct error *why)
+{
+	enum status st = read_url(s, why);
+	if (st != ST_OK)
+		return st;
+	s->retry = timer_create_on(s->shared.loop, connect_now, s);
+	s->tick = timer_create_on(s->shared.loop, ticked, s);
+	if (s->retry == NULL || s->tick == NULL || create_queues(s) != ST_OK)
+		return error_set(why, ST_NOMEM, "out of memory");
+	return ST_OK;
+}
+
+enum status redis_list_source_create(struct loop *loop, struct log *log,
+				     const struct redis_settings *settings,
+				     const struct worker_settings *worker, struct source_host *host,
+				     struct source **ret_source, struct error *why)
+{
+	struct redis_source *s = memory_clear(1, sizeof *s);
+	if (s == NULL)
+		return error_set(why, ST_NOMEM, "out of memory");
+	s->source = (struct source){
+	    .ops = &redis_list_ops,
+	    .host = host,
+	    .name = settings->name,
+	    .link = LINK_DOWN,
+	    .intake = INTAKE_SHUT,
+	};
+	list_init(&s->source.in_roster);
+	s->settings = settings;
+	name_worker(s, worker->name);
+	s->shared = (struct redis_shared){
+	    .loop = loop,
+	    .log = log,
+	    .source = &s->source,
+	    .login = &s->login,
+	    .worker = s->worker,
+	    .max_body_bytes = worker->max_body_bytes,
+	    .claim_bytes = CLAIM_BYTES,
+	    .link_failed = link_failed,
+	    .changed = queue_changed,
+	};
+	list_init(&s->shared.work);
+	s->settle_hook = (struct turn_hook){.run = attend_all, .arg = s};
+	loop_add_hook(loop, TURN_SETTLE, &s->settle_hook);
+	enum status st = build(s, why);
+	if (st != ST_OK) {
+		redis_destroy(&s->source);
+		return st;
+	}
+	*ret_source = &s->source;
+	return ST_OK;
+}
+
+void redis_list_source_bind(struct source *source, size_t list_index, struct route *route)
+{
+	struct redis_source *s = of_source(source);
+	must(list_index < s->settings->n_lists);
+	redis_queue_bind(s->queues[list_index], route);
+}

@@ -1,0 +1,29 @@
+/* redis_list - jobs from Redis lists: producers LPUSH any bytes, workers claim them under a lease.
+ *
+ * Thread: the loop's.
+ * Owns:   its connections. Settings are borrowed and must outlive it.
+ * Fails:  creation with ST_NOMEM or ST_INVALID (the URL). */
+#ifndef OUTFALL_SOURCES_REDIS_LIST_H
+#define OUTFALL_SOURCES_REDIS_LIST_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+
+struct log;
+struct loop;
+struct redis_settings;
+struct route;
+struct source;
+struct source_host;
+struct worker_settings;
+
+enum status redis_list_source_create(struct loop *loop, struct log *log,
+				     const struct redis_settings *settings,
+				     const struct worker_settings *worker, struct source_host *host,
+				     struct source **ret_source, struct error *why);
+
+/* Once for each of settings->lists, before it is started: where jobs from that list go. */
+void redis_list_source_bind(struct source *source, size_t list_index, struct route *route);
+
+#endif

@@ -1,0 +1,55 @@
+/* Both rules look at the same span of time, LINGER_NS. A claim that was used up within it can be
+ * twice as large; a job that has been held for longer says that too much was claimed. At most a
+ * tenth of a second's work is thus ever hoarded, whether that is 256 jobs or none at all.
+ *
+ * The next claim is made when half of what is ahead is left, so that the reply arrives before the
+ * handlers run dry. What is held although places are idle waits for something else (the worker's
+ * concurrency), and claiming for those places would only add to it. */
+#include "sources/redis_list_pace.h"
+
+enum {
+	LINGER_NS = 100 * 1000 * 1000,
+	MOST_AHEAD = 256, /* a larger claim saves no measurable time: its cost is in the jobs */
+};
+
+void pace_init(struct pace *pace, unsigned prefetch)
+{
+	*pace = (struct pace){.ahead = prefetch, .fixed = prefetch != 0};
+}
+
+static void adapt(struct pace *pace, const struct pace_facts *facts)
+{
+	uint64_t now = facts->now_ns;
+	if (facts->held > 0) {
+		if (now - facts->oldest_taken_ns > LINGER_NS &&
+		    now - pace->lowered_ns > LINGER_NS) {
+			pace->ahead /= 2;
+			pace->lowered_ns = now;
+		}
+		return;
+	}
+	if (facts->idle > 0 && pace->full && now - pace->claimed_ns < LINGER_NS) {
+		pace->ahead = pace->ahead == 0 ? facts->idle : pace->ahead * 2;
+		if (pace->ahead > MOST_AHEAD)
+			pace->ahead = MOST_AHEAD;
+		pace->full = false; /* once for each claim */
+	}
+}
+
+size_t pace_wanted(struct pace *pace, const struct pace_facts *facts)
+{
+	if (!pace->fixed)
+		adapt(pace, facts);
+	size_t startable = facts->held > 0 ? 0 : facts->idle;
+	size_t target = startable + pace->ahead;
+	if (facts->held >= target || (startable == 0 && facts->held > pace->ahead / 2))
+		return 0;
+	size_t wanted = target - facts->held;
+	return wanted < facts->room ? wanted : facts->room;
+}
+
+void pace_claimed(struct pace *pace, uint64_t now_ns, bool full)
+{
+	pace->claimed_ns = now_ns;
+	pace->full = full;
+}

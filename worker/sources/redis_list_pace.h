@@ -1,0 +1,37 @@
+/* redis_list_pace - how many jobs to claim from a list, and when. Pure arithmetic.
+ *
+ * Claim one at a time and short jobs spend their time in round trips; claim hundreds and slow jobs
+ * lie here while other workers have nothing to do. So the number claimed ahead of what can begin at
+ * once follows from what happens to the jobs.
+ *
+ * Thread: any; the struct belongs to its caller.
+ * Units:  monotonic nanoseconds, counts of jobs.
+ * Fails:  never. */
+#ifndef OUTFALL_SOURCES_REDIS_LIST_PACE_H
+#define OUTFALL_SOURCES_REDIS_LIST_PACE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct pace {
+	unsigned ahead;	     /* jobs to hold beyond those that can begin at once */
+	bool fixed;	     /* ... is what the operator said */
+	bool full;	     /* the last claim got all it had asked for */
+	uint64_t claimed_ns; /* when it came */
+	uint64_t lowered_ns;
+};
+
+struct pace_facts {
+	uint64_t now_ns;
+	size_t held;		  /* taken, not given to the handler */
+	uint64_t oldest_taken_ns; /* of the first held one; 0: none */
+	unsigned idle;		  /* places at the handler that have nothing to do */
+	size_t room;		  /* never claim more */
+};
+
+void pace_init(struct pace *pace, unsigned prefetch); /* 0: by itself */
+size_t pace_wanted(struct pace *pace, const struct pace_facts *facts);
+void pace_claimed(struct pace *pace, uint64_t now_ns, bool full);
+
+#endif

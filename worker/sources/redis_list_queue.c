@@ -1,0 +1,834 @@
+/* Membership
+ *
+ *   out --link up--> joining --joined--> member --leave--> leaving --> left
+ *    ^  \                ^                | ^                            ^
+ *    |   \               | no lease      | | put back                   |
+ *    |    \--link up, was a member--> undoing                           |
+ *    +----- link lost (from any) ----------+      link lost while leaving +
+ *
+ * A worker is a member of a list while its lease runs. The lease is renewed every third of it, by
+ * the turn script and by a tick; whoever finds it run out brings back what the worker held. A member
+ * that finds its lease gone ("shut out") has lost its claims: what it holds unbegun goes, what runs
+ * goes on and ends in SETTLED_LOST, and it joins again under a new name, so that nothing that is
+ * still under way in the old name can touch the new claims. struct job.source_epoch tells which of
+ * the names a job belongs to.
+ *
+ * One call at a time
+ *
+ * Everything goes through redis_turn.lua: it settles and claims in one step, and there is never more
+ * than one such call under way for a list. That gives batches their size by itself: an idle list
+ * settles one job at once, a busy one whatever has gathered while the last call was under way. And it
+ * gives order: what is returned goes back in one call, behind which no older claim can lie. The next
+ * claim is made while jobs of the last are still held, so handlers need not wait for a round trip.
+ *
+ * After a broken connection the calls without a reply are in doubt. Settles are sent again, which is
+ * harmless (redis_turn.lua tells why). Claims are not asked for again: redis_undo.lua is told which
+ * jobs we know, and puts back all others. The same step cleans up what we let go of when the lease
+ * ran out in the meantime and nobody had noticed.
+ *
+ * BLMOVE and the lease
+ *
+ * A BLMOVE may go on without us: its connection half dead, the server has yet to notice. If it moved
+ * a job into the wake list of a worker that has already been brought back, nobody would ever look
+ * there. So no BLMOVE may outlive the lease under which it was issued. A silent link is found at the
+ * second tick at the latest, two thirds of the lease after the last renewal: what is left is a third,
+ * and that is the longest a BLMOVE may take. */
+#include "sources/redis_list_queue.h"
+
+#include "base/memory.h"
+#include "base/must.h"
+#include "dispatch/routes.h"
+#include "executors/executor.h"
+#include "job/job.h"
+#include "loop/loop.h"
+#include "observe/log.h"
+#include "settings/settings.h"
+#include "sources/redis_list_keys.h"
+#include "sources/redis_list_pace.h"
+#include "sources/redis_list_wait.h"
+#include "sources/source.h"
+#include "wire/resp.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define STARVED_NS UINT64_C(1000000000) /* how long not to claim after an allocation failed */
+
+enum membership {
+	QUEUE_OUT,
+	QUEUE_JOINING,
+	QUEUE_UNDOING,
+	QUEUE_MEMBER,
+	QUEUE_LEAVING,
+	QUEUE_LEFT,
+};
+
+struct redis_queue {
+	struct list in_work; /* redis_shared.work */
+	struct redis_shared *shared;
+	const struct list_settings *settings;
+	struct route *route;
+	struct redis_keys keys;
+	struct pace pace;
+	struct redis_wait *wait;
+	struct timer *due; /* the next delayed job */
+
+	enum membership membership;
+	bool joined; /* the name in `keys` is, or was, known to the server */
+	uint64_t epoch;
+	bool renewing; /* a renewal is without its reply */
+	uint64_t renewed_ns;
+	bool lapsed; /* the lease has run out by our own clock: nothing is held any more */
+
+	bool open;		  /* the core wants jobs */
+	bool calling;		  /* a turn call is without its reply */
+	size_t claiming;	  /* ... and asks for so many */
+	bool more;		  /* there may be jobs that we have not asked for */
+	bool woken;		  /* a BLMOVE has ended: there may be one in the wake list */
+	uint64_t unsure_until_ns; /* until then a BLMOVE that we lost sight of may move one there */
+	uint64_t starved_until_ns;
+	bool troubled; /* the last claim was answered with an error of the list's own */
+
+	struct list pending; /* struct job.in_source, in the order settled */
+	struct list telling; /* those in the call */
+};
+
+static struct source_host *host_of(const struct redis_queue *queue)
+{
+	return queue->shared->source->host;
+}
+
+static uint64_t now_ns(const struct redis_queue *queue)
+{
+	return loop_now_ns(queue->shared->loop);
+}
+
+static void say(const struct redis_queue *queue, enum log_level level, const char *event,
+		const char *key, int64_t number)
+{
+	log_say(queue->shared->log, level, event, kv_text("source", queue->shared->source->name),
+		kv_text("queue", queue->settings->name), kv_int(key, number));
+}
+
+/* --- names ----------------------------------------------------------------------------------- */
+
+/* A name that no worker has had before. */
+static enum status take_new_name(struct redis_queue *queue)
+{
+	uint32_t random = (uint32_t)now_ns(queue); /* if there were no getrandom() */
+	(void)!getrandom(&random, sizeof random, 0);
+	char name[300];
+	(void)snprintf(name, sizeof name, "%.280s:%08x", queue->shared->worker, random);
+	struct redis_keys keys;
+	enum status st = redis_keys_init(&keys, queue->settings->name, queue->settings->dead, name);
+	if (st != ST_OK)
+		return st;
+	redis_keys_fini(&queue->keys);
+	queue->keys = keys;
+	queue->joined = false;
+	queue->epoch++;
+	return ST_OK;
+}
+
+static const char *own_name(const struct redis_queue *queue)
+{
+	return queue->keys.held + strlen(queue->keys.held_of);
+}
+
+/* --- calls ----------------------------------------------------------------------------------- */
+
+void redis_queue_look(struct redis_queue *queue)
+{
+	if (list_linked(&queue->in_work))
+		return;
+	list_append(&queue->shared->work, &queue->in_work);
+	loop_turn_again(queue->shared->loop);
+}
+
+struct redis_queue *redis_queue_of_work(struct list *node)
+{
+	return list_entry(node, struct redis_queue, in_work);
+}
+
+static void begin_script(struct redis_queue *queue, enum redis_script script,
+			 const char *const *keys, size_t n_keys, size_t n_args,
+			 resp_answered *answered)
+{
+	struct redis_shared *shared = queue->shared;
+	redis_script_call(shared->redis, &shared->scripts[script], keys, n_keys, n_args, answered,
+			  queue);
+}
+
+#define COUNT_OF(array) (sizeof(array) / sizeof *(array))
+
+/* Whatever a script answers besides an array of numbers is trouble with the link: a server that is
+ * loading or a replica, scripts flushed, an ACL. A new connection and its login sort that out. */
+static bool is_answer(struct redis_queue *queue, const struct reply *reply, size_t n_items)
+{
+	struct error why;
+	if (reply->kind == REPLY_ARRAY && reply->n_items >= 1 &&
+	    reply->items[0].kind == REPLY_NUMBER &&
+	    (reply->items[0].number == 0 || reply->n_items >= n_items))
+		return true;
+	if (reply->kind == REPLY_ERROR)
+		(void)error_set(&why, resp_error_status(reply->text), "list \"%s\": %.*s",
+				queue->settings->name, (int)reply->text.len, reply->text.ptr);
+	else
+		(void)error_set(&why, ST_PROTO, "list \"%s\": a reply that makes no sense",
+				queue->settings->name);
+	queue->shared->link_failed(queue->shared, &why);
+	return false;
+}
+
+static int64_t number_at(const struct reply *reply, size_t i)
+{
+	return reply->items[i].kind == REPLY_NUMBER ? reply->items[i].number : 0;
+}
+
+/* --- joining, renewing ------------------------------------------------------------------------ */
+
+static void expect_due(struct redis_queue *queue, int64_t due_ms)
+{
+	if (due_ms > 0)
+		timer_start(queue->due, (uint64_t)due_ms);
+	else
+		timer_stop(queue->due);
+	if (due_ms == 0)
+		queue->more = true;
+}
+
+static void became_member(struct redis_queue *queue)
+{
+	queue->membership = QUEUE_MEMBER;
+	queue->joined = true;
+	queue->lapsed = false;
+	queue->more = true;
+	queue->woken = false; /* the wake list is empty now */
+	redis_queue_look(queue);
+	queue->shared->changed(queue->shared);
+}
+
+static void shut_out(struct redis_queue *queue);
+
+static void renew_answered(void *arg, const struct reply *reply)
+{
+	struct redis_queue *queue = arg;
+	if (!is_answer(queue, reply, 4))
+		return;
+	queue->renewing = false;
+	if (queue->membership == QUEUE_LEAVING)
+		return;
+	if (number_at(reply, 0) == 0) {
+		shut_out(queue);
+		return;
+	}
+	if (number_at(reply, 2) > 0)
+		say(queue, LOG_WARN, "jobs of a dead worker brought back", "jobs",
+		    number_at(reply, 2));
+	if (number_at(reply, 2) > 0)
+		queue->more = true;
+	expect_due(queue, number_at(reply, 1));
+	if (queue->membership == QUEUE_JOINING)
+		became_member(queue);
+	else
+		redis_queue_look(queue);
+}
+
+static void renew(struct redis_queue *queue, const char *how)
+{
+	const struct redis_keys *k = &queue->keys;
+	const char *keys[] = {k->list, k->workers, k->delayed, k->history, k->clients};
+	struct resp *redis = queue->shared->redis;
+	int64_t client = redis_wait_client_id(queue->wait);
+	begin_script(queue, SCRIPT_RENEW, keys, COUNT_OF(keys), 6, renew_answered);
+	resp_arg_text(redis, own_name(queue));
+	resp_arg_number(redis, (int64_t)queue->settings->lease_ms);
+	resp_arg_text(redis, how);
+	if (client != 0)
+		resp_arg_number(redis, client);
+	else
+		resp_arg_text(redis, "");
+	resp_arg_text(redis, k->held_of);
+	resp_arg_text(redis, k->wake_of);
+	queue->renewing = true;
+	queue->renewed_ns = now_ns(queue); /* the server counts from later than this */
+}
+
+static void join(struct redis_queue *queue)
+{
+	queue->membership = QUEUE_JOINING;
+	renew(queue, "join");
+}
+
+static void lose_settles(struct redis_queue *queue)
+{
+	struct list *it;
+	list_splice(&queue->telling, &queue->pending);
+	while ((it = list_take_first(&queue->telling)) != NULL)
+		host_of(queue)->settled(host_of(queue), list_entry(it, struct job, in_source),
+					SETTLED_LOST);
+}
+
+/* Our lease ran out and another worker has brought back what we held. */
+static void shut_out(struct redis_queue *queue)
+{
+	say(queue, LOG_WARN, "lease lost, joining the list again", "lease_ms",
+	    (int64_t)queue->settings->lease_ms);
+	if (take_new_name(queue) != ST_OK) {
+		struct error why;
+		(void)error_set(&why, ST_NOMEM, "list \"%s\": out of memory",
+				queue->settings->name);
+		queue->shared->link_failed(queue->shared, &why);
+		return;
+	}
+	queue->calling = false;
+	queue->claiming = 0;
+	lose_settles(queue);
+	host_of(queue)->took_back(host_of(queue), queue->route);
+	join(queue);
+	queue->shared->changed(queue->shared);
+}
+
+/* --- after a broken connection ------------------------------------------------------------------ */
+
+static void undo_answered(void *arg, const struct reply *reply)
+{
+	struct redis_queue *queue = arg;
+	if (!is_answer(queue, reply, 2) || queue->membership == QUEUE_LEAVING)
+		return;
+	if (number_at(reply, 0) == 0) {
+		shut_out(queue);
+		return;
+	}
+	if (number_at(reply, 1) > 0)
+		say(queue, LOG_INFO, "jobs put back that were claimed but never arrived", "jobs",
+		    number_at(reply, 1));
+	became_member(queue);
+}
+
+static bool is_ours(const struct redis_queue *queue, const struct job *job)
+{
+	return job->route == queue->route && job->source_epoch == queue->epoch;
+}
+
+/* Calls `each` for every job of this membership: held, running, being settled. */
+static void walk_known(struct redis_queue *queue, void (*each)(void *arg, const struct job *job),
+		       void *arg)
+{
+	list_each (it, &queue->route->held_jobs) {
+		each(arg, list_entry(it, struct job, in_route));
+	}
+	list_each (it, &queue->route->lane->running) {
+		const struct job *job = list_entry(it, struct job, in_lane);
+		if (is_ours(queue, job))
+			each(arg, job);
+	}
+	list_each (it, &queue->pending) {
+		each(arg, list_entry(it, struct job, in_source));
+	}
+}
+
+static void count_one(void *arg, const struct job *job)
+{
+	(void)job;
+	++*(size_t *)arg;
+}
+
+static void name_one(void *arg, const struct job *job)
+{
+	resp_arg(arg, job->origin);
+}
+
+static void undo(struct redis_queue *queue)
+{
+	const struct redis_keys *k = &queue->keys;
+	const char *keys[] = {k->list, k->held, k->workers, k->history, k->wake};
+	struct resp *redis = queue->shared->redis;
+	size_t n_known = 0;
+	walk_known(queue, count_one, &n_known);
+	queue->membership = QUEUE_UNDOING;
+	queue->renewed_ns = now_ns(queue);
+	begin_script(queue, SCRIPT_UNDO, keys, COUNT_OF(keys), 2 + n_known, undo_answered);
+	resp_arg_text(redis, own_name(queue));
+	resp_arg_number(redis, (int64_t)queue->settings->lease_ms);
+	walk_known(queue, name_one, redis);
+}
+
+void redis_queue_link_up(struct redis_queue *queue)
+{
+	must(queue->membership == QUEUE_OUT);
+	if (queue->joined)
+		undo(queue);
+	else
+		join(queue);
+}
+
+/* A BLMOVE of which we shall not hear may still move a job. */
+static void drop_wait(struct redis_queue *queue)
+{
+	if (redis_wait_blocks(queue->wait))
+		queue->unsure_until_ns = now_ns(queue) + queue->settings->lease_ms / 3 * 1000000;
+	redis_wait_drop(queue->wait);
+}
+
+void redis_queue_link_lost(struct redis_queue *queue)
+{
+	if (queue->membership == QUEUE_LEFT)
+		return;
+	queue->membership = queue->membership == QUEUE_LEAVING ? QUEUE_LEFT : QUEUE_OUT;
+	queue->calling = false;
+	queue->claiming = 0;
+	queue->renewing = false;
+	list_splice(&queue->telling, &queue->pending); /* what was in the call goes first again */
+	list_splice(&queue->pending, &queue->telling);
+	if (!queue->open)
+		drop_wait(queue); /* nobody could unblock it now */
+}
+
+void redis_queue_tick(struct redis_queue *queue)
+{
+	struct error why;
+	uint64_t lease_ns = queue->settings->lease_ms * 1000000;
+	if (queue->membership == QUEUE_LEAVING || queue->membership == QUEUE_LEFT)
+		return;
+	if (queue->joined && !queue->lapsed && now_ns(queue) - queue->renewed_ns > lease_ns) {
+		queue->lapsed = true;
+		say(queue, LOG_WARN, "lease ran out while the link is down", "lease_ms",
+		    (int64_t)queue->settings->lease_ms);
+		host_of(queue)->took_back(host_of(queue), queue->route);
+	}
+	if (queue->membership == QUEUE_OUT)
+		return;
+	if (queue->renewing || queue->membership == QUEUE_UNDOING) {
+		(void)error_set(&why, ST_TIMEOUT, "no answer for a third of a lease");
+		queue->shared->link_failed(queue->shared, &why);
+		return;
+	}
+	renew(queue, "renew");
+}
+
+/* --- claiming ---------------------------------------------------------------------------------- */
+
+static bool parse_number(struct span *text, uint32_t *ret_number)
+{
+	uint64_t number = 0;
+	size_t i = 0;
+	for (; i < text->len && text->ptr[i] >= '0' && text->ptr[i] <= '9'; i++) {
+		number = number * 10 + (uint64_t)(text->ptr[i] - '0');
+		if (number > UINT32_MAX)
+			return false;
+	}
+	if (i == 0)
+		return false;
+	*ret_number = (uint32_t)number;
+	*text = span_of(text->ptr + i, text->len - i);
+	return true;
+}
+
+/* "id:attempt:interruptions" */
+static bool parse_field(struct span field, struct job_facts *facts)
+{
+	const char *colon = memchr(field.ptr, ':', field.len);
+	if (colon == NULL || colon == field.ptr)
+		return false;
+	facts->id = span_of(field.ptr, (size_t)(colon - field.ptr));
+	struct span rest = span_of(colon + 1, field.len - facts->id.len - 1);
+	if (!parse_number(&rest, &facts->attempt) || rest.len == 0 || *rest.ptr != ':')
+		return false;
+	rest = span_of(rest.ptr + 1, rest.len - 1);
+	return parse_number(&rest, &facts->interruptions) && rest.len == 0;
+}
+
+static enum status make_job(struct redis_queue *queue, const struct reply *field,
+			    const struct reply *body, struct list *jobs)
+{
+	struct job_facts facts = {.route = queue->route};
+	if (field->kind != REPLY_TEXT || body->kind != REPLY_TEXT ||
+	    !parse_field(field->text, &facts))
+		return ST_PROTO;
+	facts.serial = host_of(queue)->next_serial(host_of(queue));
+	facts.redelivered = facts.interruptions > 0;
+	facts.origin = field->text;
+	facts.body_bytes = body->text.len;
+	struct job *job = job_create(&facts);
+	if (job == NULL)
+		return ST_NOMEM;
+	if (body->text.len > 0)
+		memcpy(job_body(job), body->text.ptr, body->text.len);
+	job->source_epoch = queue->epoch;
+	list_append(jobs, &job->in_source);
+	return ST_OK;
+}
+
+/* All of them or none, so that what we do not know is exactly what redis_undo.lua puts back. */
+static enum status make_jobs(struct redis_queue *queue, const struct reply *fields, size_t n,
+			     struct list *jobs)
+{
+	for (size_t i = 0; i + 1 < n; i += 2) {
+		enum status st = make_job(queue, &fields[i], &fields[i + 1], jobs);
+		if (st == ST_OK)
+			continue;
+		struct list *it;
+		while ((it = list_take_first(jobs)) != NULL)
+			job_destroy(list_entry(it, struct job, in_source));
+		return st;
+	}
+	return ST_OK;
+}
+
+static void deliver(struct redis_queue *queue, struct list *jobs)
+{
+	struct list *it;
+	while ((it = list_take_first(jobs)) != NULL) {
+		struct job *job = list_entry(it, struct job, in_source);
+		host_of(queue)->deliver(host_of(queue), &job);
+	}
+}
+
+enum { TURN_DUE = 1, TURN_DRY, TURN_BURIED, TURN_TROUBLE, TURN_JOBS }; /* in its reply */
+
+static void note_trouble(struct redis_queue *queue, const struct reply *trouble)
+{
+	bool troubled = trouble->kind == REPLY_TEXT && trouble->text.len > 0;
+	if (troubled && !queue->troubled)
+		log_say(queue->shared->log, LOG_ERROR, "list cannot be read, trying now and then",
+			kv_text("source", queue->shared->source->name),
+			kv_text("queue", queue->settings->name), kv_span("why", trouble->text));
+	queue->troubled = troubled;
+}
+
+static void take_claimed(struct redis_queue *queue, const struct reply *reply)
+{
+	struct list jobs;
+	list_init(&jobs);
+	enum status st =
+	    make_jobs(queue, reply->items + TURN_JOBS, reply->n_items - TURN_JOBS, &jobs);
+	if (st == ST_OK) {
+		deliver(queue, &jobs);
+		return;
+	}
+	say(queue, LOG_ERROR, "claimed jobs put back, out of memory", "jobs",
+	    (int64_t)(reply->n_items - TURN_JOBS) / 2);
+	undo(queue);
+	queue->starved_until_ns = now_ns(queue) + STARVED_NS; /* the next tick looks again */
+}
+
+static void confirm_told(struct redis_queue *queue)
+{
+	struct list *it;
+	while ((it = list_take_first(&queue->telling)) != NULL)
+		host_of(queue)->settled(host_of(queue), list_entry(it, struct job, in_source),
+					SETTLED);
+}
+
+static void turn_answered(void *arg, const struct reply *reply)
+{
+	struct redis_queue *queue = arg;
+	if (!is_answer(queue, reply, TURN_JOBS) || queue->membership != QUEUE_MEMBER)
+		return;
+	if (number_at(reply, 0) == 0) {
+		shut_out(queue);
+		return;
+	}
+	bool claimed = queue->claiming > 0;
+	queue->calling = false;
+	queue->claiming = 0;
+	confirm_told(queue);
+	if (claimed) {
+		bool dry = number_at(reply, TURN_DRY) != 0;
+		queue->more = !dry;
+		pace_claimed(&queue->pace, now_ns(queue), !dry);
+		if (number_at(reply, TURN_BURIED) > 0)
+			say(queue, LOG_WARN, "jobs dead, larger than max_body", "jobs",
+			    number_at(reply, TURN_BURIED));
+		note_trouble(queue, &reply->items[TURN_TROUBLE]);
+	}
+	expect_due(queue, number_at(reply, TURN_DUE));
+	if (claimed)
+		take_claimed(queue, reply);
+	redis_queue_look(queue);
+	queue->shared->changed(queue->shared);
+}
+
+static size_t wanted(struct redis_queue *queue)
+{
+	const struct route *route = queue->route;
+	const struct lane *lane = route->lane;
+	unsigned width = lane->executor->width;
+	struct pace_facts facts = {
+	    .now_ns = now_ns(queue),
+	    .held = route->held,
+	    .idle = width > lane->assigned ? width - lane->assigned : 0,
+	    .room = host_of(queue)->room(host_of(queue), route),
+	};
+	if (route->limit != 0 && route->limit < route->assigned + facts.idle)
+		facts.idle = route->limit > route->assigned ? route->limit - route->assigned : 0;
+	if (!list_empty(&route->held_jobs))
+		facts.oldest_taken_ns =
+		    list_entry(route->held_jobs.next, struct job, in_route)->taken_ns;
+	if (!queue->open || facts.now_ns < queue->starved_until_ns)
+		return 0;
+	return pace_wanted(&queue->pace, &facts);
+}
+
+/* --- settling ----------------------------------------------------------------------------------- */
+
+enum { GROUP_DONE, GROUP_RETRIED, GROUP_DEAD, GROUP_RETURNED, GROUPS };
+
+static const struct {
+	enum fate fate;
+	size_t n_args;
+} groups[GROUPS] = {
+    [GROUP_DONE] = {FATE_DONE,     1},
+    [GROUP_RETRIED] = {FATE_RETRIED,  4},
+    [GROUP_DEAD] = {FATE_DEAD,     2},
+    [GROUP_RETURNED] = {FATE_RETURNED, 3},
+};
+
+static void tell_one(struct resp *redis, const struct job *job)
+{
+	const struct verdict *verdict = &job->verdict;
+	resp_arg(redis, job->origin);
+	switch (verdict->fate) {
+	case FATE_DEAD:
+		resp_arg_text(redis, job->outcome.reason);
+		return;
+	case FATE_RETRIED:
+	case FATE_RETURNED:
+		resp_arg_number(redis, verdict->attempt);
+		resp_arg_number(redis, verdict->interruptions);
+		if (verdict->fate == FATE_RETRIED)
+			resp_arg_number(redis, (int64_t)verdict->delay_ms);
+		return;
+	case FATE_DONE:
+		return;
+	case FATE_UNSETTLED:
+	case FATE_COUNT:
+		break;
+	}
+	must(!"a verdict says how to settle");
+}
+
+static void send_turn(struct redis_queue *queue, size_t claim)
+{
+	const struct redis_keys *k = &queue->keys;
+	const char *keys[] = {k->list, k->held,	 k->workers, k->seq, k->delayed,
+			      k->dead, k->notes, k->history, k->wake};
+	struct resp *redis = queue->shared->redis;
+	size_t counts[FATE_COUNT] = {0};
+	size_t n_args = 5 + GROUPS;
+	list_splice(&queue->telling, &queue->pending);
+	list_each (it, &queue->telling) {
+		counts[list_entry(it, struct job, in_source)->verdict.fate]++;
+	}
+	for (int g = 0; g < GROUPS; g++)
+		n_args += counts[groups[g].fate] * groups[g].n_args;
+
+	begin_script(queue, SCRIPT_TURN, keys, COUNT_OF(keys), n_args, turn_answered);
+	resp_arg_text(redis, own_name(queue));
+	resp_arg_number(redis, (int64_t)queue->settings->lease_ms);
+	resp_arg_number(redis, (int64_t)claim);
+	resp_arg_number(redis, (int64_t)queue->shared->claim_bytes);
+	resp_arg_number(redis, (int64_t)queue->shared->max_body_bytes);
+	for (int g = 0; g < GROUPS; g++)
+		resp_arg_number(redis, (int64_t)counts[groups[g].fate]);
+	for (int g = 0; g < GROUPS; g++) {
+		if (counts[groups[g].fate] == 0)
+			continue;
+		list_each (it, &queue->telling) {
+			const struct job *job = list_entry(it, struct job, in_source);
+			if (job->verdict.fate == groups[g].fate)
+				tell_one(redis, job);
+		}
+	}
+	queue->calling = true;
+	queue->claiming = claim;
+	queue->woken = false;
+}
+
+void redis_queue_settle(struct redis_queue *queue, struct job *job)
+{
+	if (job->source_epoch != queue->epoch || queue->membership >= QUEUE_LEAVING) {
+		host_of(queue)->settled(host_of(queue), job, SETTLED_LOST);
+		return;
+	}
+	list_append(&queue->pending, &job->in_source);
+	redis_queue_look(queue);
+}
+
+void redis_queue_attend(struct redis_queue *queue)
+{
+	if (queue->membership != QUEUE_MEMBER || queue->calling)
+		return;
+	size_t claim = wanted(queue);
+	if (!list_empty(&queue->pending) || queue->woken || (queue->more && claim > 0))
+		send_turn(queue, claim);
+	else if (!queue->more && claim > 0)
+		redis_wait_begin(queue->wait);
+}
+
+/* --- waiting ------------------------------------------------------------------------------------ */
+
+static void wait_ended(void *arg)
+{
+	struct redis_queue *queue = arg;
+	queue->woken = true;
+	queue->more = true;
+	redis_queue_look(queue);
+	queue->shared->changed(queue->shared);
+}
+
+static void wait_connected(void *arg)
+{
+	struct redis_queue *queue = arg;
+	if (queue->membership == QUEUE_MEMBER)
+		renew(queue, "renew"); /* tells others which connection to unblock */
+}
+
+static void unblock_answered(void *arg, const struct reply *reply)
+{
+	(void)arg;
+	(void)reply; /* see redis_list_wait.c: the BLMOVE's own reply is what counts */
+}
+
+static void unblock(void *arg, int64_t client_id)
+{
+	struct redis_queue *queue = arg;
+	struct resp *redis = queue->shared->redis;
+	if (redis == NULL)
+		return;
+	resp_begin(redis, 3, unblock_answered, queue);
+	resp_arg_text(redis, "CLIENT");
+	resp_arg_text(redis, "UNBLOCK");
+	resp_arg_number(redis, client_id);
+}
+
+static const struct redis_wait_events wait_events = {wait_ended, wait_connected, unblock};
+
+static void due_fired(void *arg)
+{
+	struct redis_queue *queue = arg;
+	queue->more = true;
+	redis_queue_look(queue);
+}
+
+/* --- intake ------------------------------------------------------------------------------------- */
+
+void redis_queue_open(struct redis_queue *queue)
+{
+	queue->open = true;
+	queue->more = true;
+	redis_queue_look(queue);
+}
+
+void redis_queue_shut(struct redis_queue *queue)
+{
+	queue->open = false;
+	if (queue->shared->redis != NULL)
+		redis_wait_end(queue->wait);
+	else
+		drop_wait(queue);
+}
+
+bool redis_queue_is_taking(const struct redis_queue *queue)
+{
+	return queue->open && queue->membership == QUEUE_MEMBER;
+}
+
+bool redis_queue_is_shut(const struct redis_queue *queue)
+{
+	return !queue->open && queue->claiming == 0 && !redis_wait_blocks(queue->wait);
+}
+
+/* --- life --------------------------------------------------------------------------------------- */
+
+struct redis_queue *redis_queue_create(struct redis_shared *shared,
+				       const struct list_settings *settings)
+{
+	struct redis_queue *queue = memory_clear(1, sizeof *queue);
+	if (queue == NULL)
+		return NULL;
+	queue->shared = shared;
+	queue->settings = settings;
+	list_init(&queue->in_work);
+	list_init(&queue->pending);
+	list_init(&queue->telling);
+	pace_init(&queue->pace, settings->prefetch);
+	queue->due = timer_create_on(shared->loop, due_fired, queue);
+	queue->wait = redis_wait_create(shared->loop, shared->login, &queue->keys,
+					settings->lease_ms / 3, &wait_events, queue);
+	if (queue->due == NULL || queue->wait == NULL || take_new_name(queue) != ST_OK) {
+		redis_queue_destroy(queue);
+		return NULL;
+	}
+	return queue;
+}
+
+void redis_queue_destroy(struct redis_queue *queue)
+{
+	if (queue == NULL)
+		return;
+	lose_settles(queue);
+	list_remove(&queue->in_work);
+	redis_wait_destroy(queue->wait);
+	timer_destroy(queue->due);
+	redis_keys_fini(&queue->keys);
+	memory_free(queue);
+}
+
+void redis_queue_bind(struct redis_queue *queue, struct route *route)
+{
+	queue->route = route;
+	route->source_ref = queue;
+}
+
+static void leave_answered(void *arg, const struct reply *reply)
+{
+	struct redis_queue *queue = arg;
+	(void)reply; /* still a member: then another worker brings back what is held */
+	queue->membership = QUEUE_LEFT;
+	queue->shared->changed(queue->shared);
+}
+
+void redis_queue_leave(struct redis_queue *queue)
+{
+	const struct redis_keys *k = &queue->keys;
+	const char *keys[] = {k->list, k->held, k->workers, k->wake, k->clients};
+	bool member = queue->membership == QUEUE_MEMBER;
+	drop_wait(queue);
+	timer_stop(queue->due);
+	queue->open = false;
+	queue->calling = false;
+	queue->claiming = 0;
+	queue->membership = QUEUE_LEAVING;
+	lose_settles(queue);
+	if (!member || now_ns(queue) < queue->unsure_until_ns) {
+		queue->membership = QUEUE_LEFT;
+		return;
+	}
+	begin_script(queue, SCRIPT_LEAVE, keys, COUNT_OF(keys), 1, leave_answered);
+	resp_arg_text(queue->shared->redis, own_name(queue));
+}
+
+bool redis_queue_has_left(const struct redis_queue *queue)
+{
+	return queue->membership == QUEUE_LEFT;
+}
+
+size_t redis_queue_waiting_for(const struct redis_queue *queue, char *buf, size_t size)
+{
+	const char *what = NULL;
+	if (redis_wait_blocks(queue->wait) && !queue->open)
+		what = "the end of a blocked pop from";
+	else if (queue->claiming > 0 && !queue->open)
+		what = "the last claim from";
+	else if (!list_empty(&queue->telling))
+		what = "the answer to settling in";
+	else if (!list_empty(&queue->pending))
+		what = "a connection to settle in";
+	if (what == NULL || size == 0)
+		return 0;
+	int len = snprintf(buf, size, "%s \"%s\"", what, queue->settings->name);
+	return len < 0 ? 0 : (size_t)len < size ? (size_t)len : size - 1;
+}

@@ -1,0 +1,71 @@
+/* redis_list_queue - one list of a Redis source: our membership in it, what we claim from it, and
+ * what we tell it. The source (redis_list.c) owns the connection that all its queues share.
+ *
+ * Thread: the loop's.
+ * Owns:   the jobs that are being settled, its waiting connection, its place on the source's list
+ *         of work. The rest is borrowed from the source.
+ * Units:  milliseconds for leases and delays.
+ * Fails:  creation with NULL. Trouble on the shared connection goes to link_failed(), and comes back
+ *         as redis_queue_link_lost() and, later, redis_queue_link_up(). */
+#ifndef OUTFALL_SOURCES_REDIS_LIST_QUEUE_H
+#define OUTFALL_SOURCES_REDIS_LIST_QUEUE_H
+
+#include "base/error.h"
+#include "base/list.h"
+#include "sources/redis_script.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct job;
+struct list_settings;
+struct log;
+struct loop;
+struct redis_queue;
+struct route;
+struct source;
+
+enum { LIST_SCRIPTS = SCRIPT_LEAVE + 1 }; /* those that a queue calls */
+
+/* What the queues of one source share. */
+struct redis_shared {
+	struct loop *loop;
+	struct log *log;
+	struct source *source;
+	const struct resp_login *login;
+	const char *worker;    /* without the part that tells incarnations apart */
+	size_t max_body_bytes; /* of one job */
+	size_t claim_bytes;    /* of one claim, but at least one job */
+	struct resp *redis;    /* NULL while the link is not up */
+	struct script_digest scripts[LIST_SCRIPTS];
+	struct list work; /* queues to be attended at the end of the turn */
+
+	/* A queue calls these last, before it returns to the loop. */
+	void (*link_failed)(struct redis_shared *shared, const struct error *why);
+	void (*changed)(struct redis_shared *shared);
+};
+
+struct redis_queue *redis_queue_create(struct redis_shared *shared,
+				       const struct list_settings *settings);
+void redis_queue_destroy(struct redis_queue *queue); /* at once; settles end in SETTLED_LOST */
+void redis_queue_bind(struct redis_queue *queue, struct route *route);
+struct redis_queue *redis_queue_of_work(struct list *node); /* of redis_shared.work */
+
+void redis_queue_link_up(struct redis_queue *queue);
+void redis_queue_link_lost(struct redis_queue *queue);
+void redis_queue_open(struct redis_queue *queue);
+void redis_queue_shut(struct redis_queue *queue);
+bool redis_queue_is_taking(const struct redis_queue *queue); /* it really is */
+bool redis_queue_is_shut(const struct redis_queue *queue);   /* nothing can be delivered any more */
+
+void redis_queue_settle(struct redis_queue *queue, struct job *job);
+void redis_queue_look(struct redis_queue *queue);   /* attend to it at the end of this turn */
+void redis_queue_attend(struct redis_queue *queue); /* the end of the turn: settle, claim, wait */
+void redis_queue_tick(struct redis_queue *queue);   /* at least every third of a lease */
+
+/* Ends the membership, if nothing is held, and whatever is being settled. */
+void redis_queue_leave(struct redis_queue *queue);
+bool redis_queue_has_left(const struct redis_queue *queue);
+size_t redis_queue_waiting_for(const struct redis_queue *queue, char *buf, size_t size);
+
+#endif

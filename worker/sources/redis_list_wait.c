@@ -1,0 +1,221 @@
+/*  off --begin--> connecting --login--> ready --BLMOVE--> blocked --reply--> ready
+ *   ^                 |                   |                 |
+ *   +---- backoff <---+-------------------+-----------------+  connection lost
+ *
+ * The awkward part is the end. CLIENT UNBLOCK travels on another connection, so it may arrive before
+ * the BLMOVE it is meant for, or after that has already moved a job; its answer says which, but only
+ * of that moment. So the answer is ignored and the request repeated until the BLMOVE's own reply is
+ * in. Closing the connection instead would leave the server free to move a job for nobody.
+ *
+ * A reply of either kind, job or none, means the same to the list: look. So it is not read. */
+#include "sources/redis_list_wait.h"
+
+#include "base/memory.h"
+#include "base/must.h"
+#include "loop/loop.h"
+#include "sources/redis_list_keys.h"
+#include "wire/reconnect.h"
+#include "wire/resp.h"
+
+#include <stdio.h>
+
+enum {
+	UNBLOCK_AGAIN_MS = 30,
+	OVERDUE_MS = 5000, /* a reply that much later than BLMOVE's own timeout will not come */
+};
+
+enum wait_state { WAIT_OFF, WAIT_CONNECTING, WAIT_READY, WAIT_BLOCKED };
+
+struct redis_wait {
+	struct loop *loop;
+	const struct resp_login *login;
+	const struct redis_keys *keys;
+	uint64_t longest_ms;
+	const struct redis_wait_events *events;
+	void *arg;
+
+	enum wait_state state;
+	bool wanted;
+	struct resp *redis;
+	struct reconnect reconnect;
+	struct timer
+	    *timer; /* off: connect again; blocked: it is overdue, or to be unblocked again */
+};
+
+static void connection_ready(void *arg);
+static void connection_closed(void *arg, const struct error *why);
+
+static const struct resp_events connection_events = {connection_ready, connection_closed};
+
+static void back_off(struct redis_wait *wait)
+{
+	uint64_t random = loop_now_ns(wait->loop) * UINT64_C(0x9E3779B97F4A7C15) >> 32;
+	timer_start(wait->timer, reconnect_failed(&wait->reconnect, (uint32_t)random));
+}
+
+static void connect_now(struct redis_wait *wait)
+{
+	wait->redis = resp_open(wait->loop, wait->login, &connection_events, wait);
+	if (wait->redis == NULL) {
+		back_off(wait);
+		return;
+	}
+	wait->state = WAIT_CONNECTING;
+}
+
+static void close_connection(struct redis_wait *wait)
+{
+	resp_close(wait->redis);
+	wait->redis = NULL;
+	wait->state = WAIT_OFF;
+	timer_stop(wait->timer);
+}
+
+static void connection_lost(struct redis_wait *wait)
+{
+	close_connection(wait);
+	back_off(wait);
+	wait->wanted = false;
+	wait->events->ended(wait->arg);
+}
+
+static void blmove_answered(void *arg, const struct reply *reply)
+{
+	struct redis_wait *wait = arg;
+	if (reply->kind == REPLY_ERROR) {
+		connection_lost(wait); /* not the master any more, or no list at all: not so fast */
+		return;
+	}
+	reconnect_worked(&wait->reconnect);
+	wait->state = WAIT_READY;
+	wait->wanted = false;
+	timer_stop(wait->timer);
+	wait->events->ended(wait->arg);
+}
+
+static void block(struct redis_wait *wait)
+{
+	char seconds[32];
+	(void)snprintf(seconds, sizeof seconds, "%.3f", (double)wait->longest_ms / 1000);
+	resp_begin(wait->redis, 6, blmove_answered, wait);
+	resp_arg_text(wait->redis, "BLMOVE");
+	resp_arg_text(wait->redis, wait->keys->list);
+	resp_arg_text(wait->redis, wait->keys->wake);
+	resp_arg_text(wait->redis, "RIGHT");
+	resp_arg_text(wait->redis, "LEFT");
+	resp_arg_text(wait->redis, seconds);
+	wait->state = WAIT_BLOCKED;
+	timer_start(wait->timer, wait->longest_ms + OVERDUE_MS);
+}
+
+static void connection_ready(void *arg)
+{
+	struct redis_wait *wait = arg;
+	wait->state = WAIT_READY;
+	wait->events->connected(wait->arg);
+	if (wait->wanted && wait->state == WAIT_READY)
+		block(wait);
+}
+
+static void connection_closed(void *arg, const struct error *why)
+{
+	(void)why; /* the list's own connection tells the operator what is wrong with the server */
+	connection_lost(arg);
+}
+
+static void ask_to_unblock(struct redis_wait *wait)
+{
+	timer_start(wait->timer, UNBLOCK_AGAIN_MS);
+	wait->events->unblock(wait->arg, resp_client_id(wait->redis));
+}
+
+static void timer_fired(void *arg)
+{
+	struct redis_wait *wait = arg;
+	if (wait->state == WAIT_BLOCKED && wait->wanted)
+		connection_lost(wait);
+	else if (wait->state == WAIT_BLOCKED)
+		ask_to_unblock(wait);
+	else if (wait->state == WAIT_OFF && wait->wanted)
+		connect_now(wait);
+}
+
+struct redis_wait *redis_wait_create(struct loop *loop, const struct resp_login *login,
+				     const struct redis_keys *keys, uint64_t longest_ms,
+				     const struct redis_wait_events *events, void *arg)
+{
+	struct redis_wait *wait = memory_clear(1, sizeof *wait);
+	if (wait == NULL)
+		return NULL;
+	*wait = (struct redis_wait){.loop = loop,
+				    .login = login,
+				    .keys = keys,
+				    .longest_ms = longest_ms,
+				    .events = events,
+				    .arg = arg};
+	wait->timer = timer_create_on(loop, timer_fired, wait);
+	if (wait->timer == NULL) {
+		memory_free(wait);
+		return NULL;
+	}
+	return wait;
+}
+
+void redis_wait_destroy(struct redis_wait *wait)
+{
+	if (wait == NULL)
+		return;
+	close_connection(wait);
+	timer_destroy(wait->timer);
+	memory_free(wait);
+}
+
+void redis_wait_begin(struct redis_wait *wait)
+{
+	if (wait->wanted)
+		return;
+	wait->wanted = true;
+	switch (wait->state) {
+	case WAIT_OFF:
+		if (!timer_armed(wait->timer))
+			connect_now(wait);
+		return;
+	case WAIT_READY:
+		block(wait);
+		return;
+	case WAIT_BLOCKED:
+		/* Its end was asked for, and may come all the same. */
+		timer_start(wait->timer, wait->longest_ms + OVERDUE_MS);
+		return;
+	case WAIT_CONNECTING:
+		return;
+	}
+}
+
+void redis_wait_end(struct redis_wait *wait)
+{
+	bool was_wanted = wait->wanted;
+	wait->wanted = false;
+	if (!was_wanted)
+		return;
+	if (wait->state == WAIT_BLOCKED)
+		ask_to_unblock(wait);
+	else
+		wait->events->ended(wait->arg);
+}
+
+void redis_wait_drop(struct redis_wait *wait)
+{
+	close_connection(wait);
+	wait->wanted = false;
+}
+
+bool redis_wait_blocks(const struct redis_wait *wait)
+{
+	return wait->state == WAIT_BLOCKED;
+}
+
+int64_t redis_wait_client_id(const struct redis_wait *wait)
+{
+	return wait->redis != NULL ? resp_client_id(wait->redis) : 0;
+}
