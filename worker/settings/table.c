@@ -83,9 +83,9 @@ const struct key_row table_keys[] = {
     {SECTION_DRAIN, "report", VALUE_TEXT, FIELD(drain_settings, report),
      .help = "Where the drain report goes as a JSON file. Default: it is only logged."},
 
-    {SECTION_RABBITMQ, "url", VALUE_TEXT, NO_FIELD, .secret = true,
+    {SECTION_RABBITMQ, "url", VALUE_TEXT, NO_FIELD,
      .help = "amqp://user:password@host:port/vhost. One of url, urls and url_file is needed."},
-    {SECTION_RABBITMQ, "urls", VALUE_LIST, NO_FIELD, .secret = true,
+    {SECTION_RABBITMQ, "urls", VALUE_LIST, NO_FIELD,
      .help = "Several of them, {\"amqp://...\", \"amqp://...\"}: tried in turn."},
     {SECTION_RABBITMQ, "url_file", VALUE_TEXT, NO_FIELD,
      .help = "A file that holds the URL, so that it is not in here. Relative to this file."},
@@ -110,7 +110,7 @@ const struct key_row table_keys[] = {
      .help = "Jobs of this queue that run at once. \"none\": only the handler's and the worker's "
 	     "limits hold."},
     {SECTION_QUEUE, "priority", VALUE_NUMBER, FIELD(queue_settings, priority),
-     .preset = "0", RANGE(INT32_MIN, INT32_MAX),
+     .preset = "0", RANGE(-INT32_MAX, INT32_MAX),
      .help = "The consumer's priority: of several workers, the highest is served first."},
     {SECTION_QUEUE, "declare", VALUE_CHOICE, FIELD(queue_settings, declare),
      .preset = "passive", .choices = declares,
@@ -119,7 +119,7 @@ const struct key_row table_keys[] = {
      .help = "The queue where rejected jobs go. Default: basic.reject, for the queue's own "
 	     "dead-letter exchange."},
 
-    {SECTION_REDIS, "url", VALUE_TEXT, NO_FIELD, .secret = true,
+    {SECTION_REDIS, "url", VALUE_TEXT, NO_FIELD,
      .help = "redis://user:password@host:port/database or unix:///path/to/socket. One of url and "
 	     "url_file is needed."},
     {SECTION_REDIS, "url_file", VALUE_TEXT, NO_FIELD,

@@ -66,7 +66,6 @@ struct key_row {
 	const char *zero;   /* a word that stands for 0, beside least..most; NULL: none */
 	int64_t least, most;
 	const struct choice *choices;
-	bool secret; /* its value is never shown */
 	const char *help;
 };
 

@@ -1,0 +1,419 @@
+/* What is wrong with a configuration, and in which line: texts and the problems they must give, in
+ * order and no others. Whatever is wrong, no report may hold the secret that is in most of them. */
+#include "settings/settings.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define SECRET	"s3kr1t"
+#define HANDLER "handler \"h\" { type = exec command = {\"/bin/true\"} }\n"
+#define BROKER	"rabbitmq \"m\" { url = \"amqp://u:" SECRET "@mq1/\" queue \"q\" { handler = h } }\n"
+#define LISTS	"redis \"r\" { url = \"redis://:" SECRET "@r1/0\" list \"l\" { handler = h } }\n"
+#define GOOD	BROKER HANDLER /* 2 lines that nothing is wrong with */
+
+struct expected {
+	unsigned line;	  /* 0 ends the list */
+	const char *text; /* "warning: ..." or "error: ...", its beginning */
+};
+
+struct row {
+	const char *about, *text;
+	struct expected expected[12];
+};
+
+/* clang-format off */
+static const struct row rows[] = {
+	{"nothing wrong", GOOD LISTS, {{0}}},
+
+	/* --- lines: libconfuse 3.3 counts each of these comments as three --- */
+	{"one-line comments", "# a\n// b\n\n  # c\n" GOOD "bogus = 1\n", {{7, "error: unknown key bogus"}}},
+	{"comment behind a value", "worker { concurrency = 4 # four\n} // so\n" GOOD "bogus = 1",
+		{{5, "error: unknown key bogus"}}},
+	{"comment of several lines", "/* a\n * b\n **/ /**/ /***/ /*/ */\n" GOOD "bogus = 1",
+		{{6, "error: unknown key bogus"}}},
+	{"strings of several lines", "worker { name = \"a\nb\\\nc\"\n}\nlog { level = 'x\ny' }\n" GOOD "bogus = 1",
+		{{6, "error: level cannot be"}, {9, "error: unknown key bogus"}}},
+	{"carriage returns", "worker {\r\n concurrency = 0\r\n}\r\n" GOOD, {{2, "error: concurrency cannot be \"0\""}}},
+	{"nested sections",
+		HANDLER "rabbitmq \"m\" {\n url = \"amqp://h\"\n\n queue \"q\" {\n\n  handler = h\n  prefetch = 0 } }",
+		{{8, "error: prefetch cannot be \"0\": a whole number from 1 to 65535 is needed, or \"auto\""}}},
+
+	/* --- unknown names --- */
+	{"a misspelt key", GOOD "worker { concurency = 4 }",
+		{{3, "error: unknown key concurency in section worker: did you mean concurrency?"}}},
+	{"a misspelt section", GOOD "wroker { }", {{3, "error: unknown section wroker: did you mean worker?"}}},
+	{"a key of another section", GOOD "worker { grace = 1s }",
+		{{3, "error: unknown key grace in section worker: it belongs in a section drain"}}},
+	{"a section of another section", GOOD "queue \"x\" { }",
+		{{3, "error: unknown section queue: it belongs in a section rabbitmq"}}},
+	{"a name like no other", GOOD "zzzzzzzzzz = 1", {{3, "error: unknown key zzzzzzzzzz"}}},
+	{"a section of a later version, and what is in it", GOOD "admin { socket = \"x\"\n list = {\"a\"}\n deep \"x\" { y = 1 } }",
+		{{3, "error: unknown section admin"}}},
+	{"the same unknown key at each place", GOOD "a = 1\nb = {1, 2}\na = 3\nworker { a = 2 }\n",
+		{{3, "error: unknown key a"}, {4, "error: unknown key b"}, {5, "error: unknown key a"},
+		 {6, "error: unknown key a in section worker"}}},
+	{"libconfuse's paths", GOOD "worker { }\nworker|name = x", {{4, "error: a key is set inside its section"}}},
+	{"libconfuse's paths to sections", GOOD "\"rabbitmq=m|queue\" \"x\" { }",
+		{{3, "error: a section is opened inside the one it belongs to"}}},
+	{"a value where a key should be", "rabbitmq \"m\" {\nurl = \"amqp://a\" \"amqp://u:" SECRET "@b\" }",
+		{{2, "error: a key was expected here"}}},
+	{"a value where a comma should be", "rabbitmq \"m\" { urls = {\"amqp://a\"\n\"amqp://u:" SECRET "@b\"} }",
+		{{2, "error: a mark was expected here"}}},
+
+	/* --- the text --- */
+	{"an open string", "\nworker { name = \"abc\n}\n", {{2, "error: this string never ends"}}},
+	{"an open plain string", "\nworker { name = 'abc\n}\n", {{2, "error: this string never ends"}}},
+	{"an open comment", "\n/* abc\n", {{2, "error: this comment never ends"}}},
+	{"an open section", GOOD "worker {\n", {{3, "error: this { is never closed"}}},
+	{"an open list", GOOD "\nworker { name = { a", {{4, "error: this { is never closed"}}},
+	{"a brace too many", GOOD "}\n", {{3, "error: this } closes nothing"}}},
+	{"a missing value", GOOD "worker { concurrency = \n}", {{4, "error: unexpected token '}'"}}},
+	{"a missing equals sign", GOOD "worker { concurrency 3 }", {{3, "error: missing equal sign"}}},
+	{"a missing title", "rabbitmq {\n}", {{1, "error: missing title for section 'rabbitmq'"}}},
+	{"a title where none belongs", "worker \"x\" { }", {{1, "error: missing opening brace for section 'worker'"}}},
+	{"a stray star", GOOD "worker { name = a*b }", {{3, "error: stray *"}}},
+	{"a stray plus", GOOD "worker { concurrency = +3 }", {{3, "error: stray +"}}},
+	{"a NUL in an escape", "worker { name = \"a\\x00b\" }", {{1, "error: numeric escapes"}}},
+	{"an escape libconfuse chokes on", "worker { name = \"a\\999b\" }", {{1, "error: numeric escapes"}}},
+	{"no section at all", "", {{1, "error: there is nothing to do"}}},
+	{"too deep", "a { a { a { a { a { a { a { a { a { a { a { a { a { a { a { a { a {", {{1, "error: sections are nested too deeply"}}},
+
+	/* --- variables --- */
+	{"a variable that is not set", GOOD "worker {\nname = \"${OUTFALL_TEST_UNSET}\" }",
+		{{4, "error: the variable OUTFALL_TEST_UNSET is not set"}}},
+	{"and only that is reported", "rabbitmq \"m\" { url = \"amqp://${OUTFALL_TEST_UNSET}\"\nqueue \"q\" { handler = \"${OUTFALL_TEST_UNSET}\" } }\n"
+		"handler \"h\" { type = exec\ncommand = {\"${OUTFALL_TEST_UNSET}\"} timeout = ${OUTFALL_TEST_UNSET} }",
+		{{1, "error: the variable"}, {2, "error: the variable"}, {3, "warning: handler \"h\" is used by no"},
+		 {4, "error: the variable"}, {4, "error: the variable"}}},
+	{"in single quotes it is no variable", GOOD "worker { name = '${OUTFALL_TEST_UNSET}' }", {{0}}},
+	{"nor with a backslash", GOOD "worker { name = \"\\${OUTFALL_TEST_UNSET}\" }", {{0}}},
+	{"a default", GOOD "worker { name = \"${OUTFALL_TEST_UNSET:-x}\" }", {{0}}},
+	{"a variable without end", GOOD "worker { name = \"${X\" }", {{3, "error: ${ without its }"}}},
+	{"a variable inside a bare word", GOOD "worker { name = a${HOME} }", {{3, "error: a value with ${...} inside needs quotes"}}},
+	{"a variable with control characters", GOOD "worker { name = ${OUTFALL_TEST_CONTROL} }",
+		{{3, "error: the variable OUTFALL_TEST_CONTROL holds control characters"}}},
+
+	/* --- includes --- */
+	{"a missing file", GOOD "include(\"nowhere.conf\")", {{3, "error: the included file"}}},
+	{"not how it is written", GOOD "include \"x\"", {{3, "error: an include is written include(\"file\")"}}},
+	{"itself", "include(\"outfall.conf\")", {{1, "error: too many files include each other"}}},
+
+	/* --- values --- */
+	{"wrong numbers, all at once", GOOD
+		"worker { concurrency = many\nmax_body = 64MB }\ndrain { timeout = soon\nreserve = 5\ngrace = 2d }\n"
+		"retry \"default\" { attempts = 0\njitter = 1.01\nfirst = 1.5s\nbackoff = fast }\nlog { level = loud\nformat = xml }",
+		{{3, "error: concurrency cannot be \"many\": a whole number from 1 to 100000 is needed"},
+		 {4, "error: max_body cannot be \"64MB\": a size like 4096, 64k or 10M from 1 to 1G is needed"},
+		 {5, "error: timeout cannot be \"soon\""},
+		 {6, "error: reserve cannot be \"5\": a time like 500ms, 30s, 10m or 2h from 0 to 1h is needed"},
+		 {7, "error: grace cannot be \"2d\""},
+		 {8, "error: attempts cannot be \"0\""},
+		 {9, "error: jitter cannot be \"1.01\": a number from 0 to 1 is needed"},
+		 {10, "error: first cannot be \"1.5s\""},
+		 {11, "error: backoff cannot be \"fast\": use \"exponential\", \"linear\" or \"constant\""},
+		 {12, "error: level cannot be \"loud\": use \"error\", \"warn\", \"info\" or \"debug\""},
+		 {13, "error: format cannot be \"xml\": use \"text\" or \"json\""}}},
+	{"jitter is a plain number", GOOD "retry \"default\" { jitter = nan }", {{3, "error: jitter cannot be \"nan\""}}},
+	{"priority has a sign", "rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" { handler = h priority = -2147483648 } }" HANDLER,
+		{{1, "error: priority cannot be \"-2147483648\""}}},
+	{"a list for one value", GOOD "worker { name = {\"a\", \"b\"} }", {{3, "error: name takes one value, not a list"}}},
+	{"an empty value", GOOD "drain { report = \"\" }", {{3, "error: report is empty"}}},
+	{"a key twice", GOOD "log {\nlevel = info\nlevel = warn }", {{5, "error: level is set twice, first in line 4"}}},
+	{"for a later version", "redis \"r\" { url = \"redis://h\" list \"l\" { handler = h format = sidekiq } }\nhandler \"h\" { type = pool }\n",
+		{{1, "error: format \"sidekiq\" is not supported by this version: use \"list\""},
+		 {2, "error: type \"pool\" is not supported by this version: use \"exec\" or \"plugin\""}}},
+	{"a lease below a second", "redis \"r\" { url = \"redis://h\" list \"l\" { handler = h lease = 999ms } }" HANDLER,
+		{{1, "error: lease cannot be \"999ms\": a time like 500ms, 30s, 10m or 2h from 1s to 1h is needed"}}},
+	{"half a second of heartbeat", "rabbitmq \"m\" { url = \"amqp://h\" heartbeat = 1500ms queue \"q\" { handler = h } }" HANDLER,
+		{{1, "error: heartbeat: RabbitMQ counts in whole seconds"}}},
+
+	/* --- what must fit together --- */
+	{"no handler of that name", "rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" {\n handler = nobody } }" ,
+		{{2, "error: queue \"q\": there is no handler \"nobody\""}}},
+	{"no handler at all", "rabbitmq \"m\" { url = \"amqp://h\"\nqueue \"q\" { } }", {{2, "error: queue \"q\" has no handler"}}},
+	{"no retry of that name", "rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" { handler = h\nretry = slow } }" HANDLER,
+		{{2, "error: queue \"q\": there is no retry \"slow\""}}},
+	{"twice", GOOD HANDLER "rabbitmq \"b\" { url = \"amqp://h\"\nqueue \"q\" { handler = h }\nqueue \"q\" { handler = h } }\nworker { }\nworker { }\n" LISTS LISTS,
+		{{3, "error: handler \"h\" is there twice, first in"}, {6, "error: queue \"q\" is there twice"},
+		 {8, "error: section worker is there twice"}, {10, "error: redis \"r\" is there twice"}}},
+	{"no names", HANDLER "rabbitmq \"\" { url = \"amqp://h\"\nqueue \"\" { handler = h } }",
+		{{2, "error: rabbitmq \"\" needs a name"}, {3, "error: queue \"\" needs a name"}}},
+	{"no queue anywhere", "redis \"r\" { url = \"redis://h\" }",
+		{{1, "warning: redis \"r\" has no list"}, {1, "error: there is nothing to do"}}},
+	{"dead is the queue itself", "redis \"r\" { url = \"redis://h\" list \"l\" { handler = h dead = l } }\n"
+		"rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" { handler = h\ndead = q } }" HANDLER,
+		{{1, "error: list \"l\" is its own dead"}, {3, "error: queue \"q\" is its own dead"}}},
+	{"no time for jobs", GOOD "drain { reserve = 2s grace = 5s\ntimeout = 7s }",
+		{{4, "error: drain: reserve and grace take 7s of timeout's 7s"}}},
+	{"just time for jobs", GOOD "drain { timeout = 7001ms }", {{0}}},
+	{"for ever is time enough", GOOD "drain { reserve = 1h timeout = none }", {{0}}},
+	{"no time for jobs, perhaps", GOOD "drain { grace = 40s }", {{3, "warning: drain: reserve and grace take 42s, but \"auto\" means 30s"}}},
+	{"a prefetch that starves", "rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" { handler = h\nprefetch = 2 concurrency = 3 } }" HANDLER,
+		{{2, "warning: queue \"q\": with prefetch 2, concurrency 3 is never reached"}}},
+	{"longer than RabbitMQ waits", "rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" { handler = h } }\nhandler \"h\" { type = exec command = {\"/bin/true\"} timeout = 31m }",
+		{{1, "warning: queue \"q\": handler \"h\" may run longer than the 30m"}}},
+	{"never used", GOOD "handler \"x\" { type = exec command = {\"/bin/true\"} }\nretry \"x\" { }",
+		{{3, "warning: handler \"x\" is used by no queue or list"}, {4, "warning: retry \"x\" is used by no queue or list"}}},
+	{"waits that never grow", GOOD "retry \"default\" { first = 2m max = 1m }", {{3, "warning: retry \"default\": first is longer than max"}}},
+	{"nowhere to report to", GOOD "drain { report = \"/nonexistent/outfall/drain.json\" }", {{3, "warning: drain: the report cannot be written"}}},
+
+	/* --- handlers --- */
+	{"no type", BROKER "handler \"h\" { command = {\"/bin/true\"} }", {{2, "error: handler \"h\" has no type"}}},
+	{"no command", BROKER "handler \"h\" { type = exec }", {{2, "error: handler \"h\" has no command"}}},
+	{"an empty command", BROKER "handler \"h\" { type = exec command = {} }", {{2, "error: handler \"h\" has no command"}}},
+	{"an empty program", BROKER "handler \"h\" { type = exec command = {\"\", x} }", {{2, "error: handler \"h\": the first word of command is empty"}}},
+	{"a program that is not there", BROKER "handler \"h\" { type = exec\ncommand = {\"/nonexistent/x\"} }", {{3, "error: handler \"h\": /nonexistent/x: No such file"}}},
+	{"a program that is not in PATH", BROKER "handler \"h\" { type = exec command = {outfall-no-such-program} }", {{2, "error: handler \"h\": outfall-no-such-program is in no folder of PATH"}}},
+	{"a folder", BROKER "handler \"h\" { type = exec command = {\"/tmp\"} }", {{2, "error: handler \"h\": /tmp is no file that may be executed"}}},
+	{"a file without the x bit", BROKER "handler \"h\" { type = exec command = {\"/etc/passwd\"} }", {{2, "error: handler \"h\": /etc/passwd is no file that may be executed"}}},
+	{"no path", BROKER "handler \"h\" { type = plugin }", {{2, "error: handler \"h\" has no path"}}},
+	{"a plugin that is not there", BROKER "handler \"h\" { type = plugin path = \"/nonexistent/x.so\" }", {{2, "error: handler \"h\": /nonexistent/x.so: No such file"}}},
+	{"keys of the other type", BROKER "handler \"h\" { type = exec command = {\"/bin/true\"} threads = 3\npath = \"x.so\" }",
+		{{2, "warning: handler \"h\": threads has no effect"}, {3, "warning: handler \"h\": path has no effect"}}},
+
+	/* --- addresses --- */
+	{"none", "rabbitmq \"m\" { queue \"q\" { handler = h } }" HANDLER, {{1, "error: rabbitmq \"m\" has no url"}}},
+	{"two kinds", "rabbitmq \"m\" { url = \"amqp://h\"\nurls = {\"amqp://h\"} queue \"q\" { handler = h } }" HANDLER, {{2, "error: url and urls are both given"}}},
+	{"a bad port", "rabbitmq \"m\" { url = \"amqp://u:" SECRET "@h:0/\" queue \"q\" { handler = h } }" HANDLER, {{1, "error: url: the port must be"}}},
+	{"nonsense", "rabbitmq \"m\" { url = \"" SECRET "\" queue \"q\" { handler = h } }" HANDLER, {{1, "error: url: must begin with amqp://"}}},
+	{"the wrong broker", "rabbitmq \"m\" { urls = {\"amqp://h\", \"redis://:" SECRET "@h\"} queue \"q\" { handler = h } }" HANDLER, {{1, "error: urls: a rabbitmq section needs an amqp:// address"}}},
+	{"TLS is for later", "rabbitmq \"m\" { url = \"amqps://u:" SECRET "@h\" queue \"q\" { handler = h } }" HANDLER, {{1, "error: url: amqps:// is not supported by this version"}}},
+	{"so is Sentinel", "redis \"r\" { url = \"redis+sentinel://:" SECRET "@h\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url: redis+sentinel:// is not supported by this version"}}},
+	{"a database by name", "redis \"r\" { url = \"redis://:" SECRET "@h/users\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url: the path of a redis:// address"}}},
+	{"a secret file that is not there", "redis \"r\" { url_file = \"/nonexistent/url\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url_file /nonexistent/url cannot be read"}}},
+	{"two passwords", "redis \"r\" { url = \"redis://:" SECRET "@h\"\npassword_file = \"secret\" list \"l\" { handler = h } }" HANDLER, {{2, "error: password_file: the URL has a password, too"}}},
+	{"whose password", "rabbitmq \"m\" { url = \"amqp://h\"\npassword_file = \"secret\" queue \"q\" { handler = h } }" HANDLER, {{2, "error: password_file: the URL has no user"}}},
+	{"two lines of secret", "redis \"r\" { url = \"redis://h\"\npassword_file = \"lines\" list \"l\" { handler = h } }" HANDLER, {{2, "error: password_file"}}},
+};
+/* clang-format on */
+
+/* --- a folder for the texts --- */
+
+static void write_file(const char *name, const char *text)
+{
+	FILE *file = fopen(name, "w");
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0);
+	assert_int_equal(fclose(file), 0);
+}
+
+static int set_up(void **state)
+{
+	static char folder[] = "/tmp/outfall-test-XXXXXX";
+	*state = mkdtemp(folder);
+	if (*state == NULL || chdir(folder) != 0)
+		return -1;
+	write_file("secret", SECRET "\n");
+	write_file("lines", SECRET "\n" SECRET "\n");
+	(void)unsetenv("OUTFALL_TEST_UNSET");
+	(void)setenv("OUTFALL_TEST_CONTROL", "a\001b", 1);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	static const char *const names[] = {"secret", "lines", "outfall.conf", "part.conf"};
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		(void)unlink(names[i]); /* some were never written */
+	return chdir("/") != 0 || rmdir(*state) != 0;
+}
+
+/* --- one text --- */
+
+static void print_found(const struct row *row, const struct problems *problems)
+{
+	print_error("--- %s: found\n", row->about);
+	for (size_t i = 0; i < problems->count; i++)
+		print_error(
+		    "%s:%u: %s: %s\n", problems->list[i].place.file, problems->list[i].place.line,
+		    problems->list[i].warning ? "warning" : "error", problems->list[i].text);
+}
+
+static bool matches(const struct problem *problem, const struct expected *expected)
+{
+	char text[400];
+	(void)snprintf(text, sizeof text, "%s: %s", problem->warning ? "warning" : "error",
+		       problem->text);
+	return strcmp(problem->place.file, "outfall.conf") == 0 &&
+	       problem->place.line == expected->line &&
+	       strncmp(text, expected->text, strlen(expected->text)) == 0;
+}
+
+static bool is_as_expected(const struct row *row, const struct problems *problems)
+{
+	size_t n = 0;
+	for (; row->expected[n].line != 0; n++)
+		if (n >= problems->count || !matches(&problems->list[n], &row->expected[n]))
+			return false;
+	return problems->count == n;
+}
+
+static bool holds_secret(const struct problems *problems)
+{
+	for (size_t i = 0; i < problems->count; i++)
+		if (strstr(problems->list[i].text, SECRET) != NULL)
+			return true;
+	return false;
+}
+
+static bool try_row(const struct row *row)
+{
+	struct settings *settings = NULL;
+	struct problems problems;
+	write_file("outfall.conf", row->text);
+	enum status st = settings_load("outfall.conf", &settings, &problems);
+	bool right = is_as_expected(row, &problems) && !holds_secret(&problems) &&
+		     (st == ST_OK) == (problems.errors == 0) && (settings != NULL) == (st == ST_OK);
+	if (!right)
+		print_found(row, &problems);
+	settings_destroy(settings);
+	problems_free(&problems);
+	return right;
+}
+
+static void test_rows(void **state)
+{
+	(void)state;
+	size_t wrong = 0;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		wrong += !try_row(&rows[i]);
+	assert_int_equal(wrong, 0);
+}
+
+/* --- what has no line --- */
+
+static void assert_unreadable(const char *path, const char *why)
+{
+	struct settings *settings = NULL;
+	struct problems problems;
+	assert_int_equal(settings_load(path, &settings, &problems), ST_INVALID);
+	assert_int_equal(problems.count, 1);
+	assert_int_equal(problems.list[0].place.line, 0);
+	assert_string_equal(problems.list[0].place.file, path);
+	assert_non_null(strstr(problems.list[0].text, why));
+	problems_free(&problems);
+}
+
+static void test_unreadable(void **state)
+{
+	(void)state;
+	assert_unreadable("nowhere.conf", "No such file");
+	assert_unreadable(".", "Is a directory");
+	write_file("outfall.conf", "worker { name = \"a\002b\" }");
+	assert_unreadable("outfall.conf", "no text");
+	assert_unreadable("/proc/self/exe", "no text");
+	assert_unreadable("/dev/zero", "at most 1 MB");
+}
+
+/* Problems in included files come after those of the file itself, by line. */
+static void test_included(void **state)
+{
+	(void)state;
+	struct settings *settings = NULL;
+	struct problems problems;
+	write_file("outfall.conf", "# one\n" HANDLER "rabbitmq \"m\" { url = \"amqp://h\"\n"
+				   "include(\"part.conf\") bogus = 1\n}\n\nbogus = 2\n");
+	write_file("part.conf", "# of it\nqueue \"q\" {\n  handler = h\n  prio = 2\n}\n");
+	assert_int_equal(settings_load("outfall.conf", &settings, &problems), ST_INVALID);
+	static const struct {
+		const char *file;
+		unsigned line;
+	} want[] = {
+	    {"outfall.conf", 4},
+		 {"outfall.conf", 7},
+	      {"part.conf",    4}
+	      };
+	assert_int_equal(problems.count, 3);
+	for (size_t i = 0; i < 3; i++) {
+		assert_string_equal(problems.list[i].place.file, want[i].file);
+		assert_int_equal(problems.list[i].place.line, want[i].line);
+	}
+	problems_free(&problems);
+}
+
+/* A broken text leaves nothing behind that the next one would stumble over. */
+static void test_one_after_the_other(void **state)
+{
+	(void)state;
+	static const struct row good = {"good again", GOOD, {{0}}};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		if (rows[i].expected[0].line == 0)
+			continue;
+		assert_true(try_row(&rows[i]));
+		assert_true(try_row(&good));
+	}
+}
+
+/* Unknown keys without number end somewhere; so does the list of problems. */
+static void test_without_number(void **state)
+{
+	(void)state;
+	struct settings *settings = NULL;
+	struct problems problems;
+	FILE *file = fopen("outfall.conf", "w");
+	assert_non_null(file);
+	for (int i = 0; i < 5000; i++)
+		(void)fprintf(file, "k%d = 1\nlog { level = loud }\n", i);
+	assert_int_equal(fclose(file), 0);
+	assert_int_equal(settings_load("outfall.conf", &settings, &problems), ST_INVALID);
+	assert_in_range(problems.count, 50, 200);
+	problems_free(&problems);
+}
+
+/* --- rubbish --- */
+
+static uint32_t next_random(uint32_t *seed)
+{
+	*seed = *seed * 1664525 + 1013904223;
+	return *seed >> 8;
+}
+
+/* Every row, with some bytes exchanged, doubled or left out: it may say anything, but it returns. */
+static void test_mutilated(void **state)
+{
+	(void)state;
+	static const char marks[] = "{}()=,\"'\\$#/*+|\n \t\r.;";
+	enum { ROUNDS = 3000 };
+	for (uint32_t round = 0; round < ROUNDS; round++) {
+		uint32_t seed = round;
+		char text[4096];
+		const struct row *row = &rows[next_random(&seed) % (sizeof rows / sizeof *rows)];
+		size_t len = (size_t)snprintf(text, sizeof text - 64, "%s" GOOD, row->text);
+		for (uint32_t n = next_random(&seed) % 8 + 1; n > 0; n--) {
+			size_t at = next_random(&seed) % len;
+			uint32_t how = next_random(&seed) % 3;
+			if (how == 0)
+				text[at] = marks[next_random(&seed) % (sizeof marks - 1)];
+			else if (how == 1)
+				text[at] = text[next_random(&seed) % len];
+			else if (at > 0)
+				memmove(text + at - 1, text + at, len-- - at);
+		}
+		text[len] = '\0';
+		write_file("outfall.conf", text);
+		struct settings *settings = NULL;
+		struct problems problems;
+		enum status st = settings_load("outfall.conf", &settings, &problems);
+		if ((st == ST_OK) != (problems.errors == 0))
+			fail_msg("round %u", round);
+		settings_destroy(settings);
+		problems_free(&problems);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_rows),	   cmocka_unit_test(test_unreadable),
+	    cmocka_unit_test(test_included),	   cmocka_unit_test(test_one_after_the_other),
+	    cmocka_unit_test(test_without_number), cmocka_unit_test(test_mutilated),
+	};
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,332 @@
+/* What a good configuration becomes: defaults, each kind of value, names resolved, secrets put in
+ * place. What is wrong with bad ones is test_problems.c's affair. */
+#include "settings/settings.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define HANDLER "handler \"h\" { type = exec command = {\"/bin/true\"} }\n"
+
+static void write_file(const char *name, const char *text)
+{
+	FILE *file = fopen(name, "w");
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0);
+	assert_int_equal(fclose(file), 0);
+}
+
+static int set_up(void **state)
+{
+	static char folder[] = "/tmp/outfall-test-XXXXXX";
+	*state = mkdtemp(folder);
+	return *state == NULL || chdir(folder) != 0 || mkdir("sub", 0700) != 0;
+}
+
+static int tear_down(void **state)
+{
+	static const char *const names[] = {"outfall.conf", "password",	  "url",
+					    "sub/a.conf",   "sub/b.conf", "sub/url"};
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		(void)unlink(names[i]); /* some were never written */
+	return rmdir("sub") != 0 || chdir("/") != 0 || rmdir(*state) != 0;
+}
+
+static struct settings *load(const char *text)
+{
+	struct settings *settings = NULL;
+	struct problems problems;
+	write_file("outfall.conf", text);
+	enum status st = settings_load("outfall.conf", &settings, &problems);
+	for (size_t i = 0; i < problems.count; i++)
+		print_error("%s:%u: %s\n", problems.list[i].place.file, problems.list[i].place.line,
+			    problems.list[i].text);
+	problems_free(&problems);
+	assert_int_equal(st, ST_OK);
+	return settings;
+}
+
+static void test_defaults(void **state)
+{
+	(void)state;
+	char host[256], name[300];
+	struct settings *s =
+	    load("rabbitmq \"m\" { url = \"amqp://mq1\" queue \"q\" { handler = h } }\n"
+		 "redis \"r\" { url = \"redis://r1\" list \"l\" { handler = p } }\n" HANDLER
+		 "handler \"p\" { type = plugin path = \"x.so\" }\n");
+	assert_int_equal(gethostname(host, sizeof host), 0);
+	(void)snprintf(name, sizeof name, "%s:%d", host, (int)getpid());
+	assert_string_equal(s->worker.name, name);
+	assert_int_equal(s->worker.concurrency, 16);
+	assert_int_equal(s->worker.max_body_bytes, 64 << 20);
+
+	assert_int_equal(s->drain.limit, DRAIN_LIMIT_AUTO);
+	assert_int_equal(s->drain.timeout_ms, 30000);
+	assert_int_equal(s->drain.reserve_ms, 2000);
+	assert_int_equal(s->drain.grace_ms, 5000);
+	assert_null(s->drain.report);
+
+	assert_int_equal(s->n_rabbitmqs, 1);
+	const struct rabbitmq_settings *rabbitmq = &s->rabbitmqs[0];
+	assert_string_equal(rabbitmq->name, "m");
+	assert_int_equal(rabbitmq->place.line, 1);
+	assert_string_equal(rabbitmq->place.file, "outfall.conf");
+	assert_int_equal(rabbitmq->n_urls, 1);
+	assert_string_equal(rabbitmq->urls[0], "amqp://mq1");
+	assert_int_equal(rabbitmq->heartbeat_ms, 10000);
+	assert_int_equal(rabbitmq->connect_timeout_ms, 5000);
+	assert_int_equal(rabbitmq->n_queues, 1);
+	const struct queue_settings *queue = &rabbitmq->queues[0];
+	assert_string_equal(queue->name, "q");
+	assert_ptr_equal(queue->handler, &s->handlers[0]);
+	assert_ptr_equal(queue->retry, &s->retries[0]);
+	assert_int_equal(queue->prefetch, 0);
+	assert_int_equal(queue->concurrency, 0);
+	assert_int_equal(queue->priority, 0);
+	assert_int_equal(queue->declare, DECLARE_PASSIVE);
+	assert_null(queue->dead);
+
+	assert_int_equal(s->n_redises, 1);
+	assert_string_equal(s->redises[0].url, "redis://r1");
+	assert_int_equal(s->redises[0].connect_timeout_ms, 5000);
+	assert_int_equal(s->redises[0].n_lists, 1);
+	const struct list_settings *list = &s->redises[0].lists[0];
+	assert_string_equal(list->name, "l");
+	assert_int_equal(list->place.line, 2);
+	assert_ptr_equal(list->handler, &s->handlers[1]);
+	assert_ptr_equal(list->retry, &s->retries[0]);
+	assert_int_equal(list->prefetch, 0);
+	assert_int_equal(list->lease_ms, 15000);
+	assert_null(list->dead);
+
+	assert_int_equal(s->n_handlers, 2);
+	assert_int_equal(s->handlers[0].type, HANDLER_EXEC);
+	assert_string_equal(s->handlers[0].command[0], "/bin/true");
+	assert_null(s->handlers[0].command[1]);
+	assert_int_equal(s->handlers[0].timeout_ms, 0);
+	assert_int_equal(s->handlers[0].output_line_bytes, 2048);
+	assert_int_equal(s->handlers[1].type, HANDLER_PLUGIN);
+	assert_string_equal(s->handlers[1].path, "x.so");
+	assert_int_equal(s->handlers[1].threads, 4);
+
+	assert_int_equal(s->n_retries, 1);
+	assert_string_equal(s->retries[0].name, "default");
+	assert_int_equal(s->retries[0].attempts, 5);
+	assert_int_equal(s->retries[0].backoff, BACKOFF_EXPONENTIAL);
+	assert_int_equal(s->retries[0].first_ms, 1000);
+	assert_int_equal(s->retries[0].max_ms, 600000);
+	assert_float_equal(s->retries[0].jitter, 0.2, 1e-9);
+
+	assert_int_equal(s->log.level, LOG_INFO);
+	assert_int_equal(s->log.format, LOG_TEXT);
+	settings_destroy(s);
+}
+
+static void test_each_kind_of_value(void **state)
+{
+	(void)state;
+	struct settings *s = load(
+	    "worker { name = w1 concurrency = \"3\" max_body = 1k }\n"
+	    "drain { timeout = 1m reserve = 0 grace = \"250ms\" report = \"drain.json\" }\n"
+	    "rabbitmq \"m\" {\n"
+	    "  urls = {\"amqp://a\", \"amqp://b\", } urls += {\"amqp://c\"}\n"
+	    "  heartbeat = none connect_timeout = 100ms\n"
+	    "  queue \"one\" { handler = h prefetch = 32 concurrency = 8 priority = -5 declare = "
+	    "quorum\n"
+	    "                dead = 'one.dead' retry = \"slow\" }\n"
+	    "  queue \"two\" { handler = h prefetch = auto concurrency = none declare = durable }\n"
+	    "}\n"
+	    "retry \"slow\" { attempts = 2 backoff = linear first = 10s max = 1h jitter = 0 }\n"
+	    "retry \"default\" { backoff = constant jitter = 1.0 }\n"
+	    "handler \"h\" { type = exec command = {\"/bin/sh\", -c, \"a \\\"b\\\" \\$c\", ''} "
+	    "timeout = 2h\n"
+	    "              output_line = 100 }\n"
+	    "log { level = debug format = json }\n");
+	assert_string_equal(s->worker.name, "w1");
+	assert_int_equal(s->worker.concurrency, 3);
+	assert_int_equal(s->worker.max_body_bytes, 1024);
+	assert_int_equal(s->drain.limit, DRAIN_LIMIT_SET);
+	assert_int_equal(s->drain.timeout_ms, 60000);
+	assert_int_equal(s->drain.reserve_ms, 0);
+	assert_int_equal(s->drain.grace_ms, 250);
+	assert_string_equal(s->drain.report, "drain.json");
+	const struct rabbitmq_settings *rabbitmq = &s->rabbitmqs[0];
+	assert_int_equal(rabbitmq->n_urls, 3);
+	assert_string_equal(rabbitmq->urls[2], "amqp://c");
+	assert_int_equal(rabbitmq->heartbeat_ms, 0);
+	assert_int_equal(rabbitmq->connect_timeout_ms, 100);
+	assert_int_equal(rabbitmq->n_queues, 2);
+	const struct queue_settings *one = &rabbitmq->queues[0], *two = &rabbitmq->queues[1];
+	assert_int_equal(one->prefetch, 32);
+	assert_int_equal(one->concurrency, 8);
+	assert_int_equal(one->priority, -5);
+	assert_int_equal(one->declare, DECLARE_QUORUM);
+	assert_string_equal(one->dead, "one.dead");
+	assert_string_equal(one->retry->name, "slow");
+	assert_int_equal(one->retry->attempts, 2);
+	assert_int_equal(one->retry->backoff, BACKOFF_LINEAR);
+	assert_int_equal(one->retry->max_ms, 3600000);
+	assert_float_equal(one->retry->jitter, 0, 1e-9);
+	assert_string_equal(two->name, "two");
+	assert_int_equal(two->prefetch, 0);
+	assert_int_equal(two->concurrency, 0);
+	assert_int_equal(two->declare, DECLARE_DURABLE);
+	assert_int_equal(two->retry->backoff, BACKOFF_CONSTANT);
+	assert_int_equal(s->n_retries, 2);
+	const char **command = two->handler->command;
+	assert_string_equal(command[1], "-c");
+	assert_string_equal(command[2], "a \"b\" $c");
+	assert_string_equal(command[3], "");
+	assert_null(command[4]);
+	assert_int_equal(two->handler->timeout_ms, 7200000);
+	assert_int_equal(two->handler->output_line_bytes, 100);
+	assert_int_equal(s->log.level, LOG_DEBUG);
+	assert_int_equal(s->log.format, LOG_JSON);
+	settings_destroy(s);
+}
+
+static void test_wait_for_ever(void **state)
+{
+	(void)state;
+	struct settings *s =
+	    load("drain { timeout = none }\nredis \"r\" { url = \"redis://h\" list "
+		 "\"l\" { handler = h } }\n" HANDLER);
+	assert_int_equal(s->drain.limit, DRAIN_LIMIT_NONE);
+	settings_destroy(s);
+}
+
+/* The value of worker.name says what a variable became. */
+static void test_variables(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *written, *want;
+	} rows[] = {
+	    {"\"${OUTFALL_TEST}\"",		    "v\"a\\l $x {n}#"  },
+	    {"${OUTFALL_TEST}",			"v\"a\\l $x {n}#"	 },
+	    {"\"<${OUTFALL_TEST:-d}>\"",	 "<v\"a\\l $x {n}#>"},
+	    {"\"${OUTFALL_TEST_EMPTY:-d}\"",     "d"		},
+	    {"\"a${OUTFALL_TEST_EMPTY}b\"",	    "ab"		},
+	    {"\"${OUTFALL_TEST_UNSET:-a \\b}\"", "a \\b"		},
+	    {"\"$${OUTFALL_TEST_UNSET:-1}\"",    "$1"		  },
+	    {"\"\\${OUTFALL_TEST}\"",	      "${OUTFALL_TEST}"  },
+	    {"'${OUTFALL_TEST}'",		  "${OUTFALL_TEST}"  },
+	    {"\"$x $\"",			 "$x $"	       },
+	};
+	(void)setenv("OUTFALL_TEST", "v\"a\\l $x {n}#", 1);
+	(void)setenv("OUTFALL_TEST_EMPTY", "", 1);
+	(void)unsetenv("OUTFALL_TEST_UNSET");
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char text[400];
+		(void)snprintf(text, sizeof text,
+			       "worker { name = %s }\nredis \"r\" { url = \"redis://h\" list "
+			       "\"l\" { handler = h } }\n" HANDLER,
+			       rows[i].written);
+		struct settings *s = load(text);
+		assert_string_equal(s->worker.name, rows[i].want);
+		settings_destroy(s);
+	}
+}
+
+/* Shells do not export it, and everybody writes it. */
+static void test_host_name(void **state)
+{
+	(void)state;
+	char host[256];
+	(void)unsetenv("HOSTNAME");
+	assert_int_equal(gethostname(host, sizeof host), 0);
+	struct settings *s = load("worker { name = \"${HOSTNAME}\" }\nredis \"r\" { url = "
+				  "\"redis://h\" list \"l\" { handler = h } }\n" HANDLER);
+	assert_string_equal(s->worker.name, host);
+	settings_destroy(s);
+}
+
+/* Names of files are relative to the file that holds them. */
+static void test_includes(void **state)
+{
+	(void)state;
+	write_file("sub/a.conf", "# queues\ninclude('b.conf') handler \"h\" {\n type = exec "
+				 "command = {\"/bin/true\"} }");
+	write_file("sub/b.conf", "redis \"r\" {\n url_file = url\n list \"l\" { handler = h } }");
+	write_file("sub/url", "redis://:pw@h/3\r\n");
+	struct settings *s =
+	    load("worker { concurrency = 2 } include(\"sub/a.conf\") log { }\n"
+		 "rabbitmq \"m\" { url = \"amqp://h\"\n queue \"q\" { handler = h } }");
+	assert_string_equal(s->redises[0].url, "redis://:pw@h/3");
+	assert_string_equal(s->redises[0].place.file, "sub/b.conf");
+	assert_int_equal(s->redises[0].lists[0].place.line, 3);
+	assert_string_equal(s->handlers[0].place.file, "sub/a.conf");
+	assert_int_equal(s->handlers[0].place.line, 2);
+	assert_string_equal(s->rabbitmqs[0].queues[0].place.file, "outfall.conf");
+	assert_int_equal(s->rabbitmqs[0].queues[0].place.line, 3);
+	settings_destroy(s);
+}
+
+static void test_password_files(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *url, *want;
+	} rows[] = {
+	    {"redis://r1",		   "redis://:p%40%2Fs%20%25@r1"	       },
+	    {"redis://r1:1/2",	       "redis://:p%40%2Fs%20%25@r1:1/2"	       },
+	    {"redis://ada@r1/2",		 "redis://ada:p%40%2Fs%20%25@r1/2"	  },
+	    {"redis://a@b@r1",	       "redis://a@b:p%40%2Fs%20%25@r1"	      },
+	    {"unix:///run/a@b.sock?db=1", "unix://:p%40%2Fs%20%25@/run/a@b.sock?db=1"},
+	    {"unix://ada@/run/r.sock",    "unix://ada:p%40%2Fs%20%25@/run/r.sock"    },
+	};
+	write_file("password", "p@/s %\n");
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char text[400];
+		(void)snprintf(text, sizeof text,
+			       "redis \"r\" { url = \"%s\" password_file = password list \"l\" { "
+			       "handler = h } }\n" HANDLER,
+			       rows[i].url);
+		struct settings *s = load(text);
+		assert_string_equal(s->redises[0].url, rows[i].want);
+		settings_destroy(s);
+	}
+	struct settings *s =
+	    load("rabbitmq \"m\" { urls = {\"amqp://u@a/v\", \"amqp://u@b\"} "
+		 "password_file = password queue \"q\" { handler = h } }\n" HANDLER);
+	assert_string_equal(s->rabbitmqs[0].urls[0], "amqp://u:p%40%2Fs%20%25@a/v");
+	assert_string_equal(s->rabbitmqs[0].urls[1], "amqp://u:p%40%2Fs%20%25@b");
+	settings_destroy(s);
+}
+
+/* As many queues as anybody has: found, in order, and fast enough for a start. */
+static void test_many_queues(void **state)
+{
+	(void)state;
+	enum { QUEUES = 2000 };
+	char *text = malloc(200 + QUEUES * 60), *to = text;
+	assert_non_null(text);
+	to += sprintf(to, "%s", HANDLER "rabbitmq \"m\" { url = \"amqp://h\"\n");
+	for (int i = 0; i < QUEUES; i++)
+		to += sprintf(to, "queue \"q%d\" { handler = h prefetch = %d }\n", i, i + 1);
+	(void)sprintf(to, "}\n");
+	struct settings *s = load(text);
+	assert_int_equal(s->rabbitmqs[0].n_queues, QUEUES);
+	assert_string_equal(s->rabbitmqs[0].queues[QUEUES - 1].name, "q1999");
+	assert_int_equal(s->rabbitmqs[0].queues[QUEUES - 1].prefetch, QUEUES);
+	settings_destroy(s);
+	free(text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_defaults),	   cmocka_unit_test(test_each_kind_of_value),
+	    cmocka_unit_test(test_wait_for_ever),  cmocka_unit_test(test_variables),
+	    cmocka_unit_test(test_host_name),	   cmocka_unit_test(test_includes),
+	    cmocka_unit_test(test_password_files), cmocka_unit_test(test_many_queues),
+	};
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,312 @@
+/* The table, and the two files that follow from it: the sample, which must show every key with its
+ * default and be a good configuration, and the reference, which is printed from the table.
+ *
+ *     OUTFALL_WRITE_REFERENCE=1 ctest -R settings/test_table     writes the reference anew */
+#include "settings/duration.h"
+#include "settings/settings.h"
+#include "settings/table.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SAMPLE	  OUTFALL_SOURCE_DIR "/config/outfall.conf"
+#define REFERENCE OUTFALL_SOURCE_DIR "/config/outfall.conf.md"
+
+static char *read_file(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	assert_non_null(file);
+	char *text = calloc(1, 100000);
+	assert_non_null(text);
+	assert_true(fread(text, 1, 99999, file) > 0);
+	assert_int_equal(fclose(file), 0);
+	return text;
+}
+
+static void test_rows_make_sense(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < table_n_keys; i++) {
+		const struct key_row *row = &table_keys[i];
+		assert_ptr_equal(table_find_key(row->section, row->name), row); /* not twice */
+		assert_non_null(row->help);
+		assert_true(strlen(row->help) > 0 && row->help[strlen(row->help) - 1] == '.');
+		assert_true(row->least <= row->most);
+		assert_int_equal(row->type == VALUE_CHOICE, row->choices != NULL);
+	}
+	for (int i = 0; i < SECTIONS; i++) {
+		const struct section_row *row = &table_sections[i];
+		assert_ptr_equal(table_find_section(row->inside, row->name), row);
+	}
+}
+
+static void test_nearest(void **state)
+{
+	(void)state;
+	static const struct {
+		int inside;
+		const char *name, *want;
+	} rows[] = {
+	    {SECTION_WORKER,   "concurency",					   "concurrency"},
+	    {SECTION_WORKER,   "nmae",					     "name"	   },
+	    {SECTION_WORKER,   "maxbody",					  "max_body"	  },
+	    {SECTION_LOG,	  "Level",					    "level"	  },
+	    {SECTION_ROOT,	   "rabitmq",					  "rabbitmq"	},
+	    {SECTION_RABBITMQ, "queues",					   "queue"	},
+	    {SECTION_RABBITMQ, "URL",					      NULL	  },
+	    {SECTION_WORKER,   "grace",					    NULL	  },
+	    {SECTION_WORKER,   "x",						NULL	      },
+	    {SECTION_WORKER,   "a-name-that-is-much-longer-than-any-key-there-is", NULL	     },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		const char *got = table_nearest(rows[i].inside, rows[i].name);
+		if ((got == NULL) != (rows[i].want == NULL) ||
+		    (got != NULL && strcmp(got, rows[i].want) != 0))
+			fail_msg("%s: %s", rows[i].name, got != NULL ? got : "nothing");
+	}
+}
+
+/* --- the sample --- */
+
+/* A line of the sample: a name, behind `#` or not, and what comes after its `=`. */
+static const char *find_line(const char *from, const char *end, const char *name)
+{
+	size_t len = strlen(name);
+	for (const char *p = from; p != NULL && p < end; p = strchr(p, '\n')) {
+		p += strspn(p, "\n\t #");
+		if (strncmp(p, name, len) != 0)
+			continue;
+		const char *equals = p + len + strspn(p + len, " ");
+		if (*equals == '=')
+			return equals + 1 + strspn(equals + 1, " ");
+	}
+	return NULL;
+}
+
+/* Where another section begins: a line with a word in its first column. */
+static const char *find_next_section(const char *from, const char *name)
+{
+	const char *p = from;
+	while ((p = strchr(p, '\n')) != NULL) {
+		p++;
+		if (*p >= 'a' && *p <= 'z' && strncmp(p, name, strlen(name)) != 0)
+			return p;
+	}
+	return from + strlen(from);
+}
+
+static void find_section(const char *sample, int section, const char **ret_from,
+			 const char **ret_end)
+{
+	const struct section_row *row = &table_sections[section];
+	char opening[64];
+	(void)snprintf(opening, sizeof opening, row->titled ? "%s \"" : "%s {", row->name);
+	*ret_from = strstr(sample, opening);
+	if (*ret_from == NULL)
+		fail_msg("the sample has no section %s", row->name);
+	*ret_end = row->inside == SECTION_ROOT ? find_next_section(*ret_from, row->name)
+					       : strstr(*ret_from, "\n\t}");
+	assert_non_null(*ret_end);
+}
+
+static void assert_shown(const char *sample, const struct key_row *row)
+{
+	const char *from, *end, *value;
+	find_section(sample, (int)row->section, &from, &end);
+	value = find_line(from, end, row->name);
+	if (value == NULL)
+		fail_msg("the sample does not show %s of %s", row->name,
+			 table_sections[row->section].name);
+	bool commented = false;
+	for (const char *p = value; p > sample && *p != '\n'; p--)
+		commented |= *p == '#';
+	value += *value == '"';
+	if (commented && row->preset != NULL &&
+	    strncmp(value, row->preset, strlen(row->preset)) != 0)
+		fail_msg("the sample gives %s of %s another default than %s", row->name,
+			 table_sections[row->section].name, row->preset);
+}
+
+static void test_sample_shows_every_key(void **state)
+{
+	(void)state;
+	char *sample = read_file(SAMPLE);
+	for (size_t i = 0; i < table_n_keys; i++)
+		assert_shown(sample, &table_keys[i]);
+	free(sample);
+}
+
+static void test_sample_is_good(void **state)
+{
+	(void)state;
+	struct settings *settings = NULL;
+	struct problems problems;
+	enum status st = settings_load(SAMPLE, &settings, &problems);
+	for (size_t i = 0; i < problems.count; i++)
+		print_error("%s:%u: %s\n", problems.list[i].place.file, problems.list[i].place.line,
+			    problems.list[i].text);
+	assert_int_equal(st, ST_OK);
+	assert_int_equal(problems.count, 0);
+	settings_destroy(settings);
+	problems_free(&problems);
+}
+
+/* What is commented out is good as well: the sample with its keys uncommented has no unknown key. */
+static void test_sample_uncommented(void **state)
+{
+	(void)state;
+	char *sample = read_file(SAMPLE), *to = sample;
+	for (const char *p = sample; *p != '\0'; p++)
+		if (!(p[0] == '#' && p[1] == ' ' && p > sample && p[-1] == '\t'))
+			*to++ = *p;
+	*to = '\0';
+	char path[] = "/tmp/outfall-test-XXXXXX";
+	int fd = mkstemp(path);
+	FILE *file = fdopen(fd, "w");
+	assert_non_null(file);
+	assert_true(fputs(sample, file) >= 0);
+	assert_int_equal(fclose(file), 0);
+	struct settings *settings = NULL;
+	struct problems problems;
+	(void)settings_load(path, &settings, &problems); /* url and url_file are both given */
+	for (size_t i = 0; i < problems.count; i++)
+		if (strstr(problems.list[i].text, "unknown") != NULL ||
+		    strstr(problems.list[i].text, "cannot be \"") != NULL ||
+		    strstr(problems.list[i].text, "expected") != NULL)
+			fail_msg("line %u: %s", problems.list[i].place.line, problems.list[i].text);
+	assert_true(problems.count > 0);
+	settings_destroy(settings);
+	problems_free(&problems);
+	free(sample);
+	assert_int_equal(remove(path), 0);
+}
+
+/* --- the reference --- */
+
+static void print_limit(FILE *out, const struct key_row *row, int64_t limit)
+{
+	char text[32];
+	if (row->type == VALUE_DURATION)
+		duration_print((uint64_t)limit, text, sizeof text);
+	else if (row->type == VALUE_SIZE)
+		size_print((uint64_t)limit, text, sizeof text);
+	else if (row->type == VALUE_FRACTION)
+		(void)snprintf(text, sizeof text, "%g", (double)limit / 1000);
+	else
+		(void)snprintf(text, sizeof text, "%lld", (long long)limit);
+	(void)fputs(text, out);
+}
+
+static void print_values(FILE *out, const struct key_row *row)
+{
+	if (row->type == VALUE_CHOICE) {
+		const char *mark = "";
+		for (const struct choice *c = row->choices; c->name != NULL; c++)
+			if (c->value != CHOICE_LATER) {
+				(void)fprintf(out, "%s`%s`", mark, c->name);
+				mark = " ";
+			}
+		return;
+	}
+	(void)fputs(table_type_name(row->type), out);
+	if (row->least != row->most) {
+		(void)fputs(", ", out);
+		print_limit(out, row, row->least);
+		(void)fputs(" to ", out);
+		print_limit(out, row, row->most);
+	}
+	if (row->zero != NULL)
+		(void)fprintf(out, ", or `%s`", row->zero);
+}
+
+static void print_key(FILE *out, const struct key_row *row)
+{
+	(void)fprintf(out, "| `%s` | ", row->name);
+	print_values(out, row);
+	if (row->preset != NULL)
+		(void)fprintf(out, " | `%s` | ", row->preset);
+	else
+		(void)fputs(" | | ", out);
+	(void)fprintf(out, "%s |\n", row->help);
+}
+
+static void print_section(FILE *out, int section)
+{
+	const struct section_row *row = &table_sections[section];
+	(void)fprintf(out, "\n## `%s%s`%s%s%s\n\n%s\n\n", row->name, row->titled ? " \"...\"" : "",
+		      row->inside != SECTION_ROOT ? " in `" : "",
+		      row->inside != SECTION_ROOT ? table_sections[row->inside].name : "",
+		      row->inside != SECTION_ROOT ? "`" : "", row->help);
+	(void)fputs("| key | value | default | |\n|---|---|---|---|\n", out);
+	for (size_t i = 0; i < table_n_keys; i++)
+		if ((int)table_keys[i].section == section)
+			print_key(out, &table_keys[i]);
+}
+
+static void print_reference(FILE *out)
+{
+	(void)fputs("# Every key of outfall.conf\n"
+		    "\n"
+		    "Printed from `worker/settings/table.c`, and held to it by "
+		    "`tests/unit/settings/test_table.c`.\n"
+		    "\n"
+		    "A time is a number with `ms`, `s`, `m` or `h`; a size is a number of bytes, "
+		    "with or without `k`,\n"
+		    "`M` or `G` (powers of 1024). A list is written `{\"a\", \"b\"}`. Quotes may "
+		    "be left out where a\n"
+		    "value has no blank and none of `#\"'={}()+,*` in it.\n"
+		    "\n"
+		    "In double quotes, and standing alone, `${VAR}` is replaced by the "
+		    "environment's value, and must\n"
+		    "be set there; `${VAR:-text}` stands for `text` where it is unset or empty. "
+		    "`HOSTNAME` is always\n"
+		    "set. `\\$`, `\\\"`, `\\\\` and `\\n` are plain characters; single quotes keep "
+		    "everything as it is.\n"
+		    "Comments begin with `#` or `//`, or stand between `/*` and `*/`.\n"
+		    "\n"
+		    "`include(\"file\")` reads another file at that place. Its name, and those in "
+		    "`url_file` and\n"
+		    "`password_file`, are relative to the file they are written in; programs, "
+		    "plugins and the report\n"
+		    "are relative to the folder the worker is started in.\n",
+		    out);
+	for (int i = 0; i < SECTIONS; i++)
+		print_section(out, i);
+}
+
+static void test_reference_is_true(void **state)
+{
+	(void)state;
+	char *want = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&want, &size);
+	assert_non_null(out);
+	print_reference(out);
+	assert_int_equal(fclose(out), 0);
+	if (getenv("OUTFALL_WRITE_REFERENCE") != NULL) {
+		FILE *file = fopen(REFERENCE, "w");
+		assert_non_null(file);
+		assert_true(fputs(want, file) >= 0);
+		assert_int_equal(fclose(file), 0);
+	}
+	char *have = read_file(REFERENCE);
+	assert_string_equal(have, want);
+	free(have);
+	free(want);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_rows_make_sense),	   cmocka_unit_test(test_nearest),
+	    cmocka_unit_test(test_sample_shows_every_key), cmocka_unit_test(test_sample_is_good),
+	    cmocka_unit_test(test_sample_uncommented),	   cmocka_unit_test(test_reference_is_true),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
