@@ -17,11 +17,22 @@ int command_enqueue(int argc, char **argv);
 /* Takes jobs until told to stop; returns how that ended. */
 int run_worker(const struct settings *settings, struct log *log);
 
-/* What every command does alike. */
+/* --- what commands do alike --- */
+
 #define COMMANDS_CONFIG_FILE "/etc/outfall/outfall.conf"
 
-/* "outfall: NAME: WHY, see outfall NAME --help"; returns EX_USAGE. */
+enum { COMMAND_GO_ON = -1 }; /* no exit code yet */
+
+/* Reads the options of a command that takes [-c FILE] and nothing else. Returns an exit code, or
+ * COMMAND_GO_ON with the file in *ret_path. */
+int command_take_config(int argc, char **argv, const char *help, const char **ret_path);
+
+/* "outfall: NAME: WHY"; returns EX_USAGE. */
 int command_usage(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Prints what was asked for on stdout; returns EX_OK, or EX_IOERR: a script must learn that it got
+ * nothing. */
+int command_print(const char *text);
 
 /* Loads the file and prints every problem it has to stderr, as "file:line: error: text". Returns
  * EX_OK, with *ret_settings, or EX_CONFIG. */

@@ -1,0 +1,49 @@
+/* Reads the first word and hands the rest to its command. */
+#include "commands/commands.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+static const char help[] =
+    "usage: outfall COMMAND [OPTION...]\n"
+    "\n"
+    "A background job worker for RabbitMQ and Redis that never loses work when it stops.\n"
+    "\n"
+    "  run       take jobs and run them, until SIGTERM drains the worker\n"
+    "  check     tell every problem of a configuration, with file and line\n"
+    "  enqueue   put jobs into a queue and wait until they are safe there\n"
+    "\n"
+    "  outfall COMMAND --help tells more; outfall --version prints the version.\n";
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+} commands[] = {
+    {"run",	    command_run    },
+	  {"check",   command_check	 },
+    {"enqueue", command_enqueue}
+};
+
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	const char *word = argc > 1 ? argv[1] : "";
+	const struct command *command = find_command(word);
+	if (command != NULL)
+		return command->run(argc - 1, argv + 1);
+	if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+		return command_print(help);
+	if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0)
+		return command_print("outfall " OUTFALL_VERSION "\n");
+	(void)fprintf(stderr, "outfall: %s: %s\n\n%s", argc > 1 ? word : "command line",
+		      argc > 1 ? "no such command" : "a command is missing", help);
+	return EX_USAGE;
+}
