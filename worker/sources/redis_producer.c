@@ -1,0 +1,252 @@
+/* Puts jobs into a list. Without a delay that is LPUSH and nothing else: a producer in any language
+ * does the same. With a delay redis_delay.lua adds to the delayed set, where only workers look, and
+ * tells which of them sleep: they are unblocked, so that a short delay is not overslept.
+ *
+ * Replies come in the order of the requests, so each one confirms the oldest message. */
+#include "sources/producer.h"
+
+#include "base/list.h"
+#include "base/memory.h"
+#include "base/must.h"
+#include "loop/loop.h"
+#include "observe/log.h"
+#include "settings/settings.h"
+#include "sources/redis_list_keys.h"
+#include "sources/redis_script.h"
+#include "wire/resp.h"
+#include "wire/url.h"
+
+enum { REPLY_LIMIT = 1 << 20 }; /* nothing that is asked here has a long answer */
+
+enum producer_state {
+	PRODUCER_CONNECTING,
+	PRODUCER_READY,
+	PRODUCER_CLOSING, /* the last replies are awaited */
+	PRODUCER_ENDED,	  /* failed or closed; the timer tells, unless it has been told */
+};
+
+struct redis_producer {
+	struct producer producer; /* first: the caller's view */
+	struct loop *loop;
+	struct url url;
+	struct resp_login login;
+	struct redis_keys keys;
+	struct script_digest delay_script;
+	enum producer_state state;
+	bool failed;
+	struct error why;
+	struct resp *redis;
+	struct timer *tell; /* from a clean stack, not from within a call of the owner */
+};
+
+static struct redis_producer *of_producer(struct producer *producer)
+{
+	return list_entry(producer, struct redis_producer, producer);
+}
+
+static void fail(struct redis_producer *p, const struct error *why)
+{
+	if (p->state == PRODUCER_ENDED)
+		return;
+	p->state = PRODUCER_ENDED;
+	p->failed = true;
+	p->why = *why;
+	timer_start(p->tell, 0);
+}
+
+static void tell_end(void *arg)
+{
+	struct redis_producer *p = arg;
+	if (p->failed)
+		p->producer.events->failed(p->producer.arg, &p->why);
+	else
+		p->producer.events->closed(p->producer.arg);
+}
+
+static void end_if_all_told(struct redis_producer *p)
+{
+	if (p->state != PRODUCER_CLOSING || (p->redis != NULL && resp_unanswered(p->redis) > 0))
+		return;
+	p->state = PRODUCER_ENDED;
+	resp_close(p->redis);
+	p->redis = NULL;
+	timer_start(p->tell, 0);
+}
+
+/* --- connecting ------------------------------------------------------------------------------- */
+
+static void script_answered(void *arg, const struct reply *reply)
+{
+	struct redis_producer *p = arg;
+	struct error why;
+	if (redis_script_loaded(reply, &p->delay_script, &why) != ST_OK) {
+		fail(p, &why);
+		return;
+	}
+	p->state = PRODUCER_READY;
+	p->producer.events->ready(p->producer.arg);
+}
+
+static void logged_in(void *arg)
+{
+	struct redis_producer *p = arg;
+	struct error why;
+	if (redis_script_load(p->redis, SCRIPT_DELAY, script_answered, p) != ST_OK) {
+		(void)error_set(&why, ST_NOMEM, "load script: out of memory");
+		fail(p, &why);
+	}
+}
+
+static void link_closed(void *arg, const struct error *why)
+{
+	fail(arg, why);
+}
+
+static const struct resp_events link_events = {.ready = logged_in, .closed = link_closed};
+
+/* --- sending ---------------------------------------------------------------------------------- */
+
+static bool is_refused(struct redis_producer *p, const struct reply *reply)
+{
+	struct error why;
+	if (reply->kind != REPLY_ERROR)
+		return false;
+	(void)error_set(&why, resp_error_status(reply->text), "list \"%s\": %.*s", p->keys.list,
+			(int)reply->text.len, reply->text.ptr);
+	fail(p, &why);
+	return true;
+}
+
+/* The owner comes last: it may close or destroy the producer. */
+static void confirm_one(struct redis_producer *p)
+{
+	if (p->state == PRODUCER_ENDED)
+		return; /* after a failure nothing more is said */
+	end_if_all_told(p);
+	p->producer.events->confirmed(p->producer.arg, 1);
+}
+
+static void push_answered(void *arg, const struct reply *reply)
+{
+	if (!is_refused(arg, reply))
+		confirm_one(arg);
+}
+
+static void unblock_answered(void *arg, const struct reply *reply)
+{
+	(void)
+	    reply; /* that worker was not asleep, or an ACL forbids it: it looks by itself later */
+	end_if_all_told(arg);
+}
+
+static void delay_answered(void *arg, const struct reply *reply)
+{
+	struct redis_producer *p = arg;
+	if (is_refused(p, reply))
+		return;
+	for (size_t i = 0; reply->kind == REPLY_ARRAY && i < reply->n_items; i++) {
+		if (reply->items[i].kind != REPLY_TEXT)
+			continue;
+		resp_begin(p->redis, 3, unblock_answered, p);
+		resp_arg_text(p->redis, "CLIENT");
+		resp_arg_text(p->redis, "UNBLOCK");
+		resp_arg(p->redis, reply->items[i].text);
+	}
+	confirm_one(p);
+}
+
+static enum status redis_send(struct producer *producer, const struct producer_message *message,
+			      struct error *why)
+{
+	struct redis_producer *p = of_producer(producer);
+	if (message->n_headers > 0)
+		return error_set(why, ST_INVALID,
+				 "list \"%s\": a job in a Redis list has no headers", p->keys.list);
+	if (p->state == PRODUCER_ENDED)
+		return error_set(why, ST_CLOSED, "list \"%s\": the connection is gone",
+				 p->keys.list);
+	must(p->state == PRODUCER_READY);
+	if (message->delay_ms == 0) {
+		resp_begin(p->redis, 3, push_answered, p);
+		resp_arg_text(p->redis, "LPUSH");
+		resp_arg_text(p->redis, p->keys.list);
+		resp_arg(p->redis, message->body);
+		return ST_OK;
+	}
+	const char *keys[] = {p->keys.delayed, p->keys.seq, p->keys.clients};
+	redis_script_call(p->redis, &p->delay_script, keys, 3, 2, delay_answered, p);
+	resp_arg_number(p->redis, (int64_t)message->delay_ms);
+	resp_arg(p->redis, message->body);
+	return ST_OK;
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+static void redis_producer_close(struct producer *producer)
+{
+	struct redis_producer *p = of_producer(producer);
+	if (p->state == PRODUCER_CONNECTING) {
+		resp_close(p->redis);
+		p->redis = NULL;
+	} else if (p->state == PRODUCER_ENDED) {
+		p->failed = false; /* told already, or of no interest any more */
+		timer_start(p->tell, 0);
+		return;
+	}
+	p->state = PRODUCER_CLOSING;
+	end_if_all_told(p);
+}
+
+static void redis_producer_destroy(struct producer *producer)
+{
+	struct redis_producer *p = of_producer(producer);
+	resp_close(p->redis);
+	timer_destroy(p->tell);
+	redis_keys_fini(&p->keys);
+	url_free(&p->url);
+	memory_free(p);
+}
+
+static const struct producer_ops redis_producer_ops = {
+    .kind = "redis",
+    .send = redis_send,
+    .close = redis_producer_close,
+    .destroy = redis_producer_destroy,
+};
+
+static enum status connect_to(struct redis_producer *p, const struct redis_settings *settings,
+			      struct error *why)
+{
+	enum status st = url_parse(settings->url, &p->url, why);
+	if (st == ST_OK)
+		st = resp_login_from_url(&p->url, &p->login, why);
+	if (st != ST_OK)
+		return st;
+	p->login.client_name = "outfall-enqueue";
+	p->login.deadline_ms = settings->connect_timeout_ms;
+	p->login.reply_limit = REPLY_LIMIT;
+	p->redis = resp_open(p->loop, &p->login, &link_events, p);
+	return p->redis != NULL ? ST_OK : error_set(why, ST_NOMEM, "connect: out of memory");
+}
+
+struct producer *redis_producer_open(struct loop *loop, struct log *log,
+				     const struct redis_settings *settings,
+				     const struct list_settings *list,
+				     const struct producer_events *events, void *arg)
+{
+	(void)log; /* all there is to say is said through the events */
+	struct error why;
+	struct redis_producer *p = memory_clear(1, sizeof *p);
+	if (p == NULL)
+		return NULL;
+	p->producer = (struct producer){.ops = &redis_producer_ops, .events = events, .arg = arg};
+	p->loop = loop;
+	p->tell = timer_create_on(loop, tell_end, p);
+	if (p->tell == NULL || redis_keys_init(&p->keys, list->name, list->dead, NULL) != ST_OK) {
+		redis_producer_destroy(&p->producer);
+		return NULL;
+	}
+	if (connect_to(p, settings, &why) != ST_OK)
+		fail(p, &why);
+	return &p->producer;
+}
