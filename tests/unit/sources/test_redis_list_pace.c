@@ -1,0 +1,149 @@
+/* redis_list_pace: the claims of a handler in made-up time. */
+#include "sources/redis_list_pace.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define MS UINT64_C(1000000)
+
+static const struct {
+	const char *what;
+	unsigned prefetch; /* 0: `ahead` is what it has come to by itself */
+	unsigned ahead;
+	size_t held;
+	unsigned idle;
+	size_t room, wanted;
+} rows[] = {
+    {"nothing learned yet: what can begin at once",  0,  0,	  0,  4, 1000, 4 },
+    {"and no more while all are busy",	       0,  0,   0,	0, 1000, 0 },
+    {"idle and ahead together",			0,  8,   0,	 4, 1000, 12},
+    {"busy: refilled at half",		       0,  8,   4,	0, 1000, 4 },
+    {"busy: not before",			     0,  8,   5,  0, 1000, 0 },
+    {"places idle for another reason claim nothing", 0,	0,   2,  4, 1000, 0 },
+    {"room is room",				 0,	256, 0,	4, 7,    7 },
+    {"no room",				      0,  256, 0,  4, 0,	 0 },
+    {"as the operator said",			     32, 0,   0,  4, 1000, 36},
+    {"as the operator said, busy",		   32, 0,	  16, 0, 1000, 16},
+};
+
+static void wants_what_the_facts_allow(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct pace pace;
+		pace_init(&pace, rows[i].prefetch);
+		if (rows[i].prefetch == 0)
+			pace.ahead = rows[i].ahead;
+		struct pace_facts facts = {.now_ns = 1000 * MS,
+					   .held = rows[i].held,
+					   .oldest_taken_ns = rows[i].held ? 999 * MS : 0,
+					   .idle = rows[i].idle,
+					   .room = rows[i].room};
+		size_t wanted = pace_wanted(&pace, &facts);
+		if (wanted != rows[i].wanted)
+			fail_msg("%s: %zu, not %zu", rows[i].what, wanted, rows[i].wanted);
+	}
+}
+
+/* Handlers that use up each claim in `job_ms`, `places` at a time. Returns the last claim. */
+static size_t run_for(struct pace *pace, uint64_t *now_ns, unsigned places, uint64_t job_us,
+		      unsigned claims)
+{
+	size_t claim = 0;
+	for (unsigned i = 0; i < claims; i++) {
+		struct pace_facts facts = {.now_ns = *now_ns, .idle = places, .room = SIZE_MAX};
+		claim = pace_wanted(pace, &facts);
+		pace_claimed(pace, *now_ns, true);
+		*now_ns += (claim + places - 1) / places * job_us * 1000;
+	}
+	return claim;
+}
+
+static void short_jobs_are_claimed_by_the_hundred(void **state)
+{
+	(void)state;
+	struct pace pace;
+	uint64_t now_ns = 1000 * MS;
+	pace_init(&pace, 0);
+	assert_int_equal(run_for(&pace, &now_ns, 4, 10, 20), 256 + 4);
+}
+
+static void slow_jobs_are_never_claimed_ahead(void **state)
+{
+	(void)state;
+	struct pace pace;
+	uint64_t now_ns = 1000 * MS;
+	pace_init(&pace, 0);
+	assert_int_equal(run_for(&pace, &now_ns, 4, 200000, 20), 4);
+}
+
+static void at_most_a_tenth_of_a_second_is_hoarded(void **state)
+{
+	(void)state;
+	struct pace pace;
+	uint64_t now_ns = 1000 * MS;
+	pace_init(&pace, 0);
+	size_t claim = run_for(&pace, &now_ns, 1, 10000, 40); /* 10 ms each */
+	assert_in_range(claim, 8, 20);
+}
+
+static void an_empty_list_teaches_nothing(void **state)
+{
+	(void)state;
+	struct pace pace;
+	struct pace_facts facts = {.now_ns = 1000 * MS, .idle = 4, .room = SIZE_MAX};
+	pace_init(&pace, 0);
+	pace_claimed(&pace, facts.now_ns, false);
+	assert_int_equal(pace_wanted(&pace, &facts), 4);
+	assert_int_equal(pace.ahead, 0);
+}
+
+static void lingering_jobs_halve_it_down_to_nothing(void **state)
+{
+	(void)state;
+	struct pace pace;
+	pace_init(&pace, 0);
+	pace.ahead = 256;
+	struct pace_facts facts = {
+	    .now_ns = 1000 * MS, .held = 200, .oldest_taken_ns = 950 * MS, .room = SIZE_MAX};
+	(void)pace_wanted(&pace, &facts);
+	assert_int_equal(pace.ahead, 256); /* 50 ms are no time */
+	facts.now_ns = 1051 * MS;
+	(void)pace_wanted(&pace, &facts);
+	(void)pace_wanted(&pace, &facts);
+	assert_int_equal(pace.ahead, 128); /* once for each tenth of a second */
+	for (int i = 0; i < 10; i++) {
+		facts.now_ns += 101 * MS;
+		(void)pace_wanted(&pace, &facts);
+	}
+	assert_int_equal(pace.ahead, 0);
+}
+
+static void what_the_operator_said_stays(void **state)
+{
+	(void)state;
+	struct pace pace;
+	pace_init(&pace, 10);
+	struct pace_facts facts = {
+	    .now_ns = 5000 * MS, .held = 10, .oldest_taken_ns = 1 * MS, .room = SIZE_MAX};
+	(void)pace_wanted(&pace, &facts);
+	assert_int_equal(pace.ahead, 10);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(wants_what_the_facts_allow),
+	    cmocka_unit_test(short_jobs_are_claimed_by_the_hundred),
+	    cmocka_unit_test(slow_jobs_are_never_claimed_ahead),
+	    cmocka_unit_test(at_most_a_tenth_of_a_second_is_hoarded),
+	    cmocka_unit_test(an_empty_list_teaches_nothing),
+	    cmocka_unit_test(lingering_jobs_halve_it_down_to_nothing),
+	    cmocka_unit_test(what_the_operator_said_stays),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
