@@ -1,15 +1,22 @@
 /* A line is put together on the stack and leaves in one write(2). Two things are easy to get wrong.
+ *
  * The reader may be slow: stderr is often a pipe to a supervisor, and a blocking write there would
  * hold heartbeats and the drain clock. A pipe that poll(2) calls writable has room for PIPE_BUF
  * (4096) bytes, so a line of at most that never blocks; when there is no room it is dropped and
- * counted. And values come from strangers (queue names, output of jobs): whatever would break the
- * line or the terminal is escaped. */
+ * counted. The lock keeps another of our threads from taking that room between the two calls.
+ * O_NONBLOCK would be simpler, but it belongs to the open file, and thereby to everyone who shares
+ * our stderr.
+ *
+ * And values come from strangers (queue names, output of jobs): whatever would break the line, the
+ * JSON or the terminal is escaped. */
 #include "observe/log.h"
 
 #include "base/memory.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
@@ -21,7 +28,8 @@ struct log {
 	int fd;
 	_Atomic int level;
 	enum log_format format;
-	atomic_ulong dropped;
+	pthread_mutex_t lock;  /* around poll and write; held for no longer */
+	unsigned long dropped; /* since the last line that got through; under the lock */
 };
 
 struct line {
@@ -37,11 +45,15 @@ struct log *log_create(int fd, enum log_level level, enum log_format format)
 	log->fd = fd;
 	log->level = (int)level;
 	log->format = format;
+	(void)pthread_mutex_init(&log->lock, NULL); /* cannot fail without attributes */
 	return log;
 }
 
 void log_destroy(struct log *log)
 {
+	if (log == NULL)
+		return;
+	(void)pthread_mutex_destroy(&log->lock); /* nobody writes any more */
 	memory_free(log);
 }
 
@@ -74,11 +86,12 @@ static void put_text(struct line *line, const char *text)
 	put(line, text, strlen(text));
 }
 
+/* Readable without quotes: printable ASCII in one piece. */
 static bool is_plain(struct span text)
 {
 	for (size_t i = 0; i < text.len; i++) {
 		unsigned char c = (unsigned char)text.ptr[i];
-		if (c <= ' ' || c == '"' || c == '\\' || c == '=' || c == 0x7f)
+		if (c <= ' ' || c == '"' || c == '\\' || c == '=' || c >= 0x7f)
 			return false;
 	}
 	return text.len > 0;
@@ -140,8 +153,7 @@ static void put_value(struct line *line, const struct log_fact *fact, bool json)
 	char number[32];
 	switch (fact->kind) {
 	case FACT_TEXT:
-		if (!json && is_plain(fact->text) && utf8_length(fact->text, 0) == 1 &&
-		    fits(line, fact->text.len))
+		if (!json && is_plain(fact->text) && fits(line, fact->text.len))
 			put(line, fact->text.ptr, fact->text.len);
 		else
 			put_quoted(line, fact->text);
@@ -150,7 +162,10 @@ static void put_value(struct line *line, const struct log_fact *fact, bool json)
 		(void)snprintf(number, sizeof number, "%" PRId64, fact->number);
 		break;
 	case FACT_FRACTION:
-		(void)snprintf(number, sizeof number, "%.3f", fact->fraction);
+		if (isfinite(fact->fraction) && fabs(fact->fraction) < 1e15)
+			(void)snprintf(number, sizeof number, "%.3f", fact->fraction);
+		else
+			(void)snprintf(number, sizeof number, "null"); /* JSON has no other */
 		break;
 	}
 	put_text(line, number);
@@ -183,28 +198,38 @@ static void put_time(struct line *line)
 	put_text(line, full);
 }
 
+static void build_json(struct line *line, enum log_level level, const char *event,
+		       const struct log_fact *facts)
+{
+	static const char *const names[] = {"error", "warn", "info", "debug"};
+	put_text(line, "{\"time\":\"");
+	put_time(line);
+	put_text(line, "\",\"level\":\"");
+	put_text(line, names[level]);
+	put_text(line, "\",\"event\":");
+	put_quoted(line, span_text(event));
+	put_facts(line, facts, true);
+	line->buf[line->len++] = '}';
+}
+
+static void build_text(struct line *line, enum log_level level, const char *event,
+		       const struct log_fact *facts)
+{
+	static const char *const names[] = {" error ", " warn  ", " info  ", " debug "};
+	put_time(line);
+	put_text(line, names[level]);
+	put_text(line, event);
+	put_facts(line, facts, false);
+}
+
 static void build(struct line *line, enum log_format format, enum log_level level,
 		  const char *event, const struct log_fact *facts)
 {
-	static const char *const names[] = {"error", "warn", "info", "debug"};
 	line->len = 0;
-	if (format == LOG_JSON) {
-		put_text(line, "{\"time\":\"");
-		put_time(line);
-		put_text(line, "\",\"level\":\"");
-		put_text(line, names[level]);
-		put_text(line, "\",\"event\":");
-		put_quoted(line, span_text(event));
-		put_facts(line, facts, true);
-		line->buf[line->len++] = '}';
-	} else {
-		put_time(line);
-		put_text(line, level == LOG_WARN || level == LOG_INFO ? " " : " ");
-		put_text(line, names[level]);
-		put_text(line, level == LOG_WARN || level == LOG_INFO ? "  " : " ");
-		put_text(line, event);
-		put_facts(line, facts, false);
-	}
+	if (format == LOG_JSON)
+		build_json(line, level, event, facts);
+	else
+		build_text(line, level, event, facts);
 	line->buf[line->len++] = '\n';
 }
 
@@ -214,27 +239,34 @@ static bool has_room(int fd)
 	return poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) != 0;
 }
 
+static bool emit(const struct log *log, const struct line *line)
+{
+	return has_room(log->fd) && write(log->fd, line->buf, line->len) == (ssize_t)line->len;
+}
+
+/* False: there is still no room. */
+static bool tell_dropped(struct log *log)
+{
+	struct line line;
+	if (log->dropped == 0)
+		return true;
+	build(&line, log->format, LOG_WARN, "log lines dropped, the reader was too slow",
+	      (struct log_fact[]){kv_int("lines", (int64_t)log->dropped), {0}});
+	if (!emit(log, &line))
+		return false;
+	log->dropped = 0;
+	return true;
+}
+
 void log_write(struct log *log, enum log_level level, const char *event,
 	       const struct log_fact *facts)
 {
 	if (!log_wants(log, level))
 		return;
 	struct line line;
-	unsigned long lost = atomic_load(&log->dropped);
-	if (!has_room(log->fd)) {
-		atomic_fetch_add(&log->dropped, 1);
-		return;
-	}
-	if (lost != 0) {
-		atomic_fetch_sub(&log->dropped, lost);
-		build(&line, log->format, LOG_WARN, "log lines dropped, the reader was too slow",
-		      (struct log_fact[]){kv_int("lines", (int64_t)lost), {0}});
-		(void)!write(log->fd, line.buf, line.len); /* nobody to tell */
-		if (!has_room(log->fd)) {
-			atomic_fetch_add(&log->dropped, 1);
-			return;
-		}
-	}
 	build(&line, log->format, level, event, facts);
-	(void)!write(log->fd, line.buf, line.len); /* nobody to tell */
+	(void)pthread_mutex_lock(&log->lock); /* fails only when it is used wrongly */
+	if (!tell_dropped(log) || !emit(log, &line))
+		log->dropped++;
+	(void)pthread_mutex_unlock(&log->lock);
 }

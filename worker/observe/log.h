@@ -4,7 +4,8 @@
  *     2026-11-22T13:50:38.123Z info  job settled job=8f2 attempt=3
  *
  * Thread: any. A line is built on the caller's stack and leaves in one write(2) of at most 4096
- *         bytes, which Linux keeps whole on pipes; there is no lock and no buffer to lose.
+ *         bytes, which Linux keeps whole on pipes; there is no buffer to lose, and the lock is
+ *         held for that write only, which does not block.
  * Owns:   the struct only; the descriptor stays the caller's.
  * Units:  kv_ns() takes nanoseconds and prints milliseconds.
  * Fails:  never: a reader that does not read must not stop a drain, so a line that would block is
