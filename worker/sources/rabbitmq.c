@@ -20,6 +20,7 @@
 #include "sources/rabbitmq_channel.h"
 #include "sources/rabbitmq_copies.h"
 #include "sources/rabbitmq_link.h"
+#include "sources/rabbitmq_pace.h"
 #include "sources/source.h"
 #include "wire/amqp.h"
 
@@ -34,6 +35,9 @@ struct rabbitmq {
 	struct turn_hook turn;
 	struct timer *wake; /* answers may not wait longer */
 	uint64_t wake_at_ns;
+	struct pace pace;
+	struct timer *read_on; /* armed while reading waits */
+	unsigned least_prefetch;
 	bool has_been_up;
 	bool refused;	    /* for good: nothing is tried any more */
 	bool copies_closed; /* by close() */
@@ -240,15 +244,27 @@ static void wake_in(struct rabbitmq *s, uint64_t wait_ms, uint64_t now_ns)
 	timer_start(s->wake, wait_ms);
 }
 
-static void turn_ends(void *arg)
+static void read_on(void *arg)
 {
 	struct rabbitmq *s = arg;
-	if (list_empty(&s->all.busy)) {
-		/* A copy under way will need its own flush. */
-		s->all.urgent = s->all.urgent && rabbitmq_copies_count(s->all.copies) > 0;
+	timer_stop(s->read_on);
+	if (s->all.conn != NULL)
+		amqp_conn_read_start(s->all.conn);
+}
+
+static void pace_reading(struct rabbitmq *s, uint64_t now_ns)
+{
+	if (!pace_turn(&s->pace, s->all.delivered, s->least_prefetch, now_ns))
 		return;
-	}
-	uint64_t now_ns = loop_now_ns(s->all.loop), soonest_ms = UINT64_MAX;
+	if (s->all.conn == NULL || s->all.urgent || !s->all.intake_wanted)
+		return;
+	amqp_conn_read_stop(s->all.conn);
+	timer_start(s->read_on, PACE_WAIT_MS);
+}
+
+static void settle_busy(struct rabbitmq *s, uint64_t now_ns)
+{
+	uint64_t soonest_ms = UINT64_MAX;
 	list_each_safe (it, &s->all.busy) {
 		uint64_t wait_ms = rabbitmq_channel_turn(rabbitmq_channel_of_busy(it), now_ns);
 		if (wait_ms < soonest_ms)
@@ -256,6 +272,20 @@ static void turn_ends(void *arg)
 	}
 	if (soonest_ms != UINT64_MAX)
 		wake_in(s, soonest_ms, now_ns);
+}
+
+static void turn_ends(void *arg)
+{
+	struct rabbitmq *s = arg;
+	bool settles = !list_empty(&s->all.busy);
+	/* What was urgent has been told and proved, but for copies that are still under way. */
+	if (!settles)
+		s->all.urgent = s->all.urgent && rabbitmq_copies_count(s->all.copies) > 0;
+	if (!settles && s->all.delivered == s->pace.seen)
+		return;
+	uint64_t now_ns = loop_now_ns(s->all.loop);
+	settle_busy(s, now_ns);
+	pace_reading(s, now_ns);
 }
 
 /* --- the contract ------------------------------------------------------------------------------ */
@@ -272,6 +302,7 @@ static void want_intake(struct rabbitmq *s, bool wanted)
 	if (s->all.intake_wanted == wanted)
 		return;
 	s->all.intake_wanted = wanted;
+	read_on(s);
 	for (size_t i = 0; i < s->n_channels; i++)
 		rabbitmq_channel_follow(s->channels[i]);
 	update(s, s->base.link);
@@ -297,6 +328,7 @@ static void flush(struct source *source)
 {
 	struct rabbitmq *s = of(source);
 	s->all.urgent = true;
+	read_on(s);
 	loop_turn_again(s->all.loop);
 }
 
@@ -306,6 +338,7 @@ static void close_in_order(struct source *source)
 	if (s->base.link == LINK_CLOSING || s->base.link == LINK_CLOSED)
 		return;
 	s->all.intake_wanted = false;
+	read_on(s);
 	s->base.link = LINK_CLOSING; /* told below, with what follows from it */
 	for (size_t i = 0; i < s->n_channels; i++)
 		rabbitmq_channel_close(s->channels[i]);
@@ -326,6 +359,7 @@ static void destroy(struct source *source)
 	rabbitmq_copies_destroy(s->all.copies);
 	rabbitmq_link_fini(&s->link);
 	timer_destroy(s->wake);
+	timer_destroy(s->read_on);
 	loop_remove_hook(&s->turn);
 	memory_free(s);
 }
@@ -381,9 +415,14 @@ static enum status create_channels(struct rabbitmq *s, struct error *why)
 	s->channels = memory_clear(settings->n_queues, sizeof(struct rabbitmq_channel *));
 	if (s->channels == NULL)
 		return error_set(why, ST_NOMEM, "out of memory");
+	s->least_prefetch = UINT16_MAX;
 	for (size_t i = 0; i < settings->n_queues; i++) {
-		enum status st = rabbitmq_channel_create(&s->all, &settings->queues[i],
-							 (uint16_t)(i + 1), &s->channels[i], why);
+		const struct queue_settings *queue = &settings->queues[i];
+		unsigned prefetch = rabbitmq_channel_prefetch(queue, s->all.worker);
+		if (prefetch < s->least_prefetch)
+			s->least_prefetch = prefetch;
+		enum status st = rabbitmq_channel_create(&s->all, queue, (uint16_t)(i + 1),
+							 &s->channels[i], why);
 		if (st != ST_OK)
 			return st;
 		s->n_channels++;
@@ -399,7 +438,8 @@ static enum status create_parts(struct rabbitmq *s, struct error *why)
 	if (st != ST_OK)
 		return st;
 	s->wake = timer_create_on(s->all.loop, wake_only, s);
-	if (s->wake == NULL)
+	s->read_on = timer_create_on(s->all.loop, read_on, s);
+	if (s->wake == NULL || s->read_on == NULL)
 		return error_set(why, ST_NOMEM, "out of memory");
 	st = rabbitmq_link_init(&s->link, why);
 	return st == ST_OK ? create_channels(s, why) : st;

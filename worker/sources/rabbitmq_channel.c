@@ -11,8 +11,9 @@
  * then, and comes back with settle(). Its answer is collected in the tags (rabbitmq_tags.h) and told
  * at the end of a turn.
  *
- * When to tell: at once when all that is outstanding is finished, because nobody gains from waiting;
- * else when enough is finished for a worthwhile "multiple", or after a millisecond.
+ * When to tell: when enough is finished for a worthwhile "multiple", else after a millisecond, at
+ * once when somebody waits for it. "Enough" is half the prefetch at most, so the broker is never
+ * short of room to send; with a prefetch of 1 it is every job.
  *
  * The awkward part is proof. The protocol has no answer to an ack, and a reset connection can lose
  * the last ones; a job reported as done that the broker redelivers would be a lie. So now and then we
@@ -214,8 +215,7 @@ static void tell_what_is_due(struct rabbitmq_channel *ch, uint64_t now_ns)
 	size_t ready = ch->tags.n_ready;
 	if (ready == 0)
 		return;
-	if (ch->all->urgent || ready == ch->tags.n_outstanding ||
-	    now_ns - ch->ready_since_ns >= COLLECT_NS) {
+	if (ch->all->urgent || now_ns - ch->ready_since_ns >= COLLECT_NS) {
 		tell(ch, TAGS_ALL);
 		return;
 	}
@@ -390,6 +390,7 @@ static void deliver(struct rabbitmq_channel *ch)
 		reset(ch, "out of memory for a delivery");
 		return;
 	}
+	ch->all->delivered++;
 	host_of(ch)->deliver(host_of(ch), &job); /* may lead back into settle() */
 }
 

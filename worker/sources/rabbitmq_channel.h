@@ -39,6 +39,7 @@ struct rabbitmq_channels {
 	bool urgent;		/* tell and prove at once: somebody waits for it */
 	uint64_t last_epoch;	/* counts the openings of all channels */
 	struct list busy;	/* channels with answers to tell or to prove */
+	uint64_t delivered;	/* jobs, ever */
 
 	void (*moved)(struct source *source); /* a channel has changed its state */
 	/* Before it has ever consumed: the broker has no such queue, or keeps us from it. */

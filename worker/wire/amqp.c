@@ -700,6 +700,18 @@ void amqp_conn_destroy(struct amqp_conn *c)
 	memory_free(c);
 }
 
+void amqp_conn_read_stop(struct amqp_conn *c)
+{
+	if (c->stream != NULL)
+		stream_read_stop(c->stream);
+}
+
+void amqp_conn_read_start(struct amqp_conn *c)
+{
+	if (c->stream != NULL)
+		stream_read_start(c->stream);
+}
+
 size_t amqp_conn_unsent(const struct amqp_conn *c)
 {
 	return c->stream != NULL ? stream_unsent(c->stream) : 0;

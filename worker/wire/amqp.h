@@ -70,6 +70,10 @@ void amqp_conn_reject(struct amqp_conn *c, uint16_t channel, uint64_t tag);
 enum status amqp_conn_publish(struct amqp_conn *c, uint16_t channel, struct span routing_key,
 			      struct span encoded, struct span body);
 
+/* Leaves input in the kernel for a while, so that more of it is read at once. */
+void amqp_conn_read_stop(struct amqp_conn *c);
+void amqp_conn_read_start(struct amqp_conn *c);
+
 size_t amqp_conn_unsent(const struct amqp_conn *c);
 const char *amqp_conn_server(const struct amqp_conn *c); /* "RabbitMQ 3.10.8", "" before login */
 
