@@ -21,6 +21,14 @@
  * everything told before. One is under way at a time, 50 ms apart unless somebody waits; what is told
  * and not proved when the channel goes is reported as lost. channel.close-ok proves just the same.
  *
+ * Giving back many at once is the other awkward part. One "multiple" nack gives back ten thousand in
+ * 30 ms, but while jobs with lower tags still run it would give back those too. Ten thousand single
+ * nacks keep a classic queue busy for more than 20 s: it looks for each one's place from the head
+ * on, so the cost grows with the square. In a transaction the channel collects single nacks and hands
+ * them to the queue as one list. So the channel goes into transactions then (tx.select; there is no
+ * way back), and from there on it is a commit that makes the answers hold, and commit-ok that proves
+ * them. (Backwards, single nacks would be fast too, but other consumers would get the last first.)
+ *
  * A tag means (connection, channel, tag). Each opening of a channel gets an epoch of its own that no
  * other opening ever has; a job of another epoch is never told of here. */
 #include "sources/rabbitmq_channel.h"
@@ -45,6 +53,7 @@
 #define COLLECT_NS	UINT64_C(1000000)  /* longest that a finished job waits to be told */
 #define PROVE_EVERY_NS	UINT64_C(50000000) /* a proof costs as much as a few acks */
 #define TOLD_BYTES_MOST (8u << 20)	   /* memory that may wait for a proof */
+#define RETURN_SINGLY	50u		   /* more than so many are given back as one list */
 #define TELL_MOST	100u /* beyond it a larger "multiple" saves nothing measurable */
 
 enum channel_state {
@@ -103,6 +112,8 @@ struct incoming {
 	size_t filled;
 };
 
+enum proof { PROOF_NONE, PROOF_QOS, PROOF_COMMIT };
+
 struct rabbitmq_channel {
 	struct rabbitmq_channels *all;
 	const struct queue_settings *settings;
@@ -122,8 +133,9 @@ struct rabbitmq_channel {
 	struct list in_busy;
 	uint64_t ready_since_ns; /* the oldest finished and untold; valid while there is one */
 	uint64_t proved_ns;	 /* when the last proof was begun */
-	bool in_proof;
-	uint64_t too_large; /* bodies rejected for their size */
+	enum proof proof;	 /* under way */
+	bool in_transactions;	 /* answers hold with the next commit only */
+	uint64_t too_large;	 /* bodies rejected for their size */
 };
 
 /* --- states ------------------------------------------------------------------------------------ */
@@ -204,6 +216,20 @@ static void tell(struct rabbitmq_channel *ch, enum tags_which which)
 	tags_tell(&ch->tags, which, &(struct tag_sink){.tell = write_answer, .arg = ch});
 }
 
+/* tx is RabbitMQ's; elsewhere it may be an error that costs the connection. */
+static void tell_all(struct rabbitmq_channel *ch)
+{
+	tell(ch, TAGS_PREFIX);
+	bool speaks_tx = strncmp(amqp_conn_server(ch->all->conn), "RabbitMQ ", 9) == 0;
+	if (speaks_tx && !ch->in_transactions &&
+	    tags_count_ready(&ch->tags, ANSWER_REQUEUE) > RETURN_SINGLY) {
+		amqp_tx_select_t select = {0};
+		send(ch, AMQP_TX_SELECT_METHOD, &select);
+		ch->in_transactions = true;
+	}
+	tell(ch, TAGS_ALL);
+}
+
 static size_t enough_to_tell(const struct rabbitmq_channel *ch)
 {
 	size_t half = ch->prefetch / 2;
@@ -216,14 +242,14 @@ static void tell_what_is_due(struct rabbitmq_channel *ch, uint64_t now_ns)
 	if (ready == 0)
 		return;
 	if (ch->all->urgent || now_ns - ch->ready_since_ns >= COLLECT_NS) {
-		tell(ch, TAGS_ALL);
+		tell_all(ch);
 		return;
 	}
 	if (ready < enough_to_tell(ch))
 		return;
 	tell(ch, TAGS_PREFIX);
 	if (ch->tags.n_ready >= enough_to_tell(ch))
-		tell(ch, TAGS_ALL);
+		tell_all(ch);
 	if (ch->tags.n_ready < ready)
 		ch->ready_since_ns = now_ns; /* those in front of the rest have just left */
 }
@@ -232,18 +258,30 @@ static void send_qos(struct rabbitmq_channel *ch)
 {
 	amqp_basic_qos_t qos = {.prefetch_count = ch->prefetch};
 	send(ch, AMQP_BASIC_QOS_METHOD, &qos);
+}
+
+static void begin_proof(struct rabbitmq_channel *ch)
+{
+	if (ch->in_transactions) {
+		amqp_tx_commit_t commit = {0};
+		send(ch, AMQP_TX_COMMIT_METHOD, &commit);
+		ch->proof = PROOF_COMMIT;
+	} else {
+		send_qos(ch);
+		ch->proof = PROOF_QOS;
+	}
 	tags_begin_proof(&ch->tags);
-	ch->in_proof = true;
 	ch->proved_ns = loop_now_ns(ch->all->loop);
 }
 
+/* A commit may not wait: the broker counts what is not committed against the prefetch. */
 static void prove_what_is_due(struct rabbitmq_channel *ch, uint64_t now_ns)
 {
-	if (list_empty(&ch->tags.told) || ch->in_proof)
+	if (list_empty(&ch->tags.told) || ch->proof != PROOF_NONE)
 		return;
-	if (ch->all->urgent || now_ns - ch->proved_ns >= PROVE_EVERY_NS ||
+	if (ch->all->urgent || ch->in_transactions || now_ns - ch->proved_ns >= PROVE_EVERY_NS ||
 	    ch->tags.told_bytes >= TOLD_BYTES_MOST)
-		send_qos(ch);
+		begin_proof(ch);
 }
 
 uint64_t rabbitmq_channel_turn(struct rabbitmq_channel *ch, uint64_t now_ns)
@@ -257,8 +295,8 @@ uint64_t rabbitmq_channel_turn(struct rabbitmq_channel *ch, uint64_t now_ns)
 		list_remove(&ch->in_busy);
 		return UINT64_MAX;
 	}
-	if (ch->in_proof)
-		return UINT64_MAX; /* its qos-ok begins a turn */
+	if (ch->proof != PROOF_NONE)
+		return UINT64_MAX; /* its answer begins a turn */
 	return (PROVE_EVERY_NS - (now_ns - ch->proved_ns)) / 1000000 + 1;
 }
 
@@ -272,7 +310,7 @@ static void report_proved(struct rabbitmq_channel *ch)
 	struct job *job;
 	while ((job = tags_take_proved(&ch->tags)) != NULL)
 		host_of(ch)->settled(host_of(ch), job, SETTLED);
-	ch->in_proof = false;
+	ch->proof = PROOF_NONE;
 }
 
 /* --- losing ------------------------------------------------------------------------------------ */
@@ -299,7 +337,7 @@ static void lose_unproved(struct rabbitmq_channel *ch)
 	tags_begin_proof(&ch->tags);
 	while ((job = tags_take_proved(&ch->tags)) != NULL)
 		host_of(ch)->settled(host_of(ch), job, SETTLED_LOST);
-	ch->in_proof = false;
+	ch->proof = PROOF_NONE;
 }
 
 static void end_epoch(struct rabbitmq_channel *ch)
@@ -501,7 +539,7 @@ void rabbitmq_channel_open(struct rabbitmq_channel *ch)
 {
 	amqp_channel_open_t open = {0};
 	move(ch, CHANNEL_OPENING);
-	ch->in_proof = false;
+	ch->in_transactions = false;
 	send(ch, AMQP_CHANNEL_OPEN_METHOD, &open);
 }
 
@@ -517,12 +555,14 @@ static void opened(struct rabbitmq_channel *ch)
 	declare(ch);
 }
 
-/* A proof that is under way is a basic.qos just as well, and its answer will do. */
+/* The same basic.qos that proves; one that is under way will do. */
 static void limit(struct rabbitmq_channel *ch)
 {
 	move(ch, CHANNEL_LIMITING);
-	if (!ch->in_proof)
+	if (ch->in_transactions)
 		send_qos(ch);
+	else if (ch->proof == PROOF_NONE)
+		begin_proof(ch);
 }
 
 static void subscribe(struct rabbitmq_channel *ch)
@@ -562,7 +602,8 @@ void rabbitmq_channel_follow(struct rabbitmq_channel *ch)
 
 static void qos_answered(struct rabbitmq_channel *ch)
 {
-	report_proved(ch);
+	if (ch->proof == PROOF_QOS)
+		report_proved(ch);
 	if (ch->state != CHANNEL_LIMITING)
 		return;
 	move(ch, CHANNEL_READY);
@@ -686,8 +727,8 @@ void rabbitmq_channel_close(struct rabbitmq_channel *ch)
 	}
 	amqp_channel_close_t close = {.reply_code = AMQP_REPLY_SUCCESS,
 				      .reply_text = amqp_cstring_bytes("done")};
-	tell(ch, TAGS_ALL);
-	tags_begin_proof(&ch->tags); /* close-ok is the proof */
+	tell_all(ch);
+	begin_proof(ch); /* for the commit, if it takes one; close-ok proves it all */
 	move(ch, CHANNEL_CLOSING);
 	send(ch, AMQP_CHANNEL_CLOSE_METHOD, &close);
 	end_epoch(ch);
@@ -741,6 +782,12 @@ void rabbitmq_channel_method(struct rabbitmq_channel *ch, amqp_method_number_t i
 		if (is_open(ch))
 			qos_answered(ch);
 		return;
+	case AMQP_TX_SELECT_OK_METHOD:
+		return; /* its refusal would be a channel.close */
+	case AMQP_TX_COMMIT_OK_METHOD:
+		if (is_open(ch) && ch->proof == PROOF_COMMIT)
+			report_proved(ch);
+		return;
 	case AMQP_BASIC_CONSUME_OK_METHOD:
 		if (is_answer_in(ch, CHANNEL_SUBSCRIBING))
 			consume_answered(ch);
@@ -784,11 +831,9 @@ bool rabbitmq_channel_is_closed(const struct rabbitmq_channel *ch)
 
 const char *rabbitmq_channel_waits_for(const struct rabbitmq_channel *ch)
 {
-	if (ch->in_proof && is_open(ch) && ch->state < CHANNEL_SUBSCRIBING)
-		return "basic.qos-ok";
 	if (states[ch->state].waits_for[0] != '\0')
 		return states[ch->state].waits_for;
-	return ch->tags.n_ready > 0 || !list_empty(&ch->tags.told) || ch->in_proof
+	return ch->tags.n_ready > 0 || !list_empty(&ch->tags.told) || ch->proof != PROOF_NONE
 		   ? "proof that the answers have arrived"
 		   : "";
 }

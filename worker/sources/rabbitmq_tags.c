@@ -153,6 +153,14 @@ void tags_tell(struct tags *tags, enum tags_which which, const struct tag_sink *
 		tell_singly(tags, sink);
 }
 
+size_t tags_count_ready(const struct tags *tags, enum tag_answer answer)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < tags->n_ready; i++)
+		n += answer_to(tags->ready[i]) == answer;
+	return n;
+}
+
 void tags_begin_proof(struct tags *tags)
 {
 	list_splice(&tags->proving, &tags->told);

@@ -46,6 +46,8 @@ void tags_finish(struct tags *tags, struct job *job, enum tag_answer answer);
 enum tags_which { TAGS_PREFIX, TAGS_ALL };
 void tags_tell(struct tags *tags, enum tags_which which, const struct tag_sink *sink);
 
+size_t tags_count_ready(const struct tags *tags, enum tag_answer answer);
+
 /* Everything told so far is what the next proof is about. */
 void tags_begin_proof(struct tags *tags);
 struct job *tags_take_proved(struct tags *tags);      /* NULL: no more in proof */
