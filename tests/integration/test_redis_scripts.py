@@ -86,7 +86,7 @@ class Worker:
         self.next_due, self.dry, self.buried, self.trouble = reply[1:5]
         return list(zip(reply[5::2], reply[6::2]))
 
-    def renew(self, how="renew", client=""):
+    def renew(self, how="bring back", client=""):
         return self.scripts["renew"](
             keys=["q", "q:workers", "q:delayed", "q:history", "q:clients"],
             args=[self.name, LEASE, how, client, "q:held:", "q:wake:"])
@@ -328,6 +328,8 @@ class Leases(ScriptCase):
         field = self.w.turn(claim=1)[0][0]
         self.w.lapse()
         self.assertEqual(self.w.turn(done=[field]), [])
+        self.assertEqual(self.r.zscore("q:workers", "w1"), 1)  # renewing is for redis_renew.lua
+        self.assertEqual(self.w.renew()[0], 1)
         self.assertEqual(self.joined("w2").renew()[2:], [0, 0])
         self.assertEqual(self.everything(), [])
 
@@ -341,6 +343,7 @@ class Leases(ScriptCase):
         self.assertEqual(self.w.renew()[0], 1)
         self.w.lapse()
         self.assertEqual(Worker(self, "w3").renew("join")[2:], [0, 0])
+        self.assertEqual(other.renew("renew")[2:], [0, 0])
         self.assertEqual(other.renew()[2:], [1, 1])
 
     def test_a_worker_does_not_bring_back_its_own(self):

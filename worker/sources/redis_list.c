@@ -19,7 +19,6 @@
 #include "settings/settings.h"
 #include "sources/redis_list_queue.h"
 #include "sources/source.h"
-#include "wire/reconnect.h"
 #include "wire/resp.h"
 #include "wire/url.h"
 
@@ -45,7 +44,6 @@ struct redis_source {
 	bool was_open; /* every list was taken from once: from then on no refusal is for good */
 	bool refused;
 	bool wants_open;
-	struct reconnect reconnect;
 	struct timer *retry;
 	struct timer *tick;
 	uint64_t tick_ms;
@@ -133,7 +131,9 @@ static void say_link(const struct redis_source *s, enum log_level level, const c
 static void plan_retry(struct redis_source *s, const struct error *why)
 {
 	uint64_t random = loop_now_ns(s->shared.loop) * UINT64_C(0x9E3779B97F4A7C15) >> 32;
-	uint64_t wait_ms = reconnect_failed(&s->reconnect, (uint32_t)random);
+	uint64_t wait_ms = reconnect_failed(&s->shared.reconnect, (uint32_t)random);
+	if (wait_ms > s->tick_ms)
+		wait_ms = s->tick_ms; /* a server that is back must be found while leases last */
 	say_link(s, LOG_WARN, "redis link lost, connecting again", why, wait_ms);
 	timer_start(s->retry, wait_ms);
 }

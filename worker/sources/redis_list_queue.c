@@ -79,7 +79,8 @@ struct redis_queue {
 	uint64_t epoch;
 	bool renewing; /* a renewal is without its reply */
 	uint64_t renewed_ns;
-	bool lapsed; /* the lease has run out by our own clock: nothing is held any more */
+	uint64_t back_ns; /* since when we have been a member without a break */
+	bool lapsed;	  /* the lease has run out by our own clock: nothing is held any more */
 
 	bool open;		  /* the core wants jobs */
 	bool calling;		  /* a turn call is without its reply */
@@ -202,6 +203,7 @@ static void became_member(struct redis_queue *queue)
 {
 	queue->membership = QUEUE_MEMBER;
 	queue->joined = true;
+	queue->back_ns = now_ns(queue);
 	queue->lapsed = false;
 	queue->more = true;
 	queue->woken = false; /* the wake list is empty now */
@@ -405,7 +407,7 @@ void redis_queue_tick(struct redis_queue *queue)
 		queue->shared->link_failed(queue->shared, &why);
 		return;
 	}
-	renew(queue, "renew");
+	renew(queue, now_ns(queue) - queue->back_ns > lease_ns ? "bring back" : "renew");
 }
 
 /* --- claiming ---------------------------------------------------------------------------------- */
@@ -532,6 +534,7 @@ static void turn_answered(void *arg, const struct reply *reply)
 		return;
 	}
 	bool claimed = queue->claiming > 0;
+	reconnect_worked(&queue->shared->reconnect);
 	queue->calling = false;
 	queue->claiming = 0;
 	confirm_told(queue);
@@ -682,7 +685,7 @@ static void wait_ended(void *arg)
 static void wait_connected(void *arg)
 {
 	struct redis_queue *queue = arg;
-	if (queue->membership == QUEUE_MEMBER)
+	if (queue->membership == QUEUE_MEMBER && !queue->renewing)
 		renew(queue, "renew"); /* tells others which connection to unblock */
 }
 

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/list.h"
 #include "sources/redis_script.h"
+#include "wire/reconnect.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -38,7 +39,8 @@ struct redis_shared {
 	size_t claim_bytes;    /* of one claim, but at least one job */
 	struct resp *redis;    /* NULL while the link is not up */
 	struct script_digest scripts[LIST_SCRIPTS];
-	struct list work; /* queues to be attended at the end of the turn */
+	struct reconnect reconnect; /* a claim that was answered means that all is well */
+	struct list work;	    /* queues to be attended at the end of the turn */
 
 	/* A queue calls these last, before it returns to the loop. */
 	void (*link_failed)(struct redis_shared *shared, const struct error *why);

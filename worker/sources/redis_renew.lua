@@ -2,7 +2,8 @@
 --
 -- KEYS 1 list, 2 workers, 3 delayed, 4 history, 5 clients (HASH worker -> id of the connection on
 --      which it blocks, for `outfall enqueue --delay` to wake it)
--- ARGV 1 worker, 2 lease in ms, 3 "join" or "renew", 4 id of the blocking connection or "",
+-- ARGV 1 worker, 2 lease in ms, 3 "join", "renew" or "bring back" (renew, and look after the others;
+--      only from a worker that has been a member for a whole lease without a break), 4 id of the blocking connection or "",
 --      5 what the keys of held hashes begin with, 6 the same for wake lists
 -- Returns {1, ms until a delayed job is due (-1: none), jobs brought back, workers they came from},
 --      or {0} when the worker asked to renew a lease it no longer has.
@@ -10,8 +11,9 @@
 -- Invariants
 --   * A worker's jobs are brought back in the same step that ends its membership, so they come back
 --     exactly once, and a worker that was only slow finds itself shut out (redis_turn: {0}).
---   * A worker whose own lease had run out, or that has only just joined, judges nobody: it may have
---     been the server that stood still, and the others are about to renew as well.
+--   * A worker whose own lease had run out, or that has come or come back less than a lease ago,
+--     judges nobody: it may have been the server that stood still, and the others are about to come
+--     back as well.
 --   * They go to the head, by id, and each counts one interruption. A body still in a wake list was
 --     the youngest of them and was never delivered.
 --
@@ -24,7 +26,7 @@ local worker, lease, client = ARGV[1], tonumber(ARGV[2]), ARGV[4]
 redis.call('HDEL', clients, '') -- a first write that needs no memory: see redis_turn.lua
 local now = now_ms()
 local expiry = redis.call('ZSCORE', workers, worker)
-if ARGV[3] == 'renew' and not expiry then
+if ARGV[3] ~= 'join' and not expiry then
 	return {0}
 end
 redis.call('ZADD', workers, now + lease, worker)
@@ -41,7 +43,7 @@ local function bring_back(held, wake)
 end
 
 local expired = {}
-if expiry and tonumber(expiry) > now then
+if ARGV[3] == 'bring back' and tonumber(expiry) > now then
 	expired = redis.call('ZRANGEBYSCORE', workers, '-inf', now, 'LIMIT', 0, 100)
 end
 local brought_back, from_workers = 0, 0

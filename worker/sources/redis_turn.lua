@@ -41,7 +41,9 @@ local expiry = redis.call('ZSCORE', workers, worker)
 if not expiry then
 	return {0}
 end
-if tonumber(expiry) - now < lease * 0.9 then
+-- A lease that has run out is left to redis_renew.lua, which must see that it has.
+local left = tonumber(expiry) - now
+if left > 0 and left < lease * 0.9 then
 	redis.call('ZADD', workers, now + lease, worker)
 end
 
