@@ -1,0 +1,276 @@
+/* Properties as other people's producers write them, and as our copies carry them on. */
+#include "sources/rabbitmq_message.h"
+
+#include "base/memory.h"
+#include "job/job.h"
+#include "sources/rabbitmq_queue.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+static amqp_table_entry_t text(const char *key, const char *value)
+{
+	return rabbitmq_text_entry(key, span_text(value));
+}
+
+static amqp_basic_properties_t with_headers(amqp_table_entry_t *entries, int n)
+{
+	return (amqp_basic_properties_t){
+	    ._flags = AMQP_BASIC_HEADERS_FLAG,
+	    .headers = {.num_entries = n, .entries = entries},
+	};
+}
+
+/* --- reading ----------------------------------------------------------------------------------- */
+
+static void test_a_bare_message_is_a_first_attempt(void **state)
+{
+	(void)state;
+	amqp_basic_properties_t bare = {0};
+	struct rabbitmq_message m = rabbitmq_message_read(&bare, false);
+	assert_int_equal(m.attempt, 1);
+	assert_int_equal(m.interruptions, 0);
+	assert_int_equal(m.id.len, 0);
+	assert_int_equal(m.content_type.len, 0);
+	assert_int_equal(m.traceparent.len, 0);
+}
+
+/* What is not flagged is not there, whatever the struct holds. */
+static void test_only_flagged_properties_count(void **state)
+{
+	(void)state;
+	amqp_table_entry_t attempt = rabbitmq_number_entry("x-outfall-attempt", 7);
+	amqp_basic_properties_t p = with_headers(&attempt, 1);
+	p.message_id = amqp_cstring_bytes("m1");
+	p._flags = AMQP_BASIC_CONTENT_TYPE_FLAG;
+	p.content_type = amqp_cstring_bytes("text/plain");
+	struct rabbitmq_message m = rabbitmq_message_read(&p, false);
+	assert_int_equal(m.attempt, 1);
+	assert_int_equal(m.id.len, 0);
+	assert_true(span_equal(m.content_type, span_text("text/plain")));
+}
+
+static const struct count_case {
+	int64_t attempt, interruptions, delivery_count; /* -1: no such header */
+	bool redelivered;
+	uint32_t want_attempt, want_interruptions;
+} counts[] = {
+    {-1,	 -1, -1, false, 1, 0},
+    {-1,	 -1, -1, true,  1, 1}, /* a classic queue tells no more than that */
+    {3,	 2,  -1, false, 3, 2},
+    {3,	 2,  -1, true,  3, 3},
+    {3,	 2,  4,  true,  3, 6}, /* a quorum queue counts, and knows better */
+    {3,	 2,  0,  true,  3, 2},
+    {0,	 0,  -1, false, 1, 0}, /* nonsense counts as absent */
+    {INT64_MAX, -1, -1, false, 1, 0},
+    {-5,	 -1, -1, false, 1, 0},
+};
+
+static void test_attempts_and_interruptions(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+		const struct count_case *c = &counts[i];
+		amqp_table_entry_t e[3];
+		int n = 0;
+		if (c->attempt != -1)
+			e[n++] = rabbitmq_number_entry("x-outfall-attempt", c->attempt);
+		if (c->interruptions != -1)
+			e[n++] = rabbitmq_number_entry("x-outfall-interruptions", c->interruptions);
+		if (c->delivery_count != -1)
+			e[n++] = rabbitmq_number_entry("x-delivery-count", c->delivery_count);
+		amqp_basic_properties_t p = with_headers(e, n);
+		struct rabbitmq_message m = rabbitmq_message_read(&p, c->redelivered);
+		assert_int_equal(m.attempt, c->want_attempt);
+		assert_int_equal(m.interruptions, c->want_interruptions);
+	}
+}
+
+static void test_headers_of_another_type_are_not_counts(void **state)
+{
+	(void)state;
+	amqp_table_entry_t e[] = {text("x-outfall-attempt", "9"),
+				  text("traceparent", "00-ab-cd-01")};
+	amqp_basic_properties_t p = with_headers(e, 2);
+	struct rabbitmq_message m = rabbitmq_message_read(&p, false);
+	assert_int_equal(m.attempt, 1);
+	assert_true(span_equal(m.traceparent, span_text("00-ab-cd-01")));
+}
+
+/* --- copying ----------------------------------------------------------------------------------- */
+
+static struct job *job_from(const amqp_basic_properties_t *came_with, const char *id)
+{
+	struct span origin;
+	assert_int_equal(rabbitmq_message_encode(came_with, 4096, &origin, NULL), ST_OK);
+	struct job *job =
+	    job_create(&(struct job_facts){.attempt = 1, .id = span_text(id), .origin = origin});
+	assert_non_null(job);
+	memory_free((char *)(uintptr_t)origin.ptr);
+	job->verdict = (struct verdict){.attempt = 2, .interruptions = 5};
+	return job;
+}
+
+struct copied {
+	struct span encoded;
+	amqp_pool_t pool;
+	const amqp_basic_properties_t *properties;
+};
+
+static void copy(struct copied *c, const struct job *job, enum rabbitmq_copy_for purpose)
+{
+	void *decoded;
+	struct error why;
+	assert_int_equal(rabbitmq_message_copy(job, purpose, "mail", &c->encoded, &why), ST_OK);
+	init_amqp_pool(&c->pool, 4096);
+	assert_true(amqp_decode_properties(AMQP_BASIC_CLASS, &c->pool, amqp_bytes_of(c->encoded),
+					   &decoded) >= 0);
+	c->properties = decoded;
+}
+
+static void drop(struct copied *c)
+{
+	empty_amqp_pool(&c->pool);
+	memory_free((char *)(uintptr_t)c->encoded.ptr);
+}
+
+static const amqp_field_value_t *header(const struct copied *c, const char *key)
+{
+	const amqp_field_value_t *found = NULL;
+	for (int i = 0; i < c->properties->headers.num_entries; i++) {
+		const amqp_table_entry_t *e = &c->properties->headers.entries[i];
+		if (!span_equal(amqp_span_of(e->key), span_text(key)))
+			continue;
+		assert_null(found); /* never twice */
+		found = &e->value;
+	}
+	return found;
+}
+
+static void assert_header_text(const struct copied *c, const char *key, const char *value)
+{
+	const amqp_field_value_t *v = header(c, key);
+	assert_non_null(v);
+	assert_true(span_equal(amqp_span_of(v->value.bytes), span_text(value)));
+}
+
+static void test_a_copy_of_a_bare_message(void **state)
+{
+	(void)state;
+	amqp_basic_properties_t bare = {0};
+	struct job *job = job_from(&bare, "made-up-1");
+	struct copied c;
+	copy(&c, job, COPY_FOR_RETRY);
+	assert_int_equal(header(&c, "x-outfall-attempt")->value.i64, 2);
+	assert_int_equal(header(&c, "x-outfall-interruptions")->value.i64, 5);
+	assert_header_text(&c, "x-outfall-queue", "mail");
+	assert_null(header(&c, "x-outfall-reason"));
+	assert_int_equal(c.properties->delivery_mode, AMQP_DELIVERY_PERSISTENT);
+	assert_true(span_equal(amqp_span_of(c.properties->message_id), span_text("made-up-1")));
+	drop(&c);
+	job_destroy(job);
+}
+
+static amqp_basic_properties_t everything(amqp_table_entry_t *headers, int n)
+{
+	amqp_basic_properties_t p = with_headers(headers, n);
+	p._flags |= AMQP_BASIC_CONTENT_TYPE_FLAG | AMQP_BASIC_CORRELATION_ID_FLAG |
+		    AMQP_BASIC_PRIORITY_FLAG | AMQP_BASIC_EXPIRATION_FLAG |
+		    AMQP_BASIC_USER_ID_FLAG | AMQP_BASIC_TIMESTAMP_FLAG |
+		    AMQP_BASIC_DELIVERY_MODE_FLAG;
+	p.content_type = amqp_cstring_bytes("application/json");
+	p.correlation_id = amqp_cstring_bytes("c1");
+	p.priority = 9;
+	p.expiration = amqp_cstring_bytes("100");
+	p.user_id = amqp_cstring_bytes("somebody");
+	p.timestamp = 12345;
+	p.delivery_mode = 1;
+	return p;
+}
+
+static void test_a_copy_keeps_what_does_not_change_its_way(void **state)
+{
+	(void)state;
+	amqp_table_entry_t h[] = {
+	    text("customer", "42"),	     text("CC", "elsewhere"),
+	    text("BCC", "elsewhere"),	     rabbitmq_number_entry("x-outfall-attempt", 1),
+	    text("x-outfall-reason", "old"), rabbitmq_number_entry("x-delivery-count", 3),
+	    text("x-death", "of old age"),
+	};
+	amqp_basic_properties_t p = everything(h, sizeof h / sizeof *h);
+	struct job *job = job_from(&p, "m1");
+	(void)snprintf(job->outcome.reason, sizeof job->outcome.reason, "new");
+	struct copied c;
+	copy(&c, job, COPY_FOR_RETRY);
+	assert_header_text(&c, "customer", "42");
+	assert_header_text(&c, "x-outfall-reason", "new");
+	assert_int_equal(header(&c, "x-outfall-attempt")->value.i64, 2);
+	assert_null(header(&c, "CC"));
+	assert_null(header(&c, "BCC"));
+	assert_null(header(&c, "x-delivery-count"));
+	assert_null(header(&c, "x-death"));
+	assert_false(c.properties->_flags & AMQP_BASIC_EXPIRATION_FLAG);
+	assert_false(c.properties->_flags & AMQP_BASIC_USER_ID_FLAG);
+	assert_true(
+	    span_equal(amqp_span_of(c.properties->content_type), span_text("application/json")));
+	assert_true(span_equal(amqp_span_of(c.properties->correlation_id), span_text("c1")));
+	assert_int_equal(c.properties->priority, 9);
+	assert_int_equal(c.properties->timestamp, 12345);
+	assert_int_equal(c.properties->delivery_mode, AMQP_DELIVERY_PERSISTENT);
+	drop(&c);
+	copy(&c, job, COPY_FOR_DEAD);
+	assert_header_text(&c, "x-death", "of old age");
+	drop(&c);
+	job_destroy(job);
+}
+
+static void test_every_failed_allocation_is_reported(void **state)
+{
+	(void)state;
+	amqp_basic_properties_t bare = {0};
+	struct job *job = job_from(&bare, "m1");
+	struct span untouched = span_of("before", 6), encoded = untouched;
+	(void)memory_fail_at(1);
+	assert_int_equal(rabbitmq_message_copy(job, COPY_FOR_DEAD, "mail", &encoded, NULL),
+			 ST_NOMEM);
+	(void)memory_fail_at(0);
+	assert_ptr_equal(encoded.ptr, untouched.ptr);
+	job_destroy(job);
+}
+
+/* --- retry queues ------------------------------------------------------------------------------ */
+
+static void test_retry_queues_are_named_after_queue_and_delay(void **state)
+{
+	(void)state;
+	char name[RABBITMQ_NAME_ROOM], other[RABBITMQ_NAME_ROOM], queue[256];
+	rabbitmq_retry_queue_name(name, "mail", 5000);
+	assert_string_equal(name, "mail.retry.5000");
+	memset(queue, 'q', sizeof queue);
+	queue[255] = '\0'; /* the longest that the protocol allows */
+	rabbitmq_retry_queue_name(name, queue, RETRY_MOST_MS);
+	assert_true(strlen(name) <= 255);
+	queue[254] = 'r';
+	rabbitmq_retry_queue_name(other, queue, RETRY_MOST_MS);
+	assert_string_not_equal(name, other); /* cut, but told apart */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_a_bare_message_is_a_first_attempt),
+	    cmocka_unit_test(test_only_flagged_properties_count),
+	    cmocka_unit_test(test_attempts_and_interruptions),
+	    cmocka_unit_test(test_headers_of_another_type_are_not_counts),
+	    cmocka_unit_test(test_a_copy_of_a_bare_message),
+	    cmocka_unit_test(test_a_copy_keeps_what_does_not_change_its_way),
+	    cmocka_unit_test(test_every_failed_allocation_is_reported),
+	    cmocka_unit_test(test_retry_queues_are_named_after_queue_and_delay),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
