@@ -20,7 +20,9 @@
 #include <stdio.h>
 
 enum {
-	UNBLOCK_AGAIN_MS = 30,
+	UNBLOCK_FIRST_MS =
+	    5, /* then twice as long each time: the first was most likely too early */
+	UNBLOCK_MOST_MS = 40,
 	OVERDUE_MS = 5000, /* a reply that much later than BLMOVE's own timeout will not come */
 };
 
@@ -38,6 +40,7 @@ struct redis_wait {
 	bool wanted;
 	struct resp *redis;
 	struct reconnect reconnect;
+	uint64_t unblock_again_ms;
 	struct timer
 	    *timer; /* off: connect again; blocked: it is overdue, or to be unblocked again */
 };
@@ -125,7 +128,10 @@ static void connection_closed(void *arg, const struct error *why)
 
 static void ask_to_unblock(struct redis_wait *wait)
 {
-	timer_start(wait->timer, UNBLOCK_AGAIN_MS);
+	timer_start(wait->timer, wait->unblock_again_ms);
+	wait->unblock_again_ms *= 2;
+	if (wait->unblock_again_ms > UNBLOCK_MOST_MS)
+		wait->unblock_again_ms = UNBLOCK_MOST_MS;
 	wait->events->unblock(wait->arg, resp_client_id(wait->redis));
 }
 
@@ -198,6 +204,7 @@ void redis_wait_end(struct redis_wait *wait)
 	wait->wanted = false;
 	if (!was_wanted)
 		return;
+	wait->unblock_again_ms = UNBLOCK_FIRST_MS;
 	if (wait->state == WAIT_BLOCKED)
 		ask_to_unblock(wait);
 	else
