@@ -1,0 +1,41 @@
+#include "scripted.h"
+
+#include <string.h>
+#include <unistd.h>
+
+static void wait_a_little(void)
+{
+	(void)usleep(200);
+}
+
+static enum outfall_outcome act(struct script *script, const struct outfall_job *job,
+				struct outfall_context *ctx)
+{
+	script->seen = *job;
+	atomic_store(&script->left_ms, outfall_time_left_ms(ctx));
+	atomic_store(&script->begun, 1);
+	while (script->waits_for_gate && !atomic_load(&script->gate))
+		wait_a_little();
+	while (script->waits_for_stop && !outfall_should_stop(ctx)) {
+		atomic_store(&script->left_ms, outfall_time_left_ms(ctx));
+		wait_a_little();
+	}
+	if (script->reason != NULL) {
+		outfall_set_reason(ctx, script->reason);
+		outfall_log(ctx, OUTFALL_LOG_WARN, script->reason);
+	}
+	enum outfall_outcome outcome = (enum outfall_outcome)script->returns;
+	atomic_store(&script->ended, 1);
+	return outcome;
+}
+
+static enum outfall_outcome run(const struct outfall_job *job, struct outfall_context *ctx)
+{
+	struct script *script;
+	if (job->body_bytes != sizeof script)
+		return OUTFALL_DONE;
+	memcpy(&script, job->body, sizeof script);
+	return act(script, job, ctx);
+}
+
+const struct outfall_plugin outfall_plugin = {.abi = OUTFALL_ABI, .run = run};

@@ -1,0 +1,23 @@
+/* scripted - the test and its plugin live in one process, so a job's body simply points at what it
+ * shall do. An empty body is a job that does nothing. */
+#ifndef OUTFALL_TESTS_SCRIPTED_H
+#define OUTFALL_TESTS_SCRIPTED_H
+
+#include "plugin/outfall.h"
+
+#include <stdatomic.h>
+
+struct script {
+	int returns; /* an outcome, or what is none */
+	const char *reason;
+	int waits_for_gate;
+	int waits_for_stop;
+	/* Set by the plugin. */
+	atomic_int begun, ended;
+	_Atomic int64_t left_ms;
+	struct outfall_job seen; /* valid after `ended` */
+	/* Set by the test. */
+	atomic_int gate;
+};
+
+#endif

@@ -1,0 +1,470 @@
+/* plugin, with real threads: each job ends once, whoever races whom; no job waits without need; and
+ * a thread that nobody can kill harms nobody. */
+#include "fake_host.h"
+
+#include "executors/plugin.h"
+#include "plugins/scripted.h"
+
+#include <time.h>
+
+struct fixture {
+	struct fake_host fake;
+	struct handler_settings handler;
+};
+
+static void open_limited(struct fixture *f, unsigned threads, uint64_t timeout_ms)
+{
+	*f = (struct fixture){0};
+	f->handler = (struct handler_settings){
+	    .name = "count",
+	    .path = PLUGINS "/scripted.so",
+	    .threads = threads,
+	    .timeout_ms = timeout_ms,
+	};
+	struct error why = {0};
+	fake_host_open(&f->fake);
+	if (plugin_executor_create(f->fake.loop, f->fake.log, &f->handler, &f->fake.host,
+				   &f->fake.executor, &why) != ST_OK)
+		fail_msg("%s", why.text);
+}
+
+static void open_fixture(struct fixture *f, unsigned threads)
+{
+	open_limited(f, threads, 0);
+}
+
+static void close_fixture(struct fixture *f)
+{
+	f->fake.executor->ops->destroy(f->fake.executor);
+	fake_host_close(&f->fake);
+}
+
+static struct job *start(struct fixture *f, struct script *script)
+{
+	struct job *job = fake_job(&f->fake, &script, script ? sizeof script : 0);
+	fake_start(&f->fake, job);
+	return job;
+}
+
+static void stop(struct fixture *f, struct job *job, enum stop_how how)
+{
+	f->fake.executor->ops->stop(f->fake.executor, job, how);
+}
+
+static bool is_set(void *flag)
+{
+	return atomic_load((atomic_int *)flag) != 0;
+}
+
+static void run_until_set(struct fixture *f, atomic_int *flag)
+{
+	fake_run_while_not(&f->fake, is_set, flag);
+}
+
+/* --- loading -------------------------------------------------------------------------------------- */
+
+static void what_is_no_plugin_is_refused(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *path, *says;
+	} rows[] = {
+	    {PLUGINS "/other_abi.so", "built for plugin ABI 2, this worker has 1"},
+	    {PLUGINS "/no_symbol.so", "does not export outfall_plugin"	      },
+	    {PLUGINS "/no_run.so",	   "outfall_plugin.run is not set"		  },
+	    {PLUGINS "/not_there.so", "not_there.so: cannot open shared object"  },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		struct handler_settings handler = {
+		    .name = "count", .path = rows[i].path, .threads = 2};
+		struct executor *executor = NULL;
+		struct fake_host fake;
+		struct error why;
+		fake_host_open(&fake);
+		assert_int_equal(plugin_executor_create(fake.loop, fake.log, &handler, &fake.host,
+							&executor, &why),
+				 ST_INVALID);
+		assert_null(executor);
+		assert_non_null(strstr(why.text, rows[i].says));
+		assert_ptr_equal(strstr(why.text, "handler \"count\": "), why.text);
+		fake_host_close(&fake);
+	}
+}
+
+/* --- outcomes ------------------------------------------------------------------------------------- */
+
+static void the_plugins_word_is_the_outcome(void **state)
+{
+	(void)state;
+	static const struct {
+		int returns;
+		const char *reason;
+		enum outcome_kind kind;
+		const char *told;
+	} rows[] = {
+	    {OUTFALL_DONE,   NULL,	 OUTCOME_DONE,   ""			 },
+	    {OUTFALL_RETRY,  "no disk",  OUTCOME_RETRY,  "no disk"	       },
+	    {OUTFALL_REJECT, "nonsense", OUTCOME_REJECT, "nonsense"		   },
+	    {OUTFALL_RETURN, NULL,	   OUTCOME_RETURN, ""			     },
+	    {17,		 NULL,       OUTCOME_RETRY,  "the plugin returned 17"},
+	    {-1,		 NULL,       OUTCOME_RETRY,  "the plugin returned -1"},
+	};
+	struct fixture f;
+	open_fixture(&f, 1);
+	for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		struct script script = {.returns = rows[i].returns, .reason = rows[i].reason};
+		start(&f, &script);
+		fake_run_until(&f.fake, i + 1);
+		assert_int_equal(f.fake.last.kind, rows[i].kind);
+		assert_string_equal(f.fake.last.reason, rows[i].told);
+		assert_false(f.fake.last.crashed);
+	}
+	fake_assert_logged(&f.fake, "warn  job wrote job=job-2 queue=emails line=\"no disk\"");
+	close_fixture(&f);
+}
+
+static void a_long_reason_is_cut(void **state)
+{
+	(void)state;
+	char reason[300];
+	memset(reason, 'x', sizeof reason);
+	reason[sizeof reason - 1] = '\0';
+	struct script script = {.returns = OUTFALL_RETRY, .reason = reason};
+	struct fixture f;
+	open_fixture(&f, 1);
+	start(&f, &script);
+	fake_run_until(&f.fake, 1);
+	assert_int_equal(strlen(f.fake.last.reason), 95);
+	close_fixture(&f);
+}
+
+static void check_begun(struct fake_host *fake, struct job *job)
+{
+	(void)fake;
+	assert_true(job->begun_ns > 0 && job->begun_ns <= loop_now_ns(fake->loop));
+}
+
+static void the_plugin_sees_the_job(void **state)
+{
+	(void)state;
+	struct script script = {.waits_for_gate = 1};
+	struct fixture f;
+	open_fixture(&f, 1);
+	f.fake.on_finished = check_begun;
+	struct job *job = fake_job(&f.fake, &(struct script *){&script}, sizeof(struct script *));
+	job->attempt = 4;
+	job->interruptions = 2;
+	job->redelivered = true;
+	job->traceparent = "00-aa-bb-01";
+	fake_start(&f.fake, job);
+	assert_int_equal(f.fake.executor->ops->begun_ns(f.fake.executor, job), 0);
+	run_until_set(&f, &script.begun);
+	assert_true(f.fake.executor->ops->begun_ns(f.fake.executor, job) > 0);
+	assert_int_equal(script.seen.size, sizeof script.seen);
+	assert_string_equal(script.seen.id, "job-1");
+	assert_string_equal(script.seen.source, "main");
+	assert_string_equal(script.seen.queue, "emails");
+	assert_string_equal(script.seen.content_type, "text/plain");
+	assert_string_equal(script.seen.traceparent, "00-aa-bb-01");
+	assert_int_equal(script.seen.attempt, 4);
+	assert_int_equal(script.seen.interruptions, 2);
+	assert_int_equal(script.seen.redelivered, 1);
+	atomic_store(&script.gate, 1);
+	fake_run_until(&f.fake, 1);
+	close_fixture(&f);
+}
+
+/* --- many jobs ------------------------------------------------------------------------------------ */
+
+/* Keeps `window` jobs in the executor until `total` have been started. */
+struct feeder {
+	struct fixture f; /* first: found again from the host */
+	struct turn_hook hook;
+	unsigned total, window;
+	unsigned char *ends; /* of each job, by its serial */
+};
+
+static void feed(void *arg)
+{
+	struct feeder *feeder = arg;
+	struct fake_host *fake = &feeder->f.fake;
+	while (fake->serial < feeder->total &&
+	       fake->serial - fake->finished - fake->retracted < feeder->window)
+		start(&feeder->f, NULL);
+}
+
+static void count_end(struct fake_host *fake, struct job *job)
+{
+	struct feeder *feeder = (struct feeder *)fake;
+	feeder->ends[job->serial]++;
+}
+
+static void open_feeder(struct feeder *feeder, unsigned threads, unsigned total, unsigned window)
+{
+	open_fixture(&feeder->f, threads);
+	feeder->total = total;
+	feeder->window = window;
+	feeder->ends = calloc(total + 1, 1);
+	assert_non_null(feeder->ends);
+	feeder->f.fake.on_finished = count_end;
+	feeder->hook = (struct turn_hook){.run = feed, .arg = feeder};
+	loop_add_hook(feeder->f.fake.loop, TURN_DISPATCH, &feeder->hook);
+}
+
+static void close_feeder(struct feeder *feeder)
+{
+	for (unsigned i = 1; i <= feeder->total; i++)
+		assert_int_equal(feeder->ends[i], 1);
+	free(feeder->ends);
+	loop_remove_hook(&feeder->hook);
+	close_fixture(&feeder->f);
+}
+
+static void each_of_many_jobs_ends_once(void **state)
+{
+	(void)state;
+	for (unsigned threads = 1; threads <= 8; threads *= 2) {
+		struct feeder feeder;
+		open_feeder(&feeder, threads, 100000, 1000);
+		fake_run_until(&feeder.f.fake, feeder.total);
+		assert_int_equal(feeder.f.fake.kinds[OUTCOME_DONE], feeder.total);
+		close_feeder(&feeder);
+	}
+}
+
+static void nobody_waits_behind_a_slow_job(void **state)
+{
+	(void)state;
+	enum { QUICK = 2000 };
+	struct feeder feeder;
+	struct script slow = {.waits_for_gate = 1};
+	open_feeder(&feeder, 2, QUICK, 100); /* so that jobs are thought short */
+	fake_run_until(&feeder.f.fake, QUICK);
+	feeder.f.fake.on_finished = NULL;
+	start(&feeder.f, &slow);
+	for (int i = 0; i < 10; i++)
+		start(&feeder.f, NULL);
+	fake_run_until(&feeder.f.fake, QUICK + 10);
+	assert_int_equal(slow.ended, 0);
+	atomic_store(&slow.gate, 1);
+	fake_run_until(&feeder.f.fake, QUICK + 11);
+	close_feeder(&feeder);
+}
+
+/* --- retracting ----------------------------------------------------------------------------------- */
+
+static void what_has_not_begun_comes_back_last_first(void **state)
+{
+	(void)state;
+	struct script slow[2] = {{.waits_for_gate = 1}, {.waits_for_gate = 1}};
+	struct fixture f;
+	open_fixture(&f, 2);
+	start(&f, &slow[0]);
+	start(&f, &slow[1]);
+	run_until_set(&f, &slow[0].begun);
+	run_until_set(&f, &slow[1].begun);
+	for (int i = 0; i < 5; i++)
+		start(&f, NULL); /* job-3 to job-7; handed over by the time the loop has turned */
+	struct script staged = {.waits_for_gate = 1};
+	fake_run_while_not(&f.fake, is_set, &slow[0].begun);
+	start(&f, &staged); /* job-8, not handed over yet */
+	f.fake.executor->ops->retract(f.fake.executor);
+	assert_int_equal(f.fake.retracted, 6);
+	assert_int_equal(f.fake.last_serial, 3);
+	assert_int_equal(f.fake.finished, 0);
+	atomic_store(&slow[0].gate, 1);
+	atomic_store(&slow[1].gate, 1);
+	fake_run_until(&f.fake, 8);
+	assert_int_equal(f.fake.kinds[OUTCOME_DONE], 2);
+	assert_int_equal(staged.begun, 0);
+	close_fixture(&f);
+}
+
+struct chaos {
+	struct feeder feeder; /* first */
+	struct turn_hook retract;
+	unsigned turn;
+};
+
+static void retract_sometimes(void *arg)
+{
+	struct chaos *chaos = arg;
+	struct executor *executor = chaos->feeder.f.fake.executor;
+	if (++chaos->turn % 3 == 0)
+		executor->ops->retract(executor);
+	loop_turn_again(chaos->feeder.f.fake.loop); /* there may be room for more */
+}
+
+static void count_retracted(struct executor_host *host, struct job *job)
+{
+	count_end(fake_of(host), job);
+	fake_retracted(host, job);
+}
+
+static void retracting_races_with_beginning(void **state)
+{
+	(void)state;
+	struct chaos chaos = {
+	    .retract = {.run = retract_sometimes, .arg = &chaos}
+	};
+	open_feeder(&chaos.feeder, 4, 50000, 200);
+	struct fake_host *fake = &chaos.feeder.f.fake;
+	fake->host.retracted = count_retracted;
+	loop_add_hook(fake->loop, TURN_WRITE, &chaos.retract);
+	fake_run_until(fake, chaos.feeder.total);
+	loop_remove_hook(&chaos.retract);
+	assert_true(fake->retracted > 0);
+	assert_int_equal(fake->finished + fake->retracted, chaos.feeder.total);
+	close_feeder(&chaos.feeder);
+}
+
+/* --- stopping ------------------------------------------------------------------------------------- */
+
+static void a_job_hears_that_it_should_stop(void **state)
+{
+	(void)state;
+	struct script patient = {.waits_for_stop = 1, .returns = OUTFALL_RETURN};
+	struct fixture f;
+	open_fixture(&f, 1);
+	struct job *job = start(&f, &patient);
+	run_until_set(&f, &patient.begun);
+	assert_int_equal(f.fake.finished, 0);
+	stop(&f, job, STOP_ASK);
+	fake_run_until(&f.fake, 1);
+	assert_int_equal(f.fake.last.kind, OUTCOME_RETURN);
+	close_fixture(&f);
+}
+
+static bool knows_the_end(void *arg)
+{
+	struct script *script = arg;
+	int64_t left_ms = atomic_load(&script->left_ms);
+	return left_ms >= 0 && left_ms <= 5000;
+}
+
+static void time_left_shrinks_with_a_drain(void **state)
+{
+	(void)state;
+	struct script patient = {.waits_for_stop = 1};
+	struct fixture f;
+	open_fixture(&f, 1);
+	struct job *job = start(&f, &patient);
+	run_until_set(&f, &patient.begun);
+	assert_int_equal(patient.left_ms, -1);
+	f.fake.executor->ops->drain_notice(f.fake.executor, 5000);
+	fake_run_while_not(&f.fake, knows_the_end, &patient);
+	stop(&f, job, STOP_ASK);
+	fake_run_until(&f.fake, 1);
+	f.fake.executor->ops->drain_notice(f.fake.executor, UINT64_MAX);
+	struct script quick = {0};
+	start(&f, &quick);
+	fake_run_until(&f.fake, 2);
+	assert_int_equal(quick.left_ms, -1);
+	close_fixture(&f);
+}
+
+static void time_left_knows_the_timeout(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_limited(&f, 1, 60000);
+	struct script quick = {0};
+	start(&f, &quick);
+	fake_run_until(&f.fake, 1);
+	assert_in_range(quick.left_ms, 30000, 60000);
+	close_fixture(&f);
+}
+
+/* The executor is left to the exit; leak checkers find it here. */
+static struct executor *volatile left_behind;
+
+static void a_thread_that_does_not_stop_is_given_up(void **state)
+{
+	(void)state;
+	static struct script stubborn = {.waits_for_gate = 1}; /* outlives the test */
+	struct script staged = {0};
+	struct fixture f;
+	open_fixture(&f, 1);
+	struct job *running = start(&f, &stubborn);
+	run_until_set(&f, &stubborn.begun);
+	struct job *waiting = start(&f, &staged);
+	stop(&f, running, STOP_ASK);
+	stop(&f, running, STOP_KILL);
+	assert_int_equal(f.fake.finished, 1);
+	assert_int_equal(f.fake.last.kind, OUTCOME_ABANDONED);
+	assert_true(running->stuck);
+	stop(&f, waiting, STOP_KILL);
+	assert_int_equal(f.fake.finished, 2);
+	left_behind = f.fake.executor;
+	close_fixture(&f); /* returns though the thread does not */
+
+	atomic_store(&stubborn.gate, 1);
+	struct fake_host fake;
+	fake_host_open(&fake);
+	fake_run_while_not(&fake, is_set, &stubborn.ended);
+	fake_host_close(&fake);
+	assert_int_equal(staged.begun, 0);
+}
+
+static void a_late_result_is_dropped(void **state)
+{
+	(void)state;
+	struct script stubborn = {.waits_for_gate = 1}, next = {0};
+	struct fixture f;
+	open_fixture(&f, 1);
+	struct job *job = start(&f, &stubborn);
+	run_until_set(&f, &stubborn.begun);
+	stop(&f, job, STOP_KILL);
+	atomic_store(&stubborn.gate, 1);
+	start(&f, &next); /* the thread goes on with it */
+	fake_run_until(&f.fake, 2);
+	assert_int_equal(f.fake.kinds[OUTCOME_ABANDONED], 1);
+	assert_int_equal(f.fake.kinds[OUTCOME_DONE], 1);
+	close_fixture(&f);
+	job->stuck = false;
+	job_destroy(job);
+}
+
+static void a_result_that_is_there_counts(void **state)
+{
+	(void)state;
+	struct script first = {.waits_for_gate = 1}, second = {.waits_for_gate = 1};
+	struct fixture f;
+	open_fixture(&f, 1);
+	struct job *job = start(&f, &first);
+	run_until_set(&f, &first.begun);
+	start(&f, &second);
+	run_until_set(&f, &first.begun); /* a turn: hands it over */
+	/* From here the loop does not turn. The thread has left a result when it begins the next. */
+	atomic_store(&first.gate, 1);
+	while (!atomic_load(&second.begun))
+		(void)nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+	stop(&f, job, STOP_KILL);
+	assert_int_equal(f.fake.finished, 1);
+	assert_int_equal(f.fake.last.kind, OUTCOME_DONE);
+	atomic_store(&second.gate, 1);
+	fake_run_until(&f.fake, 2);
+	assert_int_equal(f.fake.kinds[OUTCOME_DONE], 2);
+	close_fixture(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(what_is_no_plugin_is_refused),
+	    cmocka_unit_test(the_plugins_word_is_the_outcome),
+	    cmocka_unit_test(a_long_reason_is_cut),
+	    cmocka_unit_test(the_plugin_sees_the_job),
+	    cmocka_unit_test(each_of_many_jobs_ends_once),
+	    cmocka_unit_test(nobody_waits_behind_a_slow_job),
+	    cmocka_unit_test(what_has_not_begun_comes_back_last_first),
+	    cmocka_unit_test(retracting_races_with_beginning),
+	    cmocka_unit_test(a_job_hears_that_it_should_stop),
+	    cmocka_unit_test(time_left_shrinks_with_a_drain),
+	    cmocka_unit_test(time_left_knows_the_timeout),
+	    cmocka_unit_test(a_thread_that_does_not_stop_is_given_up),
+	    cmocka_unit_test(a_late_result_is_dropped),
+	    cmocka_unit_test(a_result_that_is_there_counts),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
