@@ -1,0 +1,390 @@
+/* Builds the parts, introduces them, turns the loop until the drain is closed, and returns the exit
+ * code. The order of building is the order of the tree: loop, core, executors, sources; the order
+ * of the end is the reverse, after the report is out.
+ *
+ * At the very end there may be threads that never came back from a handler, or jobs that even
+ * SIGKILL did not end. Nothing they might touch is freed then: the process just ends. */
+#include "commands/commands.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/must.h"
+#include "core.h"
+#include "executors/children.h"
+#include "executors/exec.h"
+#include "executors/plugin.h"
+#include "loop/loop.h"
+#include "observe/drain_report.h"
+#include "observe/log.h"
+#include "settings/settings.h"
+#include "sources/rabbitmq.h"
+#include "sources/redis_list.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { EXIT_INTERNAL = 70, EXIT_SETTINGS = 78 }; /* EX_SOFTWARE, EX_CONFIG of sysexits.h */
+
+struct loop_clock {
+	struct clock clock;
+	struct loop *loop;
+};
+
+struct run {
+	const struct settings *settings;
+	struct log *log;
+	struct loop *loop;
+	struct loop_clock clock;
+	struct core core;
+	struct children *children;
+	struct executor **executors; /* as many as settings->handlers */
+	struct lane **lanes;	     /* the same */
+	struct source **sources;     /* rabbitmqs first, then redises */
+	size_t n_sources;
+	struct turn_hook begin_jobs, drain_turn;
+	struct timer *wake;
+	uint64_t wake_ns; /* when it is set for; UINT64_MAX = not */
+	struct signal_watch *signals[8];
+	size_t n_signals;
+};
+
+static uint64_t loop_clock_now(const struct clock *clock)
+{
+	return loop_now_ns(list_entry(clock, const struct loop_clock, clock)->loop);
+}
+
+/* --- signals --------------------------------------------------------------------------------- */
+
+static const struct {
+	int signum;
+	enum drain_event event;
+	const char *name;
+} signal_table[] = {
+    {SIGTERM, EVENT_STOP,	  "SIGTERM"},
+	  {SIGINT,  EVENT_STOP,     "SIGINT" },
+    {SIGQUIT, EVENT_STOP_NOW, "SIGQUIT"},
+	  {SIGTSTP, EVENT_QUIET,	 "SIGTSTP"},
+    {SIGCONT, EVENT_RESUME,   "SIGCONT"},
+};
+
+static void caught(void *arg, int signum)
+{
+	struct run *run = arg;
+	for (size_t i = 0; i < sizeof signal_table / sizeof *signal_table; i++) {
+		if (signal_table[i].signum != signum)
+			continue;
+		log_say(run->log, LOG_INFO, "signal caught",
+			kv_text("signal", signal_table[i].name));
+		core_event(&run->core, signal_table[i].event, signal_table[i].name);
+		return;
+	}
+}
+
+static enum status watch_signals(struct run *run, struct error *why)
+{
+	(void)signal(SIGPIPE, SIG_IGN); /* a peer that closes is an error to read, not a death */
+	for (size_t i = 0; i < sizeof signal_table / sizeof *signal_table; i++) {
+		struct signal_watch *watch =
+		    signal_watch_create(run->loop, signal_table[i].signum, caught, run);
+		if (watch == NULL)
+			return error_set(why, ST_NOMEM, "watch %s", signal_table[i].name);
+		run->signals[run->n_signals++] = watch;
+	}
+	return ST_OK;
+}
+
+/* --- turns ----------------------------------------------------------------------------------- */
+
+static void begin_jobs(void *arg)
+{
+	struct run *run = arg;
+	core_begin_jobs(&run->core);
+}
+
+/* The core says when it must be called again; a timer that is already right is left alone. */
+static void set_wake(struct run *run)
+{
+	uint64_t next_ns = core_next_ns(&run->core);
+	if (next_ns == run->wake_ns)
+		return;
+	run->wake_ns = next_ns;
+	if (next_ns == UINT64_MAX) {
+		timer_stop(run->wake);
+		return;
+	}
+	uint64_t now_ns = loop_now_ns(run->loop);
+	uint64_t wait_ns = next_ns > now_ns ? next_ns - now_ns : 0;
+	timer_start(run->wake, (wait_ns + 999999) / 1000000);
+}
+
+static void drain_turn_hook(void *arg)
+{
+	struct run *run = arg;
+	core_drain_turn(&run->core);
+	if (core_is_closed(&run->core))
+		loop_stop(run->loop);
+	set_wake(run);
+}
+
+static void woke(void *arg)
+{
+	struct run *run = arg;
+	run->wake_ns = UINT64_MAX; /* the hooks at the end of this turn do the work */
+}
+
+static enum status hook_turns(struct run *run, struct error *why)
+{
+	run->wake = timer_create_on(run->loop, woke, run);
+	if (run->wake == NULL)
+		return error_set(why, ST_NOMEM, "timer");
+	run->wake_ns = UINT64_MAX;
+	run->begin_jobs = (struct turn_hook){.run = begin_jobs, .arg = run};
+	run->drain_turn = (struct turn_hook){.run = drain_turn_hook, .arg = run};
+	loop_add_hook(run->loop, TURN_DISPATCH, &run->begin_jobs);
+	loop_add_hook(run->loop, TURN_DRAIN, &run->drain_turn);
+	return ST_OK;
+}
+
+/* --- parts ----------------------------------------------------------------------------------- */
+
+static enum status build_handler(struct run *run, size_t i, struct error *why)
+{
+	const struct handler_settings *h = &run->settings->handlers[i];
+	struct executor_host *host = &run->core.executor_host;
+	enum status st = ST_INVALID;
+	switch (h->type) {
+	case HANDLER_EXEC:
+		st = exec_executor_create(run->loop, run->log, run->children, h,
+					  &run->settings->worker, host, &run->executors[i], why);
+		break;
+	case HANDLER_PLUGIN:
+		st = plugin_executor_create(run->loop, run->log, h, host, &run->executors[i], why);
+		break;
+	}
+	if (st != ST_OK)
+		return error_add(why, st, "%s:%u: handler \"%s\"", h->place.file, h->place.line,
+				 h->name);
+	run->lanes[i] = roster_add_lane(&run->core.roster, run->executors[i], h->timeout_ms);
+	return run->lanes[i] != NULL ? ST_OK : error_set(why, ST_NOMEM, "handler \"%s\"", h->name);
+}
+
+static struct lane *lane_of(const struct run *run, const struct handler_settings *handler)
+{
+	size_t i = (size_t)(handler - run->settings->handlers);
+	must(i < run->settings->n_handlers);
+	return run->lanes[i];
+}
+
+static enum status build_rabbitmq(struct run *run, const struct rabbitmq_settings *s,
+				  struct error *why)
+{
+	struct source *source;
+	enum status st = rabbitmq_source_create(run->loop, run->log, s, &run->settings->worker,
+						&run->core.source_host, &source, why);
+	if (st != ST_OK)
+		return error_add(why, st, "%s:%u: rabbitmq \"%s\"", s->place.file, s->place.line,
+				 s->name);
+	run->sources[run->n_sources++] = source;
+	roster_add_source(&run->core.roster, source);
+	for (size_t i = 0; i < s->n_queues; i++) {
+		const struct queue_settings *q = &s->queues[i];
+		struct route *route =
+		    roster_add_route(&run->core.roster, q->name, source, lane_of(run, q->handler),
+				     q->retry, q->concurrency);
+		if (route == NULL)
+			return error_set(why, ST_NOMEM, "queue \"%s\"", q->name);
+		rabbitmq_source_bind(source, i, route);
+	}
+	return ST_OK;
+}
+
+static enum status build_redis(struct run *run, const struct redis_settings *s, struct error *why)
+{
+	struct source *source;
+	enum status st = redis_list_source_create(run->loop, run->log, s, &run->settings->worker,
+						  &run->core.source_host, &source, why);
+	if (st != ST_OK)
+		return error_add(why, st, "%s:%u: redis \"%s\"", s->place.file, s->place.line,
+				 s->name);
+	run->sources[run->n_sources++] = source;
+	roster_add_source(&run->core.roster, source);
+	for (size_t i = 0; i < s->n_lists; i++) {
+		const struct list_settings *l = &s->lists[i];
+		struct route *route =
+		    roster_add_route(&run->core.roster, l->name, source, lane_of(run, l->handler),
+				     l->retry, l->concurrency);
+		if (route == NULL)
+			return error_set(why, ST_NOMEM, "list \"%s\"", l->name);
+		redis_list_source_bind(source, i, route);
+	}
+	return ST_OK;
+}
+
+static enum status build_parts(struct run *run, struct error *why)
+{
+	const struct settings *s = run->settings;
+	run->executors = memory_clear(s->n_handlers, sizeof *run->executors);
+	run->lanes = memory_clear(s->n_handlers, sizeof *run->lanes);
+	run->sources = memory_clear(s->n_rabbitmqs + s->n_redises, sizeof *run->sources);
+	if (run->executors == NULL || run->lanes == NULL || run->sources == NULL)
+		return error_set(why, ST_NOMEM, "out of memory");
+	enum status st = watch_signals(run, why);
+	if (st == ST_OK)
+		st = hook_turns(run, why);
+	if (st == ST_OK)
+		st = children_create(run->loop, run->log, &run->children, why);
+	for (size_t i = 0; i < s->n_handlers && st == ST_OK; i++)
+		st = build_handler(run, i, why);
+	for (size_t i = 0; i < s->n_rabbitmqs && st == ST_OK; i++)
+		st = build_rabbitmq(run, &s->rabbitmqs[i], why);
+	for (size_t i = 0; i < s->n_redises && st == ST_OK; i++)
+		st = build_redis(run, &s->redises[i], why);
+	return st;
+}
+
+/* --- start and end --------------------------------------------------------------------------- */
+
+/* A shell in front takes the SIGTERM that is meant for us, and ends without passing it on. */
+static void warn_of_shell(struct run *run)
+{
+	char path[64], command[256] = "";
+	(void)snprintf(path, sizeof path, "/proc/%d/cmdline", (int)getppid());
+	FILE *f = fopen(path, "re");
+	size_t n = f != NULL ? fread(command, 1, sizeof command - 1, f) : 0;
+	if (f != NULL)
+		(void)fclose(f);
+	const char *base = strrchr(command, '/') != NULL ? strrchr(command, '/') + 1 : command;
+	size_t first = strlen(command) + 1;
+	bool shell =
+	    strcmp(base, "sh") == 0 || strcmp(base, "bash") == 0 || strcmp(base, "dash") == 0;
+	if (shell && first < n && strcmp(command + first, "-c") == 0)
+		log_say(run->log, LOG_WARN,
+			"started by a shell that may swallow SIGTERM: write \"exec outfall run\"",
+			kv_int("parent", getppid()));
+}
+
+/* A process for each job takes a few descriptors. The soft limit is raised to what this
+ * configuration needs and no further: children inherit it, and some close every descriptor below
+ * it one by one. */
+static void raise_descriptor_limit(unsigned concurrency)
+{
+	struct rlimit limit;
+	rlim_t needed = 256 + (rlim_t)concurrency * 8;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed)
+		return;
+	limit.rlim_cur = needed < limit.rlim_max ? needed : limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit); /* worst case: as before */
+}
+
+static void log_start(struct run *run)
+{
+	const struct settings *s = run->settings;
+	const struct drain_settings *d = &s->drain;
+	bool limited = d->limit != DRAIN_LIMIT_NONE;
+	char limit[32] = "none";
+	if (limited)
+		(void)snprintf(limit, sizeof limit, "%.1fs", (double)d->timeout_ms / 1000);
+	log_say(run->log, LOG_INFO, "worker started", kv_text("name", s->worker.name),
+		kv_text("version", OUTFALL_VERSION), kv_int("pid", getpid()),
+		kv_int("concurrency", s->worker.concurrency), kv_text("drain_timeout", limit));
+}
+
+static void start_sources(struct run *run)
+{
+	for (size_t i = 0; i < run->n_sources; i++)
+		run->sources[i]->ops->start(run->sources[i]);
+}
+
+static void destroy_sources(struct run *run)
+{
+	for (size_t i = 0; i < run->n_sources; i++)
+		run->sources[i]->ops->destroy(run->sources[i]);
+	run->n_sources = 0;
+}
+
+/* Connections go first, so that what they could not settle is counted; then what is still held or
+ * running; then the report is complete. Returns whether a handler is still at work. */
+static bool finish(struct run *run)
+{
+	bool at_work = ledger_count(&run->core.ledger, JOB_RUNNING) > 0;
+	core_abandon_rest(&run->core);
+	const struct report *report = &run->core.drain.report;
+	drain_report_log(run->log, report);
+	struct error why;
+	const char *path = run->settings->drain.report;
+	if (path != NULL &&
+	    drain_report_write(report, path, run->settings->worker.name, &why) != ST_OK)
+		log_say(run->log, LOG_WARN, "drain report not written", kv_why(&why));
+	return at_work || run->core.stuck > 0;
+}
+
+static void tear_down(struct run *run)
+{
+	destroy_sources(run);
+	for (size_t i = 0; run->executors != NULL && i < run->settings->n_handlers; i++)
+		if (run->executors[i] != NULL)
+			run->executors[i]->ops->destroy(run->executors[i]);
+	children_destroy(run->children);
+	for (size_t i = 0; i < run->n_signals; i++)
+		signal_watch_destroy(run->signals[i]);
+	if (run->wake != NULL) {
+		loop_remove_hook(&run->begin_jobs);
+		loop_remove_hook(&run->drain_turn);
+		timer_destroy(run->wake);
+	}
+	core_fini(&run->core);
+	loop_destroy(run->loop);
+	memory_free(run->executors);
+	memory_free(run->lanes);
+	memory_free(run->sources);
+}
+
+static uint32_t random_seed(void)
+{
+	uint32_t seed = 0;
+	if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed)
+		seed = (uint32_t)getpid(); /* it only spreads retries */
+	return seed;
+}
+
+static int run_to_the_end(struct run *run)
+{
+	log_start(run);
+	warn_of_shell(run);
+	start_sources(run);
+	loop_run(run->loop);
+	destroy_sources(run);
+	bool at_work = finish(run);
+	int code = report_exit_code(&run->core.drain.report);
+	if (at_work)
+		_exit(code);
+	return code;
+}
+
+int run_worker(const struct settings *settings, struct log *log)
+{
+	struct run run = {.settings = settings, .log = log};
+	struct error why;
+	raise_descriptor_limit(settings->worker.concurrency);
+	if (loop_create(&run.loop, &why) != ST_OK) {
+		log_say(log, LOG_ERROR, "worker not started", kv_why(&why));
+		return EXIT_INTERNAL;
+	}
+	run.clock = (struct loop_clock){.clock.now_ns = loop_clock_now, .loop = run.loop};
+	core_init(&run.core, &run.clock.clock, log, settings->worker.concurrency, &settings->drain,
+		  random_seed());
+	int code;
+	enum status st = build_parts(&run, &why);
+	if (st == ST_OK) {
+		code = run_to_the_end(&run);
+	} else {
+		log_say(log, LOG_ERROR, "worker not started", kv_why(&why));
+		code = st == ST_INVALID ? EXIT_SETTINGS : EXIT_INTERNAL;
+	}
+	tear_down(&run);
+	return code;
+}
