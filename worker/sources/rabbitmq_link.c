@@ -80,8 +80,7 @@ enum status rabbitmq_link_init(struct rabbitmq_link *link, struct error *why)
 {
 	link->again = timer_create_on(link->loop, try_again, link);
 	if (link->again == NULL)
-		return error_set(why, ST_NOMEM, "rabbitmq \"%s\": out of memory",
-				 link->settings->name);
+		return error_set(why, ST_NOMEM, "out of memory");
 	return ST_OK;
 }
 

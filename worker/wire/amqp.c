@@ -609,7 +609,7 @@ static void stream_ended(void *arg, const struct error *why)
 	struct amqp_conn *c = arg;
 	if (c->state == CONN_CLOSING)
 		finish_close(c); /* hanging up is an answer to our close, if not a polite one */
-	else if (c->state == CONN_TUNING)
+	else if (c->state == CONN_TUNING && why->status == ST_CLOSED)
 		die_of(c, why->status, "during login (wrong password?): %s", why->text);
 	else
 		die_of(c, why->status, "%s", why->text);
