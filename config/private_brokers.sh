@@ -49,7 +49,9 @@ start_redis() {
 	mkdir -p "$broker_dir"
 	broker_output=$broker_dir/output.log
 	for try in 1 2 3 4 5; do
-		port=$(broker_port)
+		# A restart in the same folder keeps the port: that is how tests bring a broker back.
+		port=$(cat "$1/redis.port" 2>/dev/null || broker_port)
+		rm -f "$broker_dir/redis.sock"
 		broker_spawn redis-server --port "$port" --bind 127.0.0.1 --save '' --appendonly no \
 			--dir "$broker_dir" --unixsocket "$broker_dir/redis.sock"
 		echo $! >"$1/redis.pid"
@@ -84,7 +86,6 @@ spawn_rabbitmq() (
 	[ -e "$HOME/.erlang.cookie" ] ||
 		od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >"$HOME/.erlang.cookie"
 	chmod 0400 "$HOME/.erlang.cookie"
-	# A restart in the same folder keeps the port: that is how tests bring a broker back.
 	port=$(cat "$1/rabbitmq.port" 2>/dev/null || broker_port)
 
 	cat >"$broker_dir/rabbitmq.conf" <<-CONF

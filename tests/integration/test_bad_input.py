@@ -4,9 +4,10 @@ is wrong, uses the right exit code, or survives."""
 import os
 import signal
 import unittest
+from pathlib import Path
 
 from brokers import RabbitQueue
-from worker import RabbitCase, RedisCase, WorkerCase, patience, wait_for
+from worker import HANDLER, RabbitCase, RedisCase, WorkerCase, patience, wait_for
 
 
 class Configuration(WorkerCase):
@@ -118,8 +119,9 @@ class BodyAndHandlerCases:
 
     def run_bodies(self, bodies, **options):
         self.queue.publish(bodies)
-        worker = self.start(self.config(self.queue.section(), **options))
-        return worker
+        return self.start(self.config(self.queue.section(dead=self.names_dead), **options))
+
+    names_dead = True
 
     def test_empty_body(self):
         worker = self.run_bodies([b""])
@@ -143,6 +145,7 @@ class BodyAndHandlerCases:
         self.assertEqual(worker.stop()[0], 0)
 
     def test_body_over_max_body(self):
+        self.use_queue_for_large_bodies()
         worker = self.run_bodies(
             ["small", b"large:done:" + b"x" * 70_000, "after"], worker='max_body = "64k"'
         )
@@ -152,8 +155,7 @@ class BodyAndHandlerCases:
         self.assertEqual(len(self.queue.take_dead()[0]), 70_011)
         self.assertEqual(worker.stop()[0], 0)
 
-    def failing_handler(self, command):
-        self.queue.publish(["a"])
+    def failing_handler(self, command, spoil=None):
         worker = self.start(
             self.config(
                 self.queue.section(),
@@ -161,18 +163,37 @@ class BodyAndHandlerCases:
                 'retry "default" { attempts = 2  first = "10ms" }\n',
             )
         )
+        self.wait_consuming(worker)
+        if spoil:
+            spoil()
+        self.queue.publish(["a"])
         wait_for("it to be dead", lambda: self.queue.dead_depth() == 1)
         self.assertEqual(worker.stop()[0], 0)
         return worker.log_text()
 
-    def test_handler_that_does_not_exist(self):
-        self.assertIn("/nonexistent/handler", self.failing_handler(["/nonexistent/handler"]))
+    def test_handler_that_is_not_there_at_the_start(self):
+        """Or may not be executed: a mistake in the configuration, said before anything connects."""
+        plain = self.directory / "plain"
+        plain.write_text("not a program")
+        for command in ("/nonexistent/handler", str(plain)):
+            handler = self.exec_handler(command=[command])
+            worker = self.start(self.config(self.queue.section(), handler))
+            self.assertEqual(worker.wait_exit(), 78)
+            self.assertIn(command, worker.log_text())
 
-    def test_handler_that_is_not_executable(self):
-        path = self.directory / "plain"
-        path.write_text("not a program")
-        path.chmod(0o644)
-        self.failing_handler([path])
+    def program(self):
+        path = self.directory / "program"
+        path.write_text("#!/bin/sh\n")
+        path.chmod(0o755)
+        return path
+
+    def test_handler_that_vanishes(self):
+        path = self.program()
+        self.assertIn(str(path), self.failing_handler([path], spoil=path.unlink))
+
+    def test_handler_that_ceases_to_be_executable(self):
+        path = self.program()
+        self.failing_handler([path], spoil=lambda: path.chmod(0o644))
 
     def test_handler_that_is_no_program(self):
         path = self.directory / "rubbish"
@@ -183,14 +204,11 @@ class BodyAndHandlerCases:
     def test_handler_that_closes_stdin(self):
         """Hundreds, with bodies larger than a pipe: nobody dies of SIGPIPE."""
         self.queue.publish([b"x" * 200_000] * 300)
+        command = [HANDLER, self.record.path, "--close-stdin"]
         worker = self.start(
-            self.config(
-                self.queue.section(),
-                self.exec_handler(command=["/bin/true"]),
-                level="info",
-            )
+            self.config(self.queue.section(), self.exec_handler(command=command), level="info")
         )
-        wait_for("the queue to be empty", lambda: self.queue.depth() == 0, 60)
+        self.record.wait_begun(300, 60)
         self.assertEqual(worker.stop()[0], 0)
         self.assertEqual(worker.report()["since_start"]["done"], 300)
 
@@ -206,7 +224,8 @@ class BodyAndHandlerCases:
         )
         wait_for("the noisy one to be dead", lambda: self.queue.dead_depth() == 1, 60)
         self.assertIn("quiet", self.record.ended())
-        rss_kb = int(open(f"/proc/{worker.pid}/status").read().split("VmHWM:")[1].split()[0])
+        status = Path(f"/proc/{worker.pid}/status").read_text()
+        rss_kb = int(status.split("VmHWM:")[1].split()[0])
         if patience() == 1:
             self.assertLess(rss_kb, 64 * 1024, "output of a job must not pile up in memory")
         self.assertEqual(worker.stop()[0], 0)
@@ -241,6 +260,16 @@ class BodyAndHandlerCases:
 
 
 class RabbitBadInput(BodyAndHandlerCases, RabbitCase):
+    def use_queue_for_large_bodies(self):
+        """Not read into memory, so not copied to `dead`: rejected, for the queue's own DLX."""
+        self.queue.close()
+        self.queue = RabbitQueue(
+            self.broker, self.queue.vhost, "own",
+            {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "own.dead"},
+        )  # fmt: skip
+        self.addCleanup(self.queue.close)
+        self.names_dead = False
+
     def url_with_wrong_password(self):
         return self.queue.url(password="wrong-secret")
 
@@ -255,20 +284,23 @@ class RabbitBadInput(BodyAndHandlerCases, RabbitCase):
         self.assertEqual(worker.wait_exit(), 69)
 
     def test_missing_dead_queue_loses_nothing(self):
-        """Nowhere to put it: the message stays with the broker, it is not dropped."""
+        """Nowhere to put it: it is tried again, said, and in the end left with the broker."""
         self.queue.channel.queue_delete(self.queue.dead_name)
         self.queue.publish(["a:exit:65"])
-        worker = self.start(self.config(self.queue.section()))
-        if worker.process.poll() is None:
-            wait_for("a word about it", lambda: self.queue.dead_name in worker.log_text())
-            worker.stop()
-        kept = self.queue.depth()
-        if kept == 0:  # it was declared instead, which keeps the message as well
-            kept = self.queue.dead_depth()
-        self.assertEqual(kept, 1)
-
+        worker = self.start(
+            self.config(
+                self.queue.section(), drain='timeout = "2s"  reserve = "500ms"  grace = "200ms"'
+            )
+        )
+        wait_for("a word about it", lambda: self.queue.dead_name in worker.log_text())
+        self.assertEqual(worker.stop()[0], 11)
+        wait_for("everybody to let go", self.all_back)
+        self.assertEqual(self.queue.depth(), 1)
 
 class RedisBadInput(BodyAndHandlerCases, RedisCase):
+    def use_queue_for_large_bodies(self):
+        pass
+
     def url_with_wrong_password(self):
         self.queue.client.config_set("requirepass", "right-secret")
         self.queue.client.execute_command("AUTH", "right-secret")

@@ -115,7 +115,6 @@ class BrokerGoneCases:
         code, seconds = worker.stop()
         self.assertEqual(code, 0)
         self.assertLess(seconds, 1 * patience())
-        self.broker.start()
 
 
 class RabbitGone(BrokerGoneCases, WorkerCase):
@@ -126,11 +125,12 @@ class RabbitGone(BrokerGoneCases, WorkerCase):
         super().setUpClass()
         cls.broker = RabbitMQ()
         cls.addClassCleanup(cls.broker.stop)
+        cls.vhosts = iter(cls.broker.vhosts(len(unittest.defaultTestLoader.getTestCaseNames(cls))))
 
     def setUp(self):
         super().setUp()
-        [vhost] = self.broker.vhosts(1)
-        self.queue = RabbitQueue(self.broker, vhost)
+        self.broker.start()  # if the test before has left it dead
+        self.queue = RabbitQueue(self.broker, next(self.vhosts))
 
     def wait_consuming(self, worker):
         wait_for("a consumer", lambda: self.queue.consumers() > 0)
@@ -172,6 +172,7 @@ class RedisGone(BrokerGoneCases, WorkerCase):
 
     def setUp(self):
         super().setUp()
+        self.broker.start()  # if the test before has left it dead
         self.queue = RedisList(self.broker)
         self.queue.client.flushall()
 

@@ -85,7 +85,9 @@ class DrainCases:
         self.assertEqual(again.stop()[0], 0)
         self.assertEqual(len(self.record.begun()), 6)
         for run in self.record.runs():
-            self.assertEqual((run["attempt"], run["interruptions"]), ("1", "0"))
+            self.assertEqual(run["attempt"], "1")
+            if self.interruptions_are_exact:
+                self.assertEqual(run["interruptions"], "0")
 
     def test_deadline_interrupts_and_returns(self):
         worker = self.start_with(5, drain=TIGHT)

@@ -135,7 +135,12 @@ class OutcomeCases:
         self.stop_clean(worker)
         runs = self.record.runs("a")
         self.assertEqual([int(r["attempt"]) for r in runs], [1, 1, 1, 2, 3])
-        self.assertEqual([int(r["interruptions"]) for r in runs], [0, 1, 2, 2, 2])
+        counted = [int(r["interruptions"]) for r in runs]
+        if self.interruptions_are_exact:
+            self.assertEqual(counted, [0, 1, 2, 2, 2])
+        else:
+            self.assertEqual(counted[:2], [0, 1])
+            self.assertEqual(counted, sorted(counted), "they never become fewer")
 
     def test_waiting_retries_survive_the_worker(self):
         """A retry waits at the broker, not in the worker."""
@@ -208,6 +213,7 @@ class RabbitOutcomes(OutcomeCases, RabbitCase):
 
     def test_durable_declares_what_is_not_there(self):
         fresh = RabbitQueue(self.broker, self.queue.vhost, "fresh", declare=False)
+        self.addCleanup(fresh.close)
         worker = self.start(self.config(fresh.section(dead=False, extra='declare = "durable"')))
         self.wait_for_queue("fresh")
         self.queue.channel.basic_publish("", "fresh", "a")

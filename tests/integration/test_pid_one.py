@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import unittest
+from pathlib import Path
 
 from worker import RedisCase, wait_for
 
@@ -22,8 +23,8 @@ def unshare_works():
 class PidOne(RedisCase):
     def start_first(self, config):
         worker = self.start(config, wrapper=UNSHARE)
-        children = f"/proc/{worker.pid}/task/{worker.pid}/children"
-        worker.pid = int(wait_for("the namespace", lambda: open(children).read().split())[0])
+        children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children")
+        worker.pid = int(wait_for("the namespace", lambda: children.read_text().split())[0])
         wait_for("the worker itself", lambda: os.readlink(f"/proc/{worker.pid}/exe").endswith("outfall"))
         return worker
 
@@ -50,8 +51,7 @@ class PidOne(RedisCase):
         self.assertEqual(worker.stop()[0], 0)
 
     def zombies(self, worker):
-        with open(f"/proc/{worker.pid}/task/{worker.pid}/children") as children:
-            pids = children.read().split()
+        pids = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
         found = 0
         for pid in pids:
             try:
