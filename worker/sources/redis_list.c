@@ -42,7 +42,6 @@ struct redis_source {
 	struct resp *redis; /* from connecting on; shared.redis only while the link is up */
 	int loading;	    /* scripts without an answer */
 	bool was_open; /* every list was taken from once: from then on no refusal is for good */
-	bool refused;
 	bool wants_open;
 	struct timer *retry;
 	struct timer *tick;
@@ -134,7 +133,7 @@ static void plan_retry(struct redis_source *s, const struct error *why)
 	uint64_t wait_ms = reconnect_failed(&s->shared.reconnect, (uint32_t)random);
 	if (wait_ms > s->tick_ms)
 		wait_ms = s->tick_ms; /* a server that is back must be found while leases last */
-	say_link(s, LOG_WARN, "redis link lost, connecting again", why, wait_ms);
+	say_link(s, LOG_WARN, "redis link down, reconnecting", why, wait_ms);
 	timer_start(s->retry, wait_ms);
 }
 
@@ -150,7 +149,6 @@ static void link_failed(struct redis_shared *shared, const struct error *why)
 		return;
 	}
 	if (!s->was_open && is_lasting(why->status)) {
-		s->refused = true;
 		show(s, LINK_DOWN);
 		s->source.host->refused(s->source.host, &s->source, why);
 		return;

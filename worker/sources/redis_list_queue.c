@@ -206,7 +206,6 @@ static void became_member(struct redis_queue *queue)
 	queue->back_ns = now_ns(queue);
 	queue->lapsed = false;
 	queue->more = true;
-	queue->woken = false; /* the wake list is empty now */
 	redis_queue_look(queue);
 	queue->shared->changed(queue->shared);
 }
@@ -524,6 +523,17 @@ static void confirm_told(struct redis_queue *queue)
 					SETTLED);
 }
 
+static void note_claim(struct redis_queue *queue, const struct reply *reply)
+{
+	bool dry = number_at(reply, TURN_DRY) != 0;
+	queue->more = !dry;
+	pace_claimed(&queue->pace, now_ns(queue), !dry);
+	if (number_at(reply, TURN_BURIED) > 0)
+		say(queue, LOG_WARN, "jobs dead, larger than max_body", "jobs",
+		    number_at(reply, TURN_BURIED));
+	note_trouble(queue, &reply->items[TURN_TROUBLE]);
+}
+
 static void turn_answered(void *arg, const struct reply *reply)
 {
 	struct redis_queue *queue = arg;
@@ -533,23 +543,15 @@ static void turn_answered(void *arg, const struct reply *reply)
 		shut_out(queue);
 		return;
 	}
-	bool claimed = queue->claiming > 0;
 	reconnect_worked(&queue->shared->reconnect);
 	queue->calling = false;
-	queue->claiming = 0;
 	confirm_told(queue);
-	if (claimed) {
-		bool dry = number_at(reply, TURN_DRY) != 0;
-		queue->more = !dry;
-		pace_claimed(&queue->pace, now_ns(queue), !dry);
-		if (number_at(reply, TURN_BURIED) > 0)
-			say(queue, LOG_WARN, "jobs dead, larger than max_body", "jobs",
-			    number_at(reply, TURN_BURIED));
-		note_trouble(queue, &reply->items[TURN_TROUBLE]);
+	if (queue->claiming > 0) {
+		note_claim(queue, reply);
+		take_claimed(queue, reply);
+		queue->claiming = 0; /* only now may the intake be called shut */
 	}
 	expect_due(queue, number_at(reply, TURN_DUE));
-	if (claimed)
-		take_claimed(queue, reply);
 	redis_queue_look(queue);
 	queue->shared->changed(queue->shared);
 }
