@@ -4,7 +4,10 @@
  *
  * The next claim is made when half of what is ahead is left, so that the reply arrives before the
  * handlers run dry. What is held although places are idle waits for something else (the worker's
- * concurrency), and claiming for those places would only add to it. */
+ * concurrency), and claiming for those places would only add to it.
+ *
+ * A prefetch that the operator set is the bound on all jobs of the list in this process, as it is on
+ * RabbitMQ; that is in `room`, and places that are idle do not come on top of it. */
 #include "sources/redis_list_pace.h"
 
 enum {
@@ -40,7 +43,7 @@ size_t pace_wanted(struct pace *pace, const struct pace_facts *facts)
 {
 	if (!pace->fixed)
 		adapt(pace, facts);
-	size_t startable = facts->held > 0 ? 0 : facts->idle;
+	size_t startable = pace->fixed || facts->held > 0 ? 0 : facts->idle;
 	size_t target = startable + pace->ahead;
 	if (facts->held >= target || (startable == 0 && facts->held > pace->ahead / 2))
 		return 0;

@@ -556,6 +556,18 @@ static void turn_answered(void *arg, const struct reply *reply)
 	queue->shared->changed(queue->shared);
 }
 
+/* What is settled in the same call that claims is gone before the claimed jobs arrive. */
+static size_t room_after_settling(struct redis_queue *queue)
+{
+	size_t room = host_of(queue)->room(host_of(queue), queue->route);
+	if (queue->route->hold_limit == 0)
+		return room;
+	list_each (it, &queue->pending) {
+		room++;
+	}
+	return room;
+}
+
 static size_t wanted(struct redis_queue *queue)
 {
 	const struct route *route = queue->route;
@@ -565,7 +577,7 @@ static size_t wanted(struct redis_queue *queue)
 	    .now_ns = now_ns(queue),
 	    .held = route->held,
 	    .idle = width > lane->assigned ? width - lane->assigned : 0,
-	    .room = host_of(queue)->room(host_of(queue), route),
+	    .room = room_after_settling(queue),
 	};
 	if (route->limit != 0 && route->limit < route->assigned + facts.idle)
 		facts.idle = route->limit > route->assigned ? route->limit - route->assigned : 0;
@@ -786,6 +798,7 @@ void redis_queue_bind(struct redis_queue *queue, struct route *route)
 {
 	queue->route = route;
 	route->source_ref = queue;
+	route->hold_limit = queue->settings->prefetch; /* as on RabbitMQ: running ones included */
 }
 
 static void leave_answered(void *arg, const struct reply *reply)
