@@ -107,7 +107,7 @@ class RedisCrashes(CrashCases, RedisCase):
     def test_a_worker_that_lives_keeps_its_jobs(self):
         """Longer than the lease, and another worker is watching."""
         first, config = self.start_two_jobs(lease="1s")
-        self.start(config.replace("prefetch = 4", "prefetch = 1"))
+        self.start(config.replace("prefetch = 4", "prefetch = 2"))
         self.record.wait_begun(4)
         # Renewals of two leases, seen by the clock of the broker.
         begun = time.monotonic()

@@ -72,7 +72,8 @@ struct list_settings {
 	struct place place;
 	const struct handler_settings *handler;
 	const struct retry_settings *retry;
-	unsigned prefetch;    /* most jobs claimed ahead; 0 = grows and shrinks by itself */
+	unsigned prefetch;    /* most jobs here at once, running ones included; 0 = claims
+	                       * grow and shrink with what the jobs take */
 	unsigned concurrency; /* 0 = only the handler's and the worker's limits hold */
 	uint64_t lease_ms;    /* 15s */
 	const char *dead;     /* NULL: "{name}:dead" */
