@@ -21,6 +21,7 @@
 enum {
 	STRANGERS_MOST = 50,
 	BLOCKS_MOST = 4096,
+	VALUES_MOST = 1000, /* of one list, which libconfuse copies for each of them */
 	SECTION_NOWHERE = SECTIONS + STRANGERS_MOST, /* "rabbitmq=a|queue": libconfuse's paths */
 };
 
@@ -45,6 +46,7 @@ struct reading {
 	struct strangers *strangers;
 	struct document document;
 	struct block *inside; /* the block being read; NULL at the top */
+	size_t opened;	      /* sections so far, strange ones too */
 	bool learnt;	      /* something about a stranger: read again */
 	bool broken;	      /* reported */
 };
@@ -101,6 +103,9 @@ static void learn_stranger(struct reading *r, const char *name, struct place pla
 	if (!is_name(name)) {
 		stop_reading(r, place,
 			     "a key was expected here: is a comma, an = or a quote missing?");
+	} else if (find_stranger(r, inside_of(r), name) !=
+		   NULL) { /* worker|nme: it was not meant */
+		stop_reading(r, place, "a key is set inside its section");
 	} else if (strangers->count == STRANGERS_MOST) {
 		stop_reading(r, place, "too many unknown keys, nothing after this one was read");
 	} else {
@@ -198,7 +203,9 @@ static int hear_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *resul
 	struct place place = place_now(r, cfg);
 	struct said *said = said_of_key(r, opt->name);
 	bool first = opt->nvalues == 1; /* of this statement: `=` has cleared what was before */
-	if (said == NULL) {
+	if (opt->nvalues > VALUES_MOST) {
+		stop_reading(r, place, "a list has at most 1000 values");
+	} else if (said == NULL) {
 		struct stranger *stranger = find_stranger(r, inside_of(r), opt->name);
 		if (stranger != NULL && first)
 			report_stranger(r, stranger, place);
@@ -245,7 +252,7 @@ static int hear_opening(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *res
 	} else {
 		report_stranger(r, &r->strangers->list[block->section - SECTIONS], block->place);
 	}
-	if (r->document.count > BLOCKS_MOST && !r->broken)
+	if (++r->opened > BLOCKS_MOST && !r->broken)
 		stop_reading(r, block->place, "too many sections");
 	r->inside = block;
 	*(const char **)result = value;
@@ -393,7 +400,6 @@ void document_append(struct document *document, struct block *block)
 	else
 		document->first = block;
 	document->last = block;
-	document->count++;
 }
 
 const struct said *block_said(const struct block *block, const char *key)

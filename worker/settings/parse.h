@@ -30,7 +30,6 @@ struct block {
 
 struct document {
 	struct block *first, *last;
-	size_t count;
 	struct place whole; /* for what is wrong with no line of it */
 };
 

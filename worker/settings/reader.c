@@ -275,6 +275,16 @@ static enum read_result copy_single_quoted(struct cursor *c)
 	return READ_WHOLE;
 }
 
+static enum read_result copy_string(struct cursor *c)
+{
+	struct place began = c->place;
+	size_t before = c->reader->out.len;
+	enum read_result result = *c->at == '"' ? copy_double_quoted(c) : copy_single_quoted(c);
+	if (result == READ_WHOLE && c->reader->out.len - before > READER_MOST_VALUE_BYTES)
+		return broken(c, began, "this string is longer than 64k");
+	return result;
+}
+
 static bool ends_word(char ch)
 {
 	return strchr(" #\"'\t\n\r={}()+,*", ch) != NULL;
@@ -392,10 +402,8 @@ static enum read_result copy_next(struct cursor *c)
 		return skip_line(c), READ_WHOLE;
 	if (looks_at(c, "/*"))
 		return skip_comment(c);
-	if (ch == '"')
-		return copy_double_quoted(c);
-	if (ch == '\'')
-		return copy_single_quoted(c);
+	if (ch == '"' || ch == '\'')
+		return copy_string(c);
 	if (ch == '*' || (ch == '+' && !looks_at(c, "+=")))
 		return broken(c, c->place,
 			      ch == '*' ? "stray *: a value with it needs quotes"

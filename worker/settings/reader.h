@@ -14,6 +14,9 @@
 /* All files together. 500 queues take 40 kB; libconfuse is quadratic in the number of sections. */
 enum { READER_MOST_BYTES = 1 << 20, READER_MOST_FILES = 500, READER_MOST_DEPTH = 10 };
 
+/* One value; libconfuse copies it over and over while it grows. */
+enum { READER_MOST_VALUE_BYTES = 64 << 10 };
+
 /* Braces in braces. Three are all that the grammar has. */
 enum { READER_MOST_BRACES = 16 };
 

@@ -60,6 +60,7 @@ static const struct row rows[] = {
 		{{3, "error: unknown key a"}, {4, "error: unknown key b"}, {5, "error: unknown key a"},
 		 {6, "error: unknown key a in section worker"}}},
 	{"libconfuse's paths", GOOD "worker { }\nworker|name = x", {{4, "error: a key is set inside its section"}}},
+	{"libconfuse's paths to nothing", GOOD "worker { }\nworker|nme = x", {{4, "error: a key is set inside its section"}}},
 	{"libconfuse's paths to sections", GOOD "\"rabbitmq=m|queue\" \"x\" { }",
 		{{3, "error: a section is opened inside the one it belongs to"}}},
 	{"a value where a key should be", "rabbitmq \"m\" {\nurl = \"amqp://a\" \"amqp://u:" SECRET "@b\" }",
@@ -255,10 +256,10 @@ static bool is_as_expected(const struct row *row, const struct problems *problem
 	return problems->count == n;
 }
 
-static bool holds_secret(const struct problems *problems)
+static bool mention(const struct problems *problems, const char *text)
 {
 	for (size_t i = 0; i < problems->count; i++)
-		if (strstr(problems->list[i].text, SECRET) != NULL)
+		if (strstr(problems->list[i].text, text) != NULL)
 			return true;
 	return false;
 }
@@ -269,7 +270,7 @@ static bool try_row(const struct row *row)
 	struct problems problems;
 	write_file("outfall.conf", row->text);
 	enum status st = settings_load("outfall.conf", &settings, &problems);
-	bool right = is_as_expected(row, &problems) && !holds_secret(&problems) &&
+	bool right = is_as_expected(row, &problems) && !mention(&problems, SECRET) &&
 		     (st == ST_OK) == (problems.errors == 0) && (settings != NULL) == (st == ST_OK);
 	if (!right)
 		print_found(row, &problems);
@@ -367,6 +368,37 @@ static void test_without_number(void **state)
 	problems_free(&problems);
 }
 
+/* A text that libconfuse would take minutes for is refused before. */
+static void assert_too_much(const char *before, const char *again, int times, const char *after,
+			    const char *why)
+{
+	struct settings *settings = NULL;
+	struct problems problems;
+	FILE *file = fopen("outfall.conf", "w");
+	assert_non_null(file);
+	assert_true(fputs(before, file) >= 0);
+	for (int i = 0; i < times; i++)
+		assert_true(fputs(again, file) >= 0);
+	assert_true(fputs(after, file) >= 0);
+	assert_int_equal(fclose(file), 0);
+	assert_int_equal(settings_load("outfall.conf", &settings, &problems), ST_INVALID);
+	assert_true(mention(&problems, why));
+	problems_free(&problems);
+}
+
+static void test_too_much(void **state)
+{
+	(void)state;
+	assert_too_much("worker { name = \"", "x", 900000, "\" }", "longer than 64k");
+	assert_too_much("worker { name = '", "x", 900000, "' }", "longer than 64k");
+	assert_too_much("worker { name = {", "x,", 400000, "} }", "at most 1000 values");
+	assert_too_much("bogus = {", "x,", 400000, "}", "at most 1000 values");
+	assert_too_much("rabbitmq \"m\" {", "queue \"q\" {}\n", 50000, "}", "too many sections");
+	assert_too_much("", "worker {", 100000, "", "nested too deeply");
+	assert_too_much("a = ", "(", 900000, "", "unexpected token");
+	assert_too_much("# ", "x", 10000000, "", "at most 1 MB");
+}
+
 /* --- rubbish --- */
 
 static uint32_t next_random(uint32_t *seed)
@@ -413,7 +445,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_rows),	   cmocka_unit_test(test_unreadable),
 	    cmocka_unit_test(test_included),	   cmocka_unit_test(test_one_after_the_other),
-	    cmocka_unit_test(test_without_number), cmocka_unit_test(test_mutilated),
+	    cmocka_unit_test(test_without_number), cmocka_unit_test(test_too_much),
+	    cmocka_unit_test(test_mutilated),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
