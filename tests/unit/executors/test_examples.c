@@ -1,0 +1,134 @@
+/* The handlers in config/handlers do what their README says. */
+#include "fake_host.h"
+
+#include "executors/children.h"
+#include "executors/exec.h"
+#include "executors/plugin.h"
+
+static const struct worker_settings worker = {.concurrency = 2};
+
+struct shell {
+	struct fake_host fake;
+	struct children *children;
+	struct handler_settings handler;
+	char folder[32], album[48];
+};
+
+static void open_shell(struct shell *s, const char *seconds)
+{
+	static const char *command[] = {HANDLERS "/resize.sh", NULL};
+	*s = (struct shell){.folder = "/tmp/outfall-test-XXXXXX"};
+	s->handler = (struct handler_settings){
+	    .name = "thumbs", .command = command, .output_line_bytes = 2048};
+	assert_non_null(mkdtemp(s->folder));
+	(void)snprintf(s->album, sizeof s->album, "%s/album", s->folder);
+	setenv("ALBUM", s->album, 1);
+	setenv("WORK_SECONDS", seconds, 1);
+	fake_host_open(&s->fake);
+	assert_int_equal(children_create(s->fake.loop, s->fake.log, &s->children, NULL), ST_OK);
+	assert_int_equal(exec_executor_create(s->fake.loop, s->fake.log, s->children, &s->handler,
+					      &worker, &s->fake.host, &s->fake.executor, NULL),
+			 ST_OK);
+}
+
+static void close_shell(struct shell *s)
+{
+	s->fake.executor->ops->destroy(s->fake.executor);
+	children_destroy(s->children);
+	fake_host_close(&s->fake);
+	(void)unlink(s->album);
+	assert_int_equal(rmdir(s->folder), 0); /* nothing half done is left */
+}
+
+static void resize_adds_to_the_album(void **state)
+{
+	(void)state;
+	struct shell s;
+	open_shell(&s, "0");
+	fake_start(&s.fake, fake_job(&s.fake, "cat.png", 7));
+	fake_run_until(&s.fake, 1);
+	assert_int_equal(s.fake.last.kind, OUTCOME_DONE);
+	char text[16] = "";
+	int fd = open(s.album, O_RDONLY);
+	assert_int_equal(read(fd, text, sizeof text), 8);
+	assert_string_equal(text, "cat.png\n");
+	close(fd);
+	fake_assert_logged(&s.fake,
+			   "line=\"resizing cat.png, attempt 1 of job job-1 from emails\"");
+	close_shell(&s);
+}
+
+static void resize_rejects_nonsense(void **state)
+{
+	(void)state;
+	struct shell s;
+	open_shell(&s, "0");
+	fake_start(&s.fake, fake_job(&s.fake, "../etc", 6));
+	fake_run_until(&s.fake, 1);
+	assert_int_equal(s.fake.last.kind, OUTCOME_REJECT);
+	close_shell(&s);
+}
+
+static bool has_begun(void *arg)
+{
+	struct shell *s = arg;
+	return lseek(s->fake.log_fd, 0, SEEK_END) > 0;
+}
+
+static void resize_gives_up_when_asked(void **state)
+{
+	(void)state;
+	struct shell s;
+	open_shell(&s, "60");
+	struct job *job = fake_job(&s.fake, "cat.png", 7);
+	fake_start(&s.fake, job);
+	fake_run_while_not(&s.fake, has_begun, &s);
+	s.fake.executor->ops->stop(s.fake.executor, job, STOP_ASK);
+	fake_run_until(&s.fake, 1);
+	assert_int_equal(s.fake.last.kind, OUTCOME_RETRY);
+	assert_string_equal(s.fake.last.reason, "exit status 75");
+	assert_int_equal(access(s.album, F_OK), -1);
+	close_shell(&s);
+}
+
+static void count_counts(void **state)
+{
+	(void)state;
+	static const struct {
+		struct span body;
+		enum outcome_kind kind;
+		const char *line;
+	} rows[] = {
+	    {{"two words", 9}, OUTCOME_DONE,   "line=\"2 words, 2 in all\""},
+	    {{"", 0},	      OUTCOME_DONE,   "line=\"0 words, 2 in all\""},
+	    {{" a  b\nc ", 8}, OUTCOME_DONE,   "line=\"3 words, 5 in all\""},
+	    {{"\0\1\2", 3},    OUTCOME_REJECT, NULL			},
+	};
+	struct handler_settings handler = {.name = "count", .path = COUNT_PLUGIN, .threads = 1};
+	struct fake_host fake;
+	fake_host_open(&fake);
+	log_set_level(fake.log, LOG_DEBUG);
+	assert_int_equal(
+	    plugin_executor_create(fake.loop, fake.log, &handler, &fake.host, &fake.executor, NULL),
+	    ST_OK);
+	for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		fake_start(&fake, fake_job(&fake, rows[i].body.ptr, rows[i].body.len));
+		fake_run_until(&fake, i + 1);
+		assert_int_equal(fake.last.kind, rows[i].kind);
+		if (rows[i].line != NULL)
+			fake_assert_logged(&fake, rows[i].line);
+	}
+	fake.executor->ops->destroy(fake.executor);
+	fake_host_close(&fake);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(resize_adds_to_the_album),
+	    cmocka_unit_test(resize_rejects_nonsense),
+	    cmocka_unit_test(resize_gives_up_when_asked),
+	    cmocka_unit_test(count_counts),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
