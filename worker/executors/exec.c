@@ -7,7 +7,8 @@
  * The awkward part is the end of output. End-of-file comes when the last writer closes, and that
  * may be a grandchild which outlives the job by hours. But all that the process itself wrote is in
  * the pipe by the time it is reaped: so we ask how many bytes are there (FIONREAD), read these,
- * and close.
+ * and close. End-of-file plays no part, and is even kept from us, by holding the writing ends open
+ * as well: it would wake the loop while the child is still busy dying.
  *
  * Pipes go by an epoll set of our own, nested in the loop's, and not by a watch each: a libuv watch
  * costs two allocations and five system calls, which a job of half a millisecond would feel, and
@@ -54,8 +55,9 @@ enum {
 enum pipe_end { PIPE_STDIN, PIPE_STDOUT, PIPE_STDERR, PIPES };
 
 struct output {
-	int fd;	     /* -1: closed */
-	size_t left; /* read no more than this; unlimited while the process runs */
+	int fd;	       /* -1: closed */
+	int childs_fd; /* the other end */
+	size_t left;   /* read no more than this; unlimited while the process runs */
 	struct lines lines;
 };
 
@@ -179,9 +181,10 @@ static void end_output(struct slot *slot, enum pipe_end end)
 		return;
 	lines_flush(&out->lines, log_line, &stream);
 	close_watched(slot->exec, &out->fd);
+	close_fd(&out->childs_fd);
 }
 
-/* One piece. Closes at the end of file and when the share is used up. */
+/* One piece. Closes when that was all. */
 static void read_output(struct slot *slot, enum pipe_end end)
 {
 	struct stream stream = stream_of(slot, end);
@@ -321,16 +324,16 @@ static enum status find_program(struct exec *exec, struct error *why)
 	return ST_OK;
 }
 
-/* Fills the child's ends, which are the caller's to close; stdin stays -1 without a body. */
-static enum status open_stdio(struct slot *slot, int childs[3], struct error *why)
+/* Without a body *ret_stdin stays -1; else it is the child's end, and the caller's to close. */
+static enum status open_stdio(struct slot *slot, int *ret_stdin, struct error *why)
 {
-	if (slot->job->body.len > 0 && !open_pipe(&slot->stdin_fd, &childs[PIPE_STDIN], true))
+	if (slot->job->body.len > 0 && !open_pipe(&slot->stdin_fd, ret_stdin, true))
 		return error_system(why, errno, "stdin");
 	write_body(slot);
 	for (int i = PIPE_STDOUT; i < PIPES; i++) {
 		struct output *out = &slot->out[i];
 		out->left = SIZE_MAX;
-		if (!open_pipe(&out->fd, &childs[i], false) ||
+		if (!open_pipe(&out->fd, &out->childs_fd, false) ||
 		    !watch_pipe(slot, (enum pipe_end)i, out->fd, EPOLLIN))
 			return error_system(why, errno, "output pipe");
 	}
@@ -339,7 +342,7 @@ static enum status open_stdio(struct slot *slot, int childs[3], struct error *wh
 	return ST_OK;
 }
 
-static enum status spawn(struct slot *slot, const int childs[3], struct error *why)
+static enum status spawn(struct slot *slot, int stdin_fd, struct error *why)
 {
 	struct exec *exec = slot->exec;
 	enum status st = find_program(exec, why);
@@ -353,7 +356,7 @@ static enum status spawn(struct slot *slot, const int childs[3], struct error *w
 	    .path = exec->path,
 	    .argv = (char *const *)exec->settings->command,
 	    .envp = envp,
-	    .stdio = {childs[0] >= 0 ? childs[0] : exec->null_fd, childs[1], childs[2]},
+	    .stdio = {stdin_fd, slot->out[PIPE_STDOUT].childs_fd, slot->out[PIPE_STDERR].childs_fd},
 	};
 	st = children_spawn(exec->children, &how, &slot->child, why);
 	if (st != ST_OK) { /* it may have moved */
@@ -391,12 +394,11 @@ static void exec_start(struct executor *executor, struct job *job)
 {
 	struct slot *slot = take_slot(exec_of(executor), job);
 	struct error why;
-	int childs[3] = {-1, -1, -1};
-	enum status st = open_stdio(slot, childs, &why);
+	int childs_stdin = -1;
+	enum status st = open_stdio(slot, &childs_stdin, &why);
 	if (st == ST_OK)
-		st = spawn(slot, childs, &why);
-	for (int i = 0; i < 3; i++)
-		close_fd(&childs[i]);
+		st = spawn(slot, childs_stdin >= 0 ? childs_stdin : slot->exec->null_fd, &why);
+	close_fd(&childs_stdin);
 	if (st != ST_OK)
 		not_started(slot, &why);
 }
@@ -520,7 +522,7 @@ static void init_slots(struct exec *exec)
 		slot->child.ended = child_ended;
 		slot->stdin_fd = -1;
 		for (int end = 0; end < PIPES; end++) {
-			slot->out[end].fd = -1;
+			slot->out[end].fd = slot->out[end].childs_fd = -1;
 			lines_init(&slot->out[end].lines, exec->settings->output_line_bytes);
 		}
 		list_init(&slot->in_idle);
@@ -554,7 +556,7 @@ enum status exec_executor_create(struct loop *loop, struct log *log, struct chil
 {
 	struct exec *exec = memory_clear(1, sizeof *exec);
 	if (exec == NULL)
-		return error_set(why, ST_NOMEM, "handler \"%s\": out of memory", settings->name);
+		return error_set(why, ST_NOMEM, "out of memory");
 	unsigned width = affordable_width(worker->concurrency);
 	if (width < worker->concurrency)
 		log_say(log, LOG_WARN,
@@ -576,7 +578,7 @@ enum status exec_executor_create(struct loop *loop, struct log *log, struct chil
 	enum status st = acquire(exec, why);
 	if (st != ST_OK) {
 		exec_destroy(&exec->base);
-		return error_add(why, st, "handler \"%s\"", settings->name);
+		return st;
 	}
 	init_slots(exec);
 	watch_set(exec->ready, WATCH_READ);

@@ -607,7 +607,7 @@ enum status plugin_executor_create(struct loop *loop, struct log *log,
 {
 	struct plugin *plugin = memory_clear(1, sizeof *plugin);
 	if (plugin == NULL)
-		return error_set(why, ST_NOMEM, "handler \"%s\": out of memory", settings->name);
+		return error_set(why, ST_NOMEM, "out of memory");
 	unsigned width = settings->threads;
 	plugin->base = (struct executor){
 	    .ops = &plugin_ops,
@@ -628,7 +628,7 @@ enum status plugin_executor_create(struct loop *loop, struct log *log,
 		st = start_threads(plugin, why);
 	if (st != ST_OK) {
 		plugin_destroy(&plugin->base);
-		return error_add(why, st, "handler \"%s\"", settings->name);
+		return st;
 	}
 	plugin->hand_over.run = hand_over;
 	plugin->hand_over.arg = plugin;

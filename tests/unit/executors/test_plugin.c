@@ -86,7 +86,6 @@ static void what_is_no_plugin_is_refused(void **state)
 				 ST_INVALID);
 		assert_null(executor);
 		assert_non_null(strstr(why.text, rows[i].says));
-		assert_ptr_equal(strstr(why.text, "handler \"count\": "), why.text);
 		fake_host_close(&fake);
 	}
 }
