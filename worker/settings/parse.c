@@ -103,8 +103,8 @@ static void learn_stranger(struct reading *r, const char *name, struct place pla
 	if (!is_name(name)) {
 		stop_reading(r, place,
 			     "a key was expected here: is a comma, an = or a quote missing?");
-	} else if (find_stranger(r, inside_of(r), name) !=
-		   NULL) { /* worker|nme: it was not meant */
+	} else if (find_stranger(r, inside_of(r), name) != NULL) {
+		/* Known, and yet not found: worker|nme, which libconfuse takes for a path. */
 		stop_reading(r, place, "a key is set inside its section");
 	} else if (strangers->count == STRANGERS_MOST) {
 		stop_reading(r, place, "too many unknown keys, nothing after this one was read");
@@ -197,28 +197,41 @@ static int stop_if_over(const struct reading *r)
 	return r->broken;
 }
 
+/* A name that the block being read has no key for. */
+static void hear_strange_value(struct reading *r, const char *name, bool first, struct place place)
+{
+	struct stranger *stranger = find_stranger(r, inside_of(r), name);
+	if (stranger == NULL) /* worker|name = ...: libconfuse's paths */
+		stop_reading(r, place, "a key is set inside its section");
+	else if (first)
+		report_stranger(r, stranger, place);
+}
+
+static void hear_known_value(struct reading *r, struct said *said, const char *name, bool first,
+			     const char *value, struct place place)
+{
+	if (said->n > 0 && first) {
+		problems_error(r->problems, place, "%s is set twice, first in line %u", name,
+			       said->place.line);
+		return;
+	}
+	if (said->n == 0)
+		said->place = place;
+	add_text(r, said, value);
+}
+
 static int hear_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 {
 	struct reading *r = current;
 	struct place place = place_now(r, cfg);
 	struct said *said = said_of_key(r, opt->name);
 	bool first = opt->nvalues == 1; /* of this statement: `=` has cleared what was before */
-	if (opt->nvalues > VALUES_MOST) {
+	if (opt->nvalues > VALUES_MOST)
 		stop_reading(r, place, "a list has at most 1000 values");
-	} else if (said == NULL) {
-		struct stranger *stranger = find_stranger(r, inside_of(r), opt->name);
-		if (stranger != NULL && first)
-			report_stranger(r, stranger, place);
-		else if (stranger == NULL) /* worker|name = ...: libconfuse's paths */
-			stop_reading(r, place, "a key is set inside its section");
-	} else if (said->n > 0 && first) {
-		problems_error(r->problems, place, "%s is set twice, first in line %u", opt->name,
-			       said->place.line);
-	} else {
-		if (said->n == 0)
-			said->place = place;
-		add_text(r, said, value);
-	}
+	else if (said == NULL)
+		hear_strange_value(r, opt->name, first, place);
+	else
+		hear_known_value(r, said, opt->name, first, value, place);
 	*(const char **)result = value;
 	return stop_if_over(r);
 }
@@ -269,14 +282,16 @@ static int hear_closing(cfg_t *cfg, cfg_opt_t *opt)
 
 /* --- complaints of libconfuse --- */
 
-/* Its tokens are marks of one or two characters, or else text of the file: maybe a secret. */
+/* What it quotes is a mark, the name of a key or section it knows, or else text of the file, which
+ * may be a secret and is not repeated. */
 static void report_complaint(struct reading *r, const char *complaint, const char *subject,
 			     struct place place)
 {
-	bool quotes_text = strncmp(complaint, "unexpected token", 16) == 0 && strlen(subject) > 2;
-	stop_reading(r, place,
-		     quotes_text ? "a mark was expected here: is a comma or a brace missing?"
-				 : complaint);
+	if (strncmp(complaint, "unexpected token", 16) == 0 && strlen(subject) > 2)
+		complaint = "a mark was expected here: is a comma or a brace missing?";
+	else if (strncmp(complaint, "no sub-section", 14) == 0)
+		complaint = "a key was expected here: is a comma, an = or a quote missing?";
+	stop_reading(r, place, complaint);
 }
 
 /* Each of its formats has one %s or none. */

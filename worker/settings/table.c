@@ -104,7 +104,8 @@ const struct key_row table_keys[] = {
      .help = "The retry section for its failed jobs."},
     {SECTION_QUEUE, "prefetch", VALUE_COUNT, FIELD(queue_settings, prefetch),
      .preset = "auto", .zero = "auto", RANGE(1, 65535),
-     .help = "Jobs the broker sends ahead. \"auto\" follows from what the handler can run at once."},
+     .help = "Most jobs of the queue here at once, running ones included. \"auto\" follows from what the "
+	     "handler can run at once."},
     {SECTION_QUEUE, "concurrency", VALUE_COUNT, FIELD(queue_settings, concurrency),
      .preset = "none", .zero = "none", RANGE(1, 100000),
      .help = "Jobs of this queue that run at once. \"none\": only the handler's and the worker's "
@@ -136,7 +137,8 @@ const struct key_row table_keys[] = {
      .help = "The retry section for its failed jobs."},
     {SECTION_LIST, "prefetch", VALUE_COUNT, FIELD(list_settings, prefetch),
      .preset = "auto", .zero = "auto", RANGE(1, 65535),
-     .help = "Most jobs claimed ahead. \"auto\" grows and shrinks by itself."},
+     .help = "Most jobs of the list here at once, running ones included. \"auto\" claims more or fewer "
+	     "ahead with the time that jobs take."},
     {SECTION_LIST, "concurrency", VALUE_COUNT, FIELD(list_settings, concurrency),
      .preset = "none", .zero = "none", RANGE(1, 100000),
      .help = "Jobs of this list that run at once. \"none\": only the handler's and the worker's "

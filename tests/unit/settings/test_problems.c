@@ -65,6 +65,8 @@ static const struct row rows[] = {
 		{{3, "error: a section is opened inside the one it belongs to"}}},
 	{"a value where a key should be", "rabbitmq \"m\" {\nurl = \"amqp://a\" \"amqp://u:" SECRET "@b\" }",
 		{{2, "error: a key was expected here"}}},
+	{"the same with a bar in it", "rabbitmq \"m\" {\nurl = \"amqp://a\" \"" SECRET "|x=y\" }",
+		{{2, "error: a key was expected here"}}},
 	{"a value where a comma should be", "rabbitmq \"m\" { urls = {\"amqp://a\"\n\"amqp://u:" SECRET "@b\"} }",
 		{{2, "error: a mark was expected here"}}},
 
