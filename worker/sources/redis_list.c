@@ -273,8 +273,9 @@ static void redis_settle(struct source *source, struct job *job)
 
 static void redis_flush(struct source *source)
 {
-	(void)
-	    source; /* nothing is ever kept back: see "One call at a time" in redis_list_queue.c */
+	struct redis_source *s = of_source(source);
+	for (size_t i = 0; i < s->settings->n_lists; i++)
+		redis_queue_flush(s->queues[i]);
 }
 
 static void redis_room_came(struct source *source, struct route *route)

@@ -23,7 +23,7 @@ void pace_init(struct pace *pace, unsigned prefetch)
 static void adapt(struct pace *pace, const struct pace_facts *facts)
 {
 	uint64_t now = facts->now_ns;
-	if (facts->held > 0) {
+	if (facts->unbegun > 0) {
 		if (now - facts->oldest_taken_ns > LINGER_NS &&
 		    now - pace->lowered_ns > LINGER_NS) {
 			pace->ahead /= 2;
@@ -43,11 +43,11 @@ size_t pace_wanted(struct pace *pace, const struct pace_facts *facts)
 {
 	if (!pace->fixed)
 		adapt(pace, facts);
-	size_t startable = pace->fixed || facts->held > 0 ? 0 : facts->idle;
+	size_t startable = pace->fixed || facts->unbegun > 0 ? 0 : facts->idle;
 	size_t target = startable + pace->ahead;
-	if (facts->held >= target || (startable == 0 && facts->held > pace->ahead / 2))
+	if (facts->unbegun >= target || (startable == 0 && facts->unbegun > pace->ahead / 2))
 		return 0;
-	size_t wanted = target - facts->held;
+	size_t wanted = target - facts->unbegun;
 	return wanted < facts->room ? wanted : facts->room;
 }
 

@@ -24,8 +24,8 @@ struct pace {
 
 struct pace_facts {
 	uint64_t now_ns;
-	size_t held;		  /* taken, not given to the handler */
-	uint64_t oldest_taken_ns; /* of the first held one; 0: none */
+	size_t unbegun;		  /* taken, and no handler has begun them */
+	uint64_t oldest_taken_ns; /* of the first that waits for a handler; 0: none */
 	unsigned idle;		  /* places at the handler that have nothing to do */
 	size_t room;		  /* never claim more */
 };

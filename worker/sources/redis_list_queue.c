@@ -16,10 +16,12 @@
  * One call at a time
  *
  * Everything goes through redis_turn.lua: it settles and claims in one step, and there is never more
- * than one such call under way for a list. That gives batches their size by itself: an idle list
- * settles one job at once, a busy one whatever has gathered while the last call was under way. And it
- * gives order: what is returned goes back in one call, behind which no older claim can lie. The next
- * claim is made while jobs of the last are still held, so handlers need not wait for a round trip.
+ * than one such call under way for a list. That gives order: what is returned goes back in one call,
+ * behind which no older claim can lie. And it gives batches: a call takes along whatever has gathered
+ * while the last one was under way. The next claim is made while half of what was claimed ahead has
+ * not begun, so handlers need not wait for a round trip, and that claim takes the finished half along.
+ * When no claim is due, short jobs await each other for a millisecond; slow ones, and the last one
+ * here, are settled at once.
  *
  * After a broken connection the calls without a reply are in doubt. Settles are sent again, which is
  * harmless (redis_turn.lua tells why). Claims are not asked for again: redis_undo.lua is told which
@@ -53,6 +55,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+enum { COMPANY_MS = 1 };
+
 #define STARVED_NS UINT64_C(1000000000) /* how long not to claim after an allocation failed */
 
 enum membership {
@@ -72,7 +76,8 @@ struct redis_queue {
 	struct redis_keys keys;
 	struct pace pace;
 	struct redis_wait *wait;
-	struct timer *due; /* the next delayed job */
+	struct timer *due;     /* the next delayed job */
+	struct timer *company; /* for how long finished jobs await others */
 
 	enum membership membership;
 	bool joined; /* the name in `keys` is, or was, known to the server */
@@ -90,6 +95,8 @@ struct redis_queue {
 	uint64_t unsure_until_ns; /* until then a BLMOVE that we lost sight of may move one there */
 	uint64_t starved_until_ns;
 	bool troubled; /* the last claim was answered with an error of the list's own */
+
+	bool overdue; /* what is pending has waited long enough */
 
 	struct list pending; /* struct job.in_source, in the order settled */
 	struct list telling; /* those in the call */
@@ -568,22 +575,39 @@ static size_t room_after_settling(struct redis_queue *queue)
 	return room;
 }
 
-static size_t wanted(struct redis_queue *queue)
+/* Jobs of this list that no handler has begun: held, or staged at the executor. */
+static size_t unbegun(const struct redis_queue *queue)
 {
 	const struct route *route = queue->route;
-	const struct lane *lane = route->lane;
-	unsigned width = lane->executor->width;
+	unsigned width = route->lane->executor->width;
+	unsigned staged = route->lane->assigned > width ? route->lane->assigned - width : 0;
+	return route->held + (staged < route->assigned ? staged : route->assigned);
+}
+
+static unsigned idle_places(const struct redis_queue *queue)
+{
+	const struct route *route = queue->route;
+	unsigned most = route->lane->executor->width;
+	if (route->lane->assigned >= most)
+		return 0;
+	most -= route->lane->assigned;
+	if (route->limit == 0)
+		return most;
+	unsigned left = route->limit > route->assigned ? route->limit - route->assigned : 0;
+	return left < most ? left : most;
+}
+
+static size_t wanted(struct redis_queue *queue)
+{
 	struct pace_facts facts = {
 	    .now_ns = now_ns(queue),
-	    .held = route->held,
-	    .idle = width > lane->assigned ? width - lane->assigned : 0,
+	    .unbegun = unbegun(queue),
+	    .idle = idle_places(queue),
 	    .room = room_after_settling(queue),
 	};
-	if (route->limit != 0 && route->limit < route->assigned + facts.idle)
-		facts.idle = route->limit > route->assigned ? route->limit - route->assigned : 0;
-	if (!list_empty(&route->held_jobs))
+	if (!list_empty(&queue->route->held_jobs))
 		facts.oldest_taken_ns =
-		    list_entry(route->held_jobs.next, struct job, in_route)->taken_ns;
+		    list_entry(queue->route->held_jobs.next, struct job, in_route)->taken_ns;
 	if (!queue->open || facts.now_ns < queue->starved_until_ns)
 		return 0;
 	return pace_wanted(&queue->pace, &facts);
@@ -662,6 +686,8 @@ static void send_turn(struct redis_queue *queue, size_t claim)
 	queue->calling = true;
 	queue->claiming = claim;
 	queue->woken = false;
+	queue->overdue = false;
+	timer_stop(queue->company);
 }
 
 void redis_queue_settle(struct redis_queue *queue, struct job *job)
@@ -674,15 +700,40 @@ void redis_queue_settle(struct redis_queue *queue, struct job *job)
 	redis_queue_look(queue);
 }
 
+/* Short jobs settle in company: those still here will be through in a moment, and a call for each
+ * would cost more than the jobs do. */
+static bool awaits_company(const struct redis_queue *queue)
+{
+	const struct route *route = queue->route;
+	return queue->open && !queue->overdue && queue->pace.ahead > 0 &&
+	       route->held + route->assigned > 0;
+}
+
 void redis_queue_attend(struct redis_queue *queue)
 {
 	if (queue->membership != QUEUE_MEMBER || queue->calling)
 		return;
 	size_t claim = wanted(queue);
-	if (!list_empty(&queue->pending) || queue->woken || (queue->more && claim > 0))
+	bool settles = !list_empty(&queue->pending);
+	if (queue->woken || (queue->more && claim > 0) || (settles && !awaits_company(queue))) {
 		send_turn(queue, claim);
-	else if (!queue->more && claim > 0)
+		return;
+	}
+	if (settles && !timer_armed(queue->company))
+		timer_start(queue->company, COMPANY_MS);
+	if (!queue->more && claim > 0)
 		redis_wait_begin(queue->wait);
+}
+
+void redis_queue_flush(struct redis_queue *queue)
+{
+	queue->overdue = true;
+	redis_queue_look(queue);
+}
+
+static void company_fired(void *arg)
+{
+	redis_queue_flush(arg);
 }
 
 /* --- waiting ------------------------------------------------------------------------------------ */
@@ -742,6 +793,7 @@ void redis_queue_open(struct redis_queue *queue)
 void redis_queue_shut(struct redis_queue *queue)
 {
 	queue->open = false;
+	redis_queue_look(queue); /* nothing awaits company any more */
 	if (queue->shared->redis != NULL)
 		redis_wait_end(queue->wait);
 	else
@@ -773,9 +825,11 @@ struct redis_queue *redis_queue_create(struct redis_shared *shared,
 	list_init(&queue->telling);
 	pace_init(&queue->pace, settings->prefetch);
 	queue->due = timer_create_on(shared->loop, due_fired, queue);
+	queue->company = timer_create_on(shared->loop, company_fired, queue);
 	queue->wait = redis_wait_create(shared->loop, shared->login, &queue->keys,
 					settings->lease_ms / 3, &wait_events, queue);
-	if (queue->due == NULL || queue->wait == NULL || take_new_name(queue) != ST_OK) {
+	if (queue->due == NULL || queue->company == NULL || queue->wait == NULL ||
+	    take_new_name(queue) != ST_OK) {
 		redis_queue_destroy(queue);
 		return NULL;
 	}
@@ -790,6 +844,7 @@ void redis_queue_destroy(struct redis_queue *queue)
 	list_remove(&queue->in_work);
 	redis_wait_destroy(queue->wait);
 	timer_destroy(queue->due);
+	timer_destroy(queue->company);
 	redis_keys_fini(&queue->keys);
 	memory_free(queue);
 }
@@ -816,6 +871,7 @@ void redis_queue_leave(struct redis_queue *queue)
 	bool member = queue->membership == QUEUE_MEMBER;
 	drop_wait(queue);
 	timer_stop(queue->due);
+	timer_stop(queue->company);
 	queue->open = false;
 	queue->calling = false;
 	queue->claiming = 0;

@@ -61,6 +61,7 @@ bool redis_queue_is_taking(const struct redis_queue *queue); /* it really is */
 bool redis_queue_is_shut(const struct redis_queue *queue);   /* nothing can be delivered any more */
 
 void redis_queue_settle(struct redis_queue *queue, struct job *job);
+void redis_queue_flush(struct redis_queue *queue);  /* what is finished awaits no company */
 void redis_queue_look(struct redis_queue *queue);   /* attend to it at the end of this turn */
 void redis_queue_attend(struct redis_queue *queue); /* the end of the turn: settle, claim, wait */
 void redis_queue_tick(struct redis_queue *queue);   /* at least every third of a lease */

@@ -41,7 +41,7 @@ static void wants_what_the_facts_allow(void **state)
 		if (rows[i].prefetch == 0)
 			pace.ahead = rows[i].ahead;
 		struct pace_facts facts = {.now_ns = 1000 * MS,
-					   .held = rows[i].held,
+					   .unbegun = rows[i].held,
 					   .oldest_taken_ns = rows[i].held ? 999 * MS : 0,
 					   .idle = rows[i].idle,
 					   .room = rows[i].room};
@@ -111,7 +111,7 @@ static void lingering_jobs_halve_it_down_to_nothing(void **state)
 	pace_init(&pace, 0);
 	pace.ahead = 256;
 	struct pace_facts facts = {
-	    .now_ns = 1000 * MS, .held = 200, .oldest_taken_ns = 950 * MS, .room = SIZE_MAX};
+	    .now_ns = 1000 * MS, .unbegun = 200, .oldest_taken_ns = 950 * MS, .room = SIZE_MAX};
 	(void)pace_wanted(&pace, &facts);
 	assert_int_equal(pace.ahead, 256); /* 50 ms are no time */
 	facts.now_ns = 1051 * MS;
@@ -131,7 +131,7 @@ static void what_the_operator_said_stays(void **state)
 	struct pace pace;
 	pace_init(&pace, 10);
 	struct pace_facts facts = {
-	    .now_ns = 5000 * MS, .held = 10, .oldest_taken_ns = 1 * MS, .room = SIZE_MAX};
+	    .now_ns = 5000 * MS, .unbegun = 10, .oldest_taken_ns = 1 * MS, .room = SIZE_MAX};
 	(void)pace_wanted(&pace, &facts);
 	assert_int_equal(pace.ahead, 10);
 }
