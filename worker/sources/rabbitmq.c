@@ -165,7 +165,7 @@ static void on_blocked(void *arg, const char *reason)
 {
 	struct rabbitmq *s = arg; /* never published here, so the broker goes on reading us */
 	log_say(s->all.log, LOG_INFO,
-		reason ? "broker blocks publishers" : "broker serves publishers",
+		reason ? "broker has blocked publishers" : "broker has unblocked publishers",
 		kv_text("source", s->base.name), kv_text("why", reason));
 }
 
