@@ -90,7 +90,7 @@ static void log_fate(struct core *core, const struct job *job, enum fate fate)
 	const struct route *route = job->route;
 	uint64_t ran_ns = job->begun_ns != 0 ? job->finished_ns - job->begun_ns : 0;
 	log_say(core->log, level, "job settled", kv_text("job", job->id),
-		kv_text("source", route->source->name), kv_text("queue", route->name),
+		kv_text("source", route->source_name), kv_text("queue", route->name),
 		kv_text("fate", fate_name(fate)), kv_int("attempt", job->attempt),
 		kv_ns("ran_ms", ran_ns),
 		kv_text("reason", job->outcome.reason[0] != '\0' ? job->outcome.reason : NULL));

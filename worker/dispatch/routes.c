@@ -44,6 +44,7 @@ struct route *roster_add_route(struct roster *roster, const char *name, struct s
 		return NULL;
 	route->name = name;
 	route->source = source;
+	route->source_name = source->name;
 	route->lane = lane;
 	route->retry = retry;
 	route->limit = limit;

@@ -38,6 +38,7 @@ struct route {
 	struct list in_roster;
 	const char *name;
 	struct source *source;
+	const char *source_name; /* outlives the source: a thread may still read it at the exit */
 	struct lane *lane;
 	const struct retry_settings *retry;
 	unsigned limit;	   /* of this queue, 0 = none but the lane's and the worker's */

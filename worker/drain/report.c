@@ -6,7 +6,6 @@
 #include "base/memory.h"
 #include "dispatch/routes.h"
 #include "job/job.h"
-#include "sources/source.h"
 
 #include <string.h>
 
@@ -62,7 +61,7 @@ static void add_entry(struct report *report, const struct job *job, enum fate fa
 	uint64_t end_ns = job->finished_ns != 0 ? job->finished_ns : now_ns;
 	report->entries[report->n_entries++] = (struct report_entry){
 	    .id = id,
-	    .source = job->route->source->name,
+	    .source = job->route->source_name,
 	    .queue = job->route->name,
 	    .attempt = job->attempt,
 	    .ran_ns = job->begun_ns != 0 ? end_ns - job->begun_ns : 0,

@@ -7,7 +7,6 @@
 #include "base/must.h"
 #include "dispatch/routes.h"
 #include "job/job.h"
-#include "sources/source.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -119,7 +118,7 @@ static void put_number(struct environment *env, const char *name, uint64_t numbe
 char *const *environment_for(struct environment *env, const struct job *job, uint64_t timeout_ms)
 {
 	const char *queue = job->route->name;
-	const char *source = job->route->source->name;
+	const char *source = job->route->source_name;
 	size_t texts = strlen(job->id) + strlen(source) + strlen(queue) +
 		       strlen(job->content_type) + strlen(job->traceparent);
 	if (!make_room(env, texts + JOB_NAMES * 48)) /* a name, '=', a number, NUL */

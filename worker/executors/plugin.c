@@ -30,7 +30,6 @@
 #include "observe/log.h"
 #include "plugin/outfall.h"
 #include "settings/settings.h"
-#include "sources/source.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -187,7 +186,7 @@ static void run(struct outfall_context *task)
 	const struct outfall_job seen = {
 	    .size = sizeof seen,
 	    .id = job->id,
-	    .source = job->route->source->name,
+	    .source = job->route->source_name,
 	    .queue = job->route->name,
 	    .content_type = job->content_type,
 	    .traceparent = job->traceparent,

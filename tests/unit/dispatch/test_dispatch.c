@@ -5,6 +5,7 @@
 #include "dispatch/routes.h"
 #include "executors/executor.h"
 #include "job/ledger.h"
+#include "sources/source.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -79,7 +80,8 @@ static void add_place(struct floor_of_test *f, struct place *p, unsigned width, 
 
 static struct route *add_route(struct floor_of_test *f, struct place *p, unsigned limit)
 {
-	return roster_add_route(&f->roster, "queue", NULL, p->lane, NULL, limit);
+	static struct source source = {.name = "mq"};
+	return roster_add_route(&f->roster, "queue", &source, p->lane, NULL, limit);
 }
 
 static void hold(struct floor_of_test *f, struct route *route, unsigned jobs)

@@ -64,7 +64,7 @@ static void entries(void **state)
 	    {FATE_UNSETTLED, true,  false, true,	true,  false, true },
 	};
 	struct source source = {.name = "main"};
-	struct route route = {.name = "emails", .source = &source};
+	struct route route = {.name = "emails", .source = &source, .source_name = source.name};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct report report;
 		struct job job = {.route = &route, .id = "8f2", .attempt = 3};
@@ -95,7 +95,7 @@ static void a_report_is_bounded(void **state)
 {
 	(void)state;
 	struct source source = {.name = "main"};
-	struct route route = {.name = "emails", .source = &source};
+	struct route route = {.name = "emails", .source = &source, .source_name = source.name};
 	struct report report;
 	report_init(&report);
 	for (int i = 0; i < REPORT_ENTRIES + 7; i++) {

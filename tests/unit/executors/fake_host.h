@@ -102,6 +102,7 @@ static inline void fake_host_open(struct fake_host *fake)
 	fake->source.name = "main";
 	fake->route.name = "emails";
 	fake->route.source = &fake->source;
+	fake->route.source_name = fake->source.name;
 	fake->deadline = timer_create_on(fake->loop, fake_too_late, fake);
 }
 
