@@ -61,12 +61,12 @@ wait_until() {
 	done
 }
 
-ran() { # how many jobs have run to their end
-	cat "$place/done" 2>/dev/null | wc -l
+ran() { # how many pictures are in the album
+	cat "$ALBUM" 2>/dev/null | wc -l
 }
 
 at_least_ran() {
-	[ "$(ran)" -ge "$1" ]
+	[ "$(ran)" -ge "$1" ] 2>/dev/null
 }
 
 is_gone() {
@@ -91,7 +91,7 @@ mkdir -p build
 (
 	flock 9
 	cmake -S . -B build -G Ninja --log-level=WARNING >/dev/null
-	ninja -C build --quiet outfall
+	ninja -C build --quiet outfall >/dev/null
 ) 9>build/.lock
 wait "$boot" || give_up "RabbitMQ did not start"
 boot=
@@ -104,27 +104,38 @@ worker   { concurrency = 4 }
 drain    { timeout = "30s"  report = "\${REPORT}" }
 
 rabbitmq "mq"    { url = "amqp://guest:guest@127.0.0.1:$(cat "$place/rabbitmq.port")/"
-                   queue "emails" { handler = "work"  declare = "durable"  prefetch = 10 } }
+                   queue "portraits" { handler = "resize"  declare = "durable"  prefetch = 10 } }
 redis    "cache" { url = "redis://127.0.0.1:$(cat "$place/redis.port")/0"
-                   list "thumbnails" { handler = "work"  prefetch = 10 } }
+                   list "landscapes" { handler = "resize"  prefetch = 10 } }
 
-handler  "work"  { type = "exec"  command = {"/bin/sh", "$top/config/handlers/@HANDLER@"} }
+handler  "resize" { type = "exec"  command = {"/bin/sh", "$top/config/handlers/resize.sh"} }
 CONF
 sed 's/^/  | /' "$place/outfall.conf"
-export REPORT="$place/report-0.json"
-outfall check -c "$place/outfall.conf"
-tell "" "One worker, two brokers, one handler: a shell script that gets the job on its stdin." \
-	"\`outfall check\` finds nothing wrong with it."
+export REPORT="$place/report-0.json" # each worker gets its own
+export ALBUM="$place/album" WORK_SECONDS=0.3 # for resize.sh
+outfall check -c "$place/outfall.conf" || give_up "the configuration should be good"
+tell "" "One worker, two brokers, one handler: a shell script that gets the name of a picture on its" \
+	"stdin, \"resizes\" it for 0.3 s, and adds it to an album. \`outfall check\` finds no mistake."
 
 step "4. Jobs: $jobs on the RabbitMQ queue, $jobs on the Redis list"
 n=1
 while [ $n -le $jobs ]; do
-	outfall enqueue -c "$place/outfall.conf" mq/emails --body "email-$n"
-	outfall enqueue -c "$place/outfall.conf" cache/thumbnails --body "thumbnail-$n"
+	outfall enqueue -c "$place/outfall.conf" mq/portraits --body "portrait-$n.png" &&
+		outfall enqueue -c "$place/outfall.conf" cache/landscapes --body "landscape-$n.png" ||
+		give_up "enqueue failed"
 	n=$((n + 1))
 done
-tell "\$ outfall enqueue mq/emails --body email-1" "\$ outfall enqueue cache/thumbnails --body thumbnail-1" \
+tell "\$ outfall enqueue mq/portraits --body portrait-1.png" \
+	"\$ outfall enqueue cache/landscapes --body landscape-1.png" \
 	"... and so on. Each returned when its broker had confirmed the job."
+
+# The report as it is, but for all jobs after the first.
+first_job_only() {
+	awk '/^ *"jobs": \[/ { jobs = 1 }
+	     jobs && /^    [{]/ { n++ }
+	     /^  \]/ { if (n > 1) printf "        ... and %d more\n", n - 1; jobs = 0 }
+	     !jobs || n < 2 { print "    " $0 }' "$1"
+}
 
 # start_worker NUMBER
 start_worker() {
@@ -134,10 +145,9 @@ start_worker() {
 
 # end_worker: waits for the exit that was asked for; its code is in $code
 end_worker() {
-	ending=$worker
-	worker=
 	code=0
-	wait "$ending" || code=$?
+	wait "$worker" || code=$?
+	worker=
 }
 
 step "5. A worker runs them, four at a time"
@@ -156,7 +166,7 @@ tell "It took nothing new, gave back at once what it had not begun, let the runn
 	"both brokers, closed its connections and exited with 0. In its own words:" ""
 sed -n 's/^\([^ ]*T\)\([0-9:.]*\)Z *[a-z]* *\(dr[^ ]* .*\)/    \2 \3/p' "$place/worker-1.log"
 tell "" "The same as JSON, for tools:" ""
-sed 's/^/    /' "$place/report-1.json"
+first_job_only "$place/report-1.json"
 tell "" "\"returned\" are the jobs it gave back, in order and at the head of their queues. None of them" \
 	"has used up an attempt. \"jobs\" are those that ran when the signal came, each with its fate."
 
@@ -171,10 +181,10 @@ tell "$((2 * jobs - first)) jobs ran, and it was drained in turn: exit 0."
 step "8. Counting"
 n=1
 while [ $n -le $jobs ]; do
-	printf 'email-%d\nthumbnail-%d\n' $n $n
+	printf 'portrait-%d.png\nlandscape-%d.png\n' $n $n
 	n=$((n + 1))
 done | sort >"$place/expected"
-sort "$place/done" >"$place/ran"
+sort "$ALBUM" >"$place/ran"
 lost=$(sort -u "$place/ran" | comm -23 "$place/expected" - | wc -l)
 doubled=$(uniq -d "$place/ran" | wc -l)
 tell "$((2 * jobs)) jobs put in, $(ran) runs: first worker $first, second worker $((2 * jobs - first))." \

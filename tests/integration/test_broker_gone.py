@@ -55,7 +55,6 @@ class BrokerGoneCases:
         self.record.wait_ended(2)
         self.assert_exit(worker, begun, 11)
         self.assertEqual(worker.report()["fates"]["unsettled"], 2)
-        self.broker.kill(signal.SIGCONT)
 
     def test_hung_before_anything_ran(self):
         worker = self.start(self.config(self.queue.section(), drain=DRAIN))
@@ -64,7 +63,6 @@ class BrokerGoneCases:
         self.broker.kill(signal.SIGSTOP)
         worker.send(signal.SIGTERM)
         self.assert_exit(worker, begun, 0)
-        self.broker.kill(signal.SIGCONT)
 
     def test_killed_with_jobs_that_do_not_end(self):
         worker = self.start_running()
@@ -129,7 +127,8 @@ class RabbitGone(BrokerGoneCases, WorkerCase):
 
     def setUp(self):
         super().setUp()
-        self.broker.start()  # if the test before has left it dead
+        self.broker.start()  # if the test before has left it dead, or standing still
+        self.broker.kill(signal.SIGCONT)
         self.queue = RabbitQueue(self.broker, next(self.vhosts))
 
     def wait_consuming(self, worker):
@@ -172,7 +171,8 @@ class RedisGone(BrokerGoneCases, WorkerCase):
 
     def setUp(self):
         super().setUp()
-        self.broker.start()  # if the test before has left it dead
+        self.broker.start()  # if the test before has left it dead, or standing still
+        self.broker.kill(signal.SIGCONT)
         self.queue = RedisList(self.broker)
         self.queue.client.flushall()
 
