@@ -6,70 +6,28 @@ import json
 import os
 import pathlib
 import random
-import shutil
-import socket
-import subprocess
-import tempfile
-import time
 import unittest
 
 import redis
 
+from brokers import Redis
+
 SOURCES = pathlib.Path(__file__).resolve().parents[2] / "worker" / "sources"
-LIST = b"{q}"  # a list named q; the keys below share its hash tag
 LEASE = 15000
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Server:
-    """A redis-server without persistence, in a folder of its own."""
-
-    def __init__(self):
-        self.folder = tempfile.mkdtemp(prefix="outfall-redis-")
-        self.port = free_port()
-        self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
-             "--appendonly", "no", "--dir", self.folder],
-            stdout=subprocess.DEVNULL)
-        self.client = redis.Redis(port=self.port)
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                self.client.ping()
-                return
-            except redis.ConnectionError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-
-    def stop(self):
-        self.client.close()
-        self.process.kill()
-        self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def setUpModule():
     global server
-    if shutil.which("redis-server") is None:
-        raise unittest.SkipTest("redis-server is not installed")
-    server = Server()
-
-
-def tearDownModule():
-    server.stop()
+    broker = Redis()
+    unittest.addModuleCleanup(broker.stop)
+    server = broker.client()
 
 
 class Worker:
     """Calls the scripts the way redis_list.c does."""
 
     def __init__(self, case, name):
-        self.r, self.name = server.client, name
+        self.r, self.name = server, name
         self.scripts = case.scripts
         self.held, self.wake = f"q:held:{name}", f"q:wake:{name}"
 
@@ -106,7 +64,7 @@ class Worker:
 
 class ScriptCase(unittest.TestCase):
     def setUp(self):
-        self.r = server.client
+        self.r = server
         self.r.flushall()
         prelude = (SOURCES / "redis_put_back.lua").read_text()
         self.scripts = {
