@@ -68,6 +68,22 @@ enum membership {
 	QUEUE_LEFT,
 };
 
+#define MAY(state) (1u << (state))
+
+static const struct {
+	const char *name;
+	unsigned may_become;
+} memberships[] = {
+    [QUEUE_OUT] = {"out",	  MAY(QUEUE_JOINING) | MAY(QUEUE_UNDOING) | MAY(QUEUE_LEAVING)},
+    [QUEUE_JOINING] = {"joining", MAY(QUEUE_MEMBER) | MAY(QUEUE_OUT) | MAY(QUEUE_LEAVING)	 },
+    [QUEUE_UNDOING] = {"undoing", MAY(QUEUE_MEMBER) | MAY(QUEUE_JOINING) | MAY(QUEUE_OUT) |
+				      MAY(QUEUE_LEAVING)	},
+    [QUEUE_MEMBER] = {"member",	MAY(QUEUE_UNDOING) | MAY(QUEUE_JOINING) | MAY(QUEUE_OUT) |
+				    MAY(QUEUE_LEAVING)	      },
+    [QUEUE_LEAVING] = {"leaving", MAY(QUEUE_LEFT)						 },
+    [QUEUE_LEFT] = {"left",    0							   },
+};
+
 struct redis_queue {
 	struct list in_work; /* redis_shared.work */
 	struct redis_shared *shared;
@@ -93,11 +109,10 @@ struct redis_queue {
 	bool more;		  /* there may be jobs that we have not asked for */
 	bool woken;		  /* a BLMOVE has ended: there may be one in the wake list */
 	uint64_t unsure_until_ns; /* until then a BLMOVE that we lost sight of may move one there */
-	uint64_t starved_until_ns;
-	bool troubled; /* the last claim was answered with an error of the list's own */
+	uint64_t starved_until_ns; /* an allocation failed: claim nothing until then */
+	bool troubled;		   /* the last claim was answered with an error of the list's own */
 
-	bool overdue; /* what is pending has waited long enough */
-
+	bool overdue;	     /* what is pending has waited long enough */
 	struct list pending; /* struct job.in_source, in the order settled */
 	struct list telling; /* those in the call */
 };
@@ -117,6 +132,18 @@ static void say(const struct redis_queue *queue, enum log_level level, const cha
 {
 	log_say(queue->shared->log, level, event, kv_text("source", queue->shared->source->name),
 		kv_text("queue", queue->settings->name), kv_int(key, number));
+}
+
+/* The only place that assigns the membership. */
+static void move(struct redis_queue *queue, enum membership next)
+{
+	enum membership before = queue->membership;
+	must((memberships[before].may_become & MAY(next)) != 0);
+	queue->membership = next;
+	log_say(queue->shared->log, LOG_DEBUG, "list membership moved",
+		kv_text("source", queue->shared->source->name),
+		kv_text("queue", queue->settings->name), kv_text("from", memberships[before].name),
+		kv_text("to", memberships[next].name));
 }
 
 /* --- names ----------------------------------------------------------------------------------- */
@@ -208,7 +235,7 @@ static void expect_due(struct redis_queue *queue, int64_t due_ms)
 
 static void became_member(struct redis_queue *queue)
 {
-	queue->membership = QUEUE_MEMBER;
+	move(queue, QUEUE_MEMBER);
 	queue->joined = true;
 	queue->back_ns = now_ns(queue);
 	queue->lapsed = false;
@@ -219,37 +246,50 @@ static void became_member(struct redis_queue *queue)
 
 static void shut_out(struct redis_queue *queue);
 
+/* What a renewal tells besides that the lease runs. */
+static void take_news(struct redis_queue *queue, const struct reply *reply)
+{
+	int64_t brought_back = number_at(reply, 2);
+	if (brought_back > 0) {
+		say(queue, LOG_WARN, "jobs of a dead worker brought back", "jobs", brought_back);
+		queue->more = true;
+	}
+	expect_due(queue, number_at(reply, 1));
+	redis_queue_look(queue);
+}
+
+/* A reply to a name that we have given up meanwhile says nothing any more; requests are answered in
+ * order, so it comes before the answer to the joining that followed. */
 static void renew_answered(void *arg, const struct reply *reply)
 {
 	struct redis_queue *queue = arg;
-	if (!is_answer(queue, reply, 4))
+	if (!is_answer(queue, reply, 4) || queue->membership == QUEUE_JOINING ||
+	    queue->membership == QUEUE_LEAVING)
 		return;
 	queue->renewing = false;
-	if (queue->membership == QUEUE_LEAVING)
-		return;
-	if (number_at(reply, 0) == 0) {
+	if (number_at(reply, 0) == 0)
 		shut_out(queue);
-		return;
-	}
-	if (number_at(reply, 2) > 0)
-		say(queue, LOG_WARN, "jobs of a dead worker brought back", "jobs",
-		    number_at(reply, 2));
-	if (number_at(reply, 2) > 0)
-		queue->more = true;
-	expect_due(queue, number_at(reply, 1));
-	if (queue->membership == QUEUE_JOINING)
-		became_member(queue);
 	else
-		redis_queue_look(queue);
+		take_news(queue, reply);
 }
 
-static void renew(struct redis_queue *queue, const char *how)
+static void join_answered(void *arg, const struct reply *reply)
+{
+	struct redis_queue *queue = arg;
+	if (!is_answer(queue, reply, 4) || queue->membership != QUEUE_JOINING)
+		return;
+	queue->renewing = false;
+	take_news(queue, reply);
+	became_member(queue);
+}
+
+static void send_renewal(struct redis_queue *queue, const char *how, resp_answered *answered)
 {
 	const struct redis_keys *k = &queue->keys;
 	const char *keys[] = {k->list, k->workers, k->delayed, k->history, k->clients};
 	struct resp *redis = queue->shared->redis;
 	int64_t client = redis_wait_client_id(queue->wait);
-	begin_script(queue, SCRIPT_RENEW, keys, COUNT_OF(keys), 6, renew_answered);
+	begin_script(queue, SCRIPT_RENEW, keys, COUNT_OF(keys), 6, answered);
 	resp_arg_text(redis, own_name(queue));
 	resp_arg_number(redis, (int64_t)queue->settings->lease_ms);
 	resp_arg_text(redis, how);
@@ -265,8 +305,8 @@ static void renew(struct redis_queue *queue, const char *how)
 
 static void join(struct redis_queue *queue)
 {
-	queue->membership = QUEUE_JOINING;
-	renew(queue, "join");
+	move(queue, QUEUE_JOINING);
+	send_renewal(queue, "join", join_answered);
 }
 
 static void lose_settles(struct redis_queue *queue)
@@ -303,7 +343,7 @@ static void shut_out(struct redis_queue *queue)
 static void undo_answered(void *arg, const struct reply *reply)
 {
 	struct redis_queue *queue = arg;
-	if (!is_answer(queue, reply, 2) || queue->membership == QUEUE_LEAVING)
+	if (!is_answer(queue, reply, 2) || queue->membership != QUEUE_UNDOING)
 		return;
 	if (number_at(reply, 0) == 0) {
 		shut_out(queue);
@@ -355,7 +395,7 @@ static void undo(struct redis_queue *queue)
 	struct resp *redis = queue->shared->redis;
 	size_t n_known = 0;
 	walk_known(queue, count_one, &n_known);
-	queue->membership = QUEUE_UNDOING;
+	move(queue, QUEUE_UNDOING);
 	queue->renewed_ns = now_ns(queue);
 	begin_script(queue, SCRIPT_UNDO, keys, COUNT_OF(keys), 2 + n_known, undo_answered);
 	resp_arg_text(redis, own_name(queue));
@@ -382,9 +422,9 @@ static void drop_wait(struct redis_queue *queue)
 
 void redis_queue_link_lost(struct redis_queue *queue)
 {
-	if (queue->membership == QUEUE_LEFT)
+	if (queue->membership == QUEUE_OUT || queue->membership == QUEUE_LEFT)
 		return;
-	queue->membership = queue->membership == QUEUE_LEAVING ? QUEUE_LEFT : QUEUE_OUT;
+	move(queue, queue->membership == QUEUE_LEAVING ? QUEUE_LEFT : QUEUE_OUT);
 	queue->calling = false;
 	queue->claiming = 0;
 	queue->renewing = false;
@@ -413,7 +453,8 @@ void redis_queue_tick(struct redis_queue *queue)
 		queue->shared->link_failed(queue->shared, &why);
 		return;
 	}
-	renew(queue, now_ns(queue) - queue->back_ns > lease_ns ? "bring back" : "renew");
+	bool settled_in = now_ns(queue) - queue->back_ns > lease_ns;
+	send_renewal(queue, settled_in ? "bring back" : "renew", renew_answered);
 }
 
 /* --- claiming ---------------------------------------------------------------------------------- */
@@ -751,7 +792,8 @@ static void wait_connected(void *arg)
 {
 	struct redis_queue *queue = arg;
 	if (queue->membership == QUEUE_MEMBER && !queue->renewing)
-		renew(queue, "renew"); /* tells others which connection to unblock */
+		send_renewal(queue, "renew",
+			     renew_answered); /* tells others which connection to unblock */
 }
 
 static void unblock_answered(void *arg, const struct reply *reply)
@@ -860,7 +902,7 @@ static void leave_answered(void *arg, const struct reply *reply)
 {
 	struct redis_queue *queue = arg;
 	(void)reply; /* still a member: then another worker brings back what is held */
-	queue->membership = QUEUE_LEFT;
+	move(queue, QUEUE_LEFT);
 	queue->shared->changed(queue->shared);
 }
 
@@ -875,10 +917,10 @@ void redis_queue_leave(struct redis_queue *queue)
 	queue->open = false;
 	queue->calling = false;
 	queue->claiming = 0;
-	queue->membership = QUEUE_LEAVING;
+	move(queue, QUEUE_LEAVING);
 	lose_settles(queue);
 	if (!member || now_ns(queue) < queue->unsure_until_ns) {
-		queue->membership = QUEUE_LEFT;
+		move(queue, QUEUE_LEFT);
 		return;
 	}
 	begin_script(queue, SCRIPT_LEAVE, keys, COUNT_OF(keys), 1, leave_answered);
