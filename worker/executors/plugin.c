@@ -34,6 +34,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -68,7 +69,7 @@ struct worker_thread {
 	pthread_t thread;
 	struct outfall_context *task; /* that it runs, NULL: none; under the lock */
 	struct list in_sleepers;      /* linked while it sleeps */
-	pthread_cond_t wake;
+	sem_t wake;
 };
 
 struct plugin {
@@ -199,21 +200,27 @@ static void run(struct outfall_context *task)
 	take_word(&task->outcome, task->plugin->code->run(&seen, task));
 }
 
+/* Locked, but not while it sleeps. */
+static void sleep_until_woken(struct worker_thread *self)
+{
+	struct plugin *plugin = self->plugin;
+	list_prepend(&plugin->sleepers, &self->in_sleepers);
+	plugin->n_sleepers++;
+	(void)pthread_mutex_unlock(&plugin->lock);
+	while (sem_wait(&self->wake) != 0)
+		; /* EINTR only */
+	(void)pthread_mutex_lock(&plugin->lock);
+}
+
 /* Locked. Returns with a task that is the thread's, or NULL when there will be none. */
 static struct outfall_context *wait_for_task(struct worker_thread *self)
 {
 	struct plugin *plugin = self->plugin;
-	struct list *first;
-	while (!plugin->closing && (first = list_take_first(&plugin->staged)) == NULL) {
-		list_prepend(&plugin->sleepers, &self->in_sleepers);
-		plugin->n_sleepers++;
-		do
-			(void)pthread_cond_wait(&self->wake, &plugin->lock);
-		while (list_linked(&self->in_sleepers)); /* else it was not for us */
-	}
+	while (!plugin->closing && list_empty(&plugin->staged))
+		sleep_until_woken(self);
 	if (plugin->closing)
 		return NULL;
-	struct outfall_context *task = task_at(first);
+	struct outfall_context *task = task_at(list_take_first(&plugin->staged));
 	plugin->n_staged--;
 	task->state = TASK_RUNNING;
 	self->task = task;
@@ -272,15 +279,21 @@ static unsigned useful_sleepers(const struct plugin *plugin)
 	return useful < plugin->n_sleepers ? useful : plugin->n_sleepers;
 }
 
-/* Locked; those to wake stay valid beyond it, because threads outlast everything here. */
-static void wake(struct plugin *plugin, unsigned count)
+/* Locked. Takes them off the sleepers: wake() does the rest when the lock is free, or they would
+ * wake up only to wait for it. */
+static void choose(struct plugin *plugin, unsigned count, struct list *ret_chosen)
 {
-	while (count-- > 0) {
-		struct worker_thread *thread = list_entry(list_take_first(&plugin->sleepers),
-							  struct worker_thread, in_sleepers);
-		plugin->n_sleepers--;
-		(void)pthread_cond_signal(&thread->wake);
-	}
+	list_init(ret_chosen);
+	plugin->n_sleepers -= count;
+	while (count-- > 0)
+		list_append(ret_chosen, list_take_first(&plugin->sleepers));
+}
+
+static void wake(struct list *chosen)
+{
+	struct list *it;
+	while ((it = list_take_first(chosen)) != NULL)
+		(void)sem_post(&list_entry(it, struct worker_thread, in_sleepers)->wake);
 }
 
 /* Locked. Short jobs that came just now may be the first of more: while each turn brings some, it is
@@ -309,15 +322,16 @@ static void hand_over(void *arg)
 {
 	struct plugin *plugin = arg;
 	bool more_came = !list_empty(&plugin->incoming);
+	struct list chosen;
 	if (!more_came && !plugin->waiting)
 		return;
 	(void)pthread_mutex_lock(&plugin->lock);
 	stage_incoming(plugin);
 	plugin->waiting = may_wait(plugin, more_came);
-	if (!plugin->waiting)
-		wake(plugin, useful_sleepers(plugin));
+	choose(plugin, plugin->waiting ? 0 : useful_sleepers(plugin), &chosen);
 	bool asleep = plugin->n_sleepers > 0;
 	(void)pthread_mutex_unlock(&plugin->lock);
+	wake(&chosen);
 	if (plugin->waiting)
 		loop_turn_again(plugin->loop);
 	else if (asleep && !timer_armed(plugin->relief))
@@ -328,10 +342,12 @@ static void hand_over(void *arg)
 static void relieve(void *arg)
 {
 	struct plugin *plugin = arg;
+	struct list chosen;
 	(void)pthread_mutex_lock(&plugin->lock);
 	unsigned count = plugin->n_staged;
-	wake(plugin, count < plugin->n_sleepers ? count : plugin->n_sleepers);
+	choose(plugin, count < plugin->n_sleepers ? count : plugin->n_sleepers, &chosen);
 	(void)pthread_mutex_unlock(&plugin->lock);
+	wake(&chosen);
 }
 
 static void plugin_start(struct executor *executor, struct job *job)
@@ -468,13 +484,15 @@ static void plugin_drain_notice(struct executor *executor, uint64_t remaining_ms
 static bool end_threads(struct plugin *plugin)
 {
 	bool all = true;
+	struct list chosen;
 	(void)pthread_mutex_lock(&plugin->lock);
 	plugin->closing = true;
-	wake(plugin, plugin->n_sleepers);
+	choose(plugin, plugin->n_sleepers, &chosen);
 	for (unsigned i = 0; i < plugin->started; i++)
 		if (plugin->threads[i].task != NULL)
 			plugin->threads[i].task->state = TASK_LOST;
 	(void)pthread_mutex_unlock(&plugin->lock);
+	wake(&chosen);
 	for (unsigned i = 0; i < plugin->started; i++) {
 		struct worker_thread *thread = &plugin->threads[i];
 		(void)pthread_mutex_lock(&plugin->lock);
@@ -500,7 +518,7 @@ static void plugin_destroy(struct executor *executor)
 	if (!all_ended)
 		return; /* their stack holds our addresses: left to the exit */
 	for (unsigned i = 0; plugin->threads != NULL && i < plugin->base.width; i++)
-		(void)pthread_cond_destroy(&plugin->threads[i].wake);
+		(void)sem_destroy(&plugin->threads[i].wake);
 	(void)pthread_mutex_destroy(&plugin->lock);
 	if (plugin->library != NULL)
 		(void)dlclose(plugin->library);
@@ -571,7 +589,7 @@ static enum status start_threads(struct plugin *plugin, struct error *why)
 		struct worker_thread *thread = &plugin->threads[i];
 		thread->plugin = plugin;
 		list_init(&thread->in_sleepers);
-		(void)pthread_cond_init(&thread->wake, NULL);
+		(void)sem_init(&thread->wake, 0, 0);
 	}
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	while (plugin->started < plugin->base.width && err == 0) {
