@@ -405,9 +405,11 @@ static void exec_start(struct executor *executor, struct job *job)
 
 /* --- stopping ------------------------------------------------------------------------------------ */
 
+/* Not reaped, so its number is still its own. It may have left its group, which does not save it. */
 static void signal_group(const struct slot *slot, int signum)
 {
-	(void)kill(-slot->child.pid, signum); /* not reaped, so the group is still there */
+	if (kill(-slot->child.pid, signum) != 0)
+		(void)kill(slot->child.pid, signum);
 }
 
 static void exec_stop(struct executor *executor, struct job *job, enum stop_how how)

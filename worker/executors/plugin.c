@@ -84,7 +84,8 @@ struct plugin {
 	unsigned started;	       /* of the threads */
 
 	/* The loop's. */
-	struct outfall_context *tasks;
+	struct outfall_context *tasks; /* base.depth of them */
+	unsigned n_used; /* of the tasks; the rest was never touched, and costs nothing */
 	struct list idle;
 	struct list incoming;
 	struct turn_hook hand_over;
@@ -350,19 +351,29 @@ static void relieve(void *arg)
 	wake(&chosen);
 }
 
+static struct outfall_context *take_task(struct plugin *plugin)
+{
+	struct list *place = list_take_first(&plugin->idle);
+	if (place != NULL)
+		return task_at(place);
+	must(plugin->n_used < plugin->base.depth); /* the core keeps to it */
+	struct outfall_context *task = &plugin->tasks[plugin->n_used++];
+	task->plugin = plugin;
+	list_init(&task->place);
+	return task;
+}
+
 static void plugin_start(struct executor *executor, struct job *job)
 {
 	struct plugin *plugin = plugin_of(executor);
-	struct list *place = list_take_first(&plugin->idle);
-	must(place != NULL); /* the core keeps to our depth */
-	struct outfall_context *task = task_at(place);
+	struct outfall_context *task = take_task(plugin);
 	task->job = job;
 	task->state = TASK_INCOMING;
 	task->outcome.reason[0] = '\0';
 	atomic_store_explicit(&task->begun_ns, 0, memory_order_relaxed);
 	atomic_store_explicit(&task->stop, false, memory_order_relaxed);
 	job->executor_ref = task;
-	list_append(&plugin->incoming, place);
+	list_append(&plugin->incoming, &task->place);
 }
 
 /* --- and back ------------------------------------------------------------------------------------ */
@@ -555,16 +566,6 @@ static enum status load(struct plugin *plugin, const char *path, struct error *w
 	return ST_OK;
 }
 
-static void init_tasks(struct plugin *plugin, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++) {
-		struct outfall_context *task = &plugin->tasks[i];
-		task->plugin = plugin;
-		list_init(&task->place);
-		list_append(&plugin->idle, &task->place);
-	}
-}
-
 static enum status acquire(struct plugin *plugin, struct error *why)
 {
 	plugin->tasks = memory_clear(plugin->base.depth, sizeof *plugin->tasks);
@@ -574,7 +575,6 @@ static enum status acquire(struct plugin *plugin, struct error *why)
 	if (plugin->tasks == NULL || plugin->threads == NULL || plugin->bell == NULL ||
 	    plugin->relief == NULL)
 		return error_set(why, ST_NOMEM, "out of memory");
-	init_tasks(plugin, plugin->base.depth);
 	return ST_OK;
 }
 

@@ -478,6 +478,51 @@ static void descriptors_running_out_is_an_outcome(void **state)
 	close_fixture(&f);
 }
 
+static void creating_survives_every_failed_allocation(void **state)
+{
+	(void)state;
+	static const char *command[] = {"/bin/true", NULL};
+	struct handler_settings handler = {
+	    .name = "mailer", .command = command, .output_line_bytes = 64};
+	unsigned before = open_descriptors();
+	enum status st = ST_NOMEM;
+	for (unsigned long n = 1; st != ST_OK; n++) {
+		struct executor *executor = NULL;
+		struct fake_host fake;
+		fake_host_open(&fake);
+		(void)memory_fail_at(n);
+		st = exec_executor_create(fake.loop, fake.log, NULL, &handler, &worker, &fake.host,
+					  &executor, NULL);
+		(void)memory_fail_at(0);
+		assert_int_equal(st, executor != NULL ? ST_OK : ST_NOMEM);
+		if (executor != NULL)
+			executor->ops->destroy(executor);
+		fake_host_close(&fake);
+		assert_true(n < 50);
+	}
+	assert_int_equal(open_descriptors(), before);
+}
+
+static void starting_survives_every_failed_allocation(void **state)
+{
+	(void)state;
+	struct fixture f;
+	unsigned long n = 1;
+	open_fixture(&f, "true", NULL);
+	do {
+		struct job *job = fake_job(&f.fake, "x", 1);
+		unsigned ends = f.fake.finished + 1;
+		(void)memory_fail_at(n++);
+		fake_start(&f.fake, job);
+		(void)memory_fail_at(0);
+		fake_run_until(&f.fake, ends);
+		assert_true(n < 50);
+	} while (f.fake.last.kind == OUTCOME_RETRY);
+	assert_int_equal(f.fake.last.kind, OUTCOME_DONE);
+	assert_true(n > 2); /* some did fail */
+	close_fixture(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -499,6 +544,8 @@ int main(void)
 	    cmocka_unit_test(children_die_with_the_worker),
 	    cmocka_unit_test(a_thousand_jobs_leave_no_trace),
 	    cmocka_unit_test(descriptors_running_out_is_an_outcome),
+	    cmocka_unit_test(creating_survives_every_failed_allocation),
+	    cmocka_unit_test(starting_survives_every_failed_allocation),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -90,6 +90,28 @@ static void what_is_no_plugin_is_refused(void **state)
 	}
 }
 
+static void creating_survives_every_failed_allocation(void **state)
+{
+	(void)state;
+	struct handler_settings handler = {
+	    .name = "count", .path = PLUGINS "/scripted.so", .threads = 2};
+	enum status st = ST_NOMEM;
+	for (unsigned long n = 1; st != ST_OK; n++) {
+		struct executor *executor = NULL;
+		struct fake_host fake;
+		fake_host_open(&fake);
+		(void)memory_fail_at(n);
+		st = plugin_executor_create(fake.loop, fake.log, &handler, &fake.host, &executor,
+					    NULL);
+		(void)memory_fail_at(0);
+		assert_int_equal(st, executor != NULL ? ST_OK : ST_NOMEM);
+		if (executor != NULL)
+			executor->ops->destroy(executor);
+		fake_host_close(&fake);
+		assert_true(n < 50);
+	}
+}
+
 /* --- outcomes ------------------------------------------------------------------------------------- */
 
 static void the_plugins_word_is_the_outcome(void **state)
@@ -451,6 +473,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(what_is_no_plugin_is_refused),
+	    cmocka_unit_test(creating_survives_every_failed_allocation),
 	    cmocka_unit_test(the_plugins_word_is_the_outcome),
 	    cmocka_unit_test(a_long_reason_is_cut),
 	    cmocka_unit_test(the_plugin_sees_the_job),
