@@ -212,8 +212,9 @@ void core_drain_turn(struct core *core)
 uint64_t core_next_ns(const struct core *core)
 {
 	uint64_t drain_ns = drain_next_ns(&core->drain);
-	uint64_t timeout_ns = core->dispatch.next_timeout_ns;
-	return drain_ns < timeout_ns ? drain_ns : timeout_ns;
+	uint64_t dispatch_ns =
+	    dispatch_next_ns(&core->dispatch, phase_begins_jobs(core->drain.phase));
+	return drain_ns < dispatch_ns ? drain_ns : dispatch_ns;
 }
 
 /* A job that still runs (even SIGKILL did not end it, or a thread that cannot be killed) goes back

@@ -75,6 +75,32 @@ class DrainCases:
             self.assertFalse(job["duplicate_possible"])
         self.assert_in_queue(*range(3, 31))
 
+    def test_policy_return_interrupts_at_once(self):
+        handler = self.exec_handler(extra='deadline = "return"')
+        self.queue.publish(self.jobs(2, verb="gate"))
+        worker = self.start(self.config(self.queue.section(), handler))
+        self.record.wait_begun(2)
+        code, seconds = worker.stop()
+        self.assertEqual(code, 10)  # interrupted, though no deadline had come
+        self.assertLess(seconds, 5 * patience())  # of the 30 s it could have taken
+        self.assert_fates(worker, returned=2)
+        self.assertCountEqual(self.in_queue(), ["j1", "j2"])  # each as it ended
+
+    def test_policy_finish_is_not_asked_at_the_deadline(self):
+        """Asked after a second it would be interrupted; left alone, it ends by itself before the kill."""
+        handler = self.exec_handler(extra='deadline = "finish"')
+        drain = 'timeout = "20s"  reserve = "1s"  grace = "18s"'  # asked after 1 s
+        self.queue.publish([f"j1:gate:{self.gate()}"])
+        worker = self.start(self.config(self.queue.section(), handler, drain=drain))
+        self.record.wait_begun(1)
+        worker.send(signal.SIGTERM)
+        moved = lambda: [event["to"] for event in worker.events("drain moved")]
+        wait_for("the deadline", lambda: "hurrying" in moved())
+        self.open_gate()
+        self.assertEqual(worker.wait_exit(), 0)
+        self.assert_fates(worker, done=1)
+        self.assertEqual(self.record.ended(), ["j1"])
+
     def test_given_back_unbegun_is_no_attempt(self):
         worker = self.start_with(6)
         worker.send(signal.SIGTERM)

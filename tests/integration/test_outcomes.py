@@ -64,6 +64,16 @@ class OutcomeCases:
         self.assertGreater(waits[1], 185)
         self.stop_clean(worker)
 
+    def test_a_rate_makes_jobs_wait(self):
+        self.queue.publish([f"r{n}" for n in range(11)])
+        begun = time.monotonic()
+        worker = self.start(self.config(self.queue.section(extra='rate = "10/s"')))
+        self.record.wait_ended(11)
+        took = time.monotonic() - begun
+        self.figure(f"11 jobs at 10/s took {took:.2f} s")
+        self.assertGreaterEqual(took, 1.0)  # ten intervals of 100 ms
+        self.stop_clean(worker)
+
     def test_attempts_used_up_is_dead(self):
         self.queue.publish(["a:exit:75", "b:exit:1"])
         worker = self.start_retrying()

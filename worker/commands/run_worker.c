@@ -169,7 +169,11 @@ static enum status build_handler(struct run *run, size_t i, struct error *why)
 		return error_add(why, st, "%s:%u: handler \"%s\"", h->place.file, h->place.line,
 				 h->name);
 	run->lanes[i] = roster_add_lane(&run->core.roster, run->executors[i], h->timeout_ms);
-	return run->lanes[i] != NULL ? ST_OK : error_set(why, ST_NOMEM, "handler \"%s\"", h->name);
+	if (run->lanes[i] == NULL)
+		return error_set(why, ST_NOMEM, "handler \"%s\"", h->name);
+	run->lanes[i]->rate.interval_ns = h->rate_interval_ns;
+	run->lanes[i]->policy = h->deadline;
+	return ST_OK;
 }
 
 static struct lane *lane_of(const struct run *run, const struct handler_settings *handler)
@@ -197,6 +201,7 @@ static enum status build_rabbitmq(struct run *run, const struct rabbitmq_setting
 				     q->retry, q->concurrency);
 		if (route == NULL)
 			return error_set(why, ST_NOMEM, "queue \"%s\"", q->name);
+		route->rate.interval_ns = q->rate_interval_ns;
 		rabbitmq_source_bind(source, i, route);
 	}
 	return ST_OK;
@@ -219,6 +224,7 @@ static enum status build_redis(struct run *run, const struct redis_settings *s, 
 				     l->retry, l->concurrency);
 		if (route == NULL)
 			return error_set(why, ST_NOMEM, "list \"%s\"", l->name);
+		route->rate.interval_ns = l->rate_interval_ns;
 		redis_list_source_bind(source, i, route);
 	}
 	return ST_OK;

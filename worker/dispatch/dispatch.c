@@ -14,6 +14,9 @@
  * A thread cannot be killed: where the executor cannot, an overdue job is asked and then waited for;
  * its place stays taken, which is what it is.
  *
+ * Rates. A route or lane that must wait for its rate leaves its ring for a list of paced ones;
+ * `next_paced_ns` says when the first of them may begin again, and all of them get back in line then.
+ *
  * Timeouts. `next_timeout_ns` is a lower bound, lowered at each start and recomputed by a walk only
  * when it is reached: nothing is paid for a job that ends in time. */
 #include "dispatch/dispatch.h"
@@ -36,6 +39,9 @@ void dispatch_init(struct dispatch *dispatch, const struct clock *clock, struct 
 	dispatch->next_timeout_ns = UINT64_MAX;
 	list_init(&dispatch->turn);
 	list_init(&dispatch->starved);
+	list_init(&dispatch->paced_lanes);
+	list_init(&dispatch->paced_routes);
+	dispatch->next_paced_ns = UINT64_MAX;
 }
 
 /* A queue limit at or above the handler's width says nothing that the width does not. */
@@ -94,14 +100,17 @@ struct job *dispatch_first_held(const struct route *route)
 }
 
 /* One permit for each job that can run at once; what is staged needs none. */
-static bool take_permit(struct dispatch *dispatch, struct lane *lane)
+static bool permit_is_free(const struct dispatch *dispatch, const struct lane *lane)
+{
+	return lane->permits >= lane->executor->width || budget_left(&dispatch->budget) > 0;
+}
+
+static void take_permit(struct dispatch *dispatch, struct lane *lane)
 {
 	if (lane->permits >= lane->executor->width)
-		return true;
-	if (!budget_take(&dispatch->budget))
-		return false;
+		return;
+	must(budget_take(&dispatch->budget));
 	lane->permits++;
-	return true;
 }
 
 static void give_back_permit(struct dispatch *dispatch, struct lane *lane)
@@ -132,16 +141,67 @@ static void begin(struct dispatch *dispatch, struct lane *lane, struct job *job,
 	lane->executor->ops->start(lane->executor, job); /* may finish it: do not touch it again */
 }
 
+static void expect_pace(struct dispatch *dispatch, uint64_t at_ns)
+{
+	if (at_ns < dispatch->next_paced_ns)
+		dispatch->next_paced_ns = at_ns;
+}
+
+/* Whether the lane must wait for its rate. */
+static bool pace_lane(struct dispatch *dispatch, struct lane *lane, uint64_t now_ns)
+{
+	uint64_t next_ns = rate_next_ns(&lane->rate, now_ns);
+	if (next_ns <= now_ns)
+		return false;
+	list_append(&dispatch->paced_lanes, &lane->in_turn);
+	expect_pace(dispatch, next_ns);
+	return true;
+}
+
+/* The first ready route that its own rate allows to begin a job; the others step aside. */
+static struct route *take_ready_route(struct dispatch *dispatch, struct lane *lane, uint64_t now_ns)
+{
+	struct list *it;
+	while ((it = list_take_first(&lane->ready)) != NULL) {
+		struct route *route = list_entry(it, struct route, in_ready);
+		uint64_t next_ns = rate_next_ns(&route->rate, now_ns);
+		if (next_ns <= now_ns)
+			return route;
+		list_append(&dispatch->paced_routes, &route->in_ready);
+		expect_pace(dispatch, next_ns);
+	}
+	return NULL;
+}
+
+static void end_paces(struct dispatch *dispatch, uint64_t now_ns)
+{
+	if (now_ns < dispatch->next_paced_ns)
+		return;
+	dispatch->next_paced_ns = UINT64_MAX;
+	struct list *it;
+	while ((it = list_take_first(&dispatch->paced_routes)) != NULL)
+		line_up(dispatch, list_entry(it, struct route, in_ready));
+	while ((it = list_take_first(&dispatch->paced_lanes)) != NULL)
+		line_up_lane(dispatch, list_entry(it, struct lane, in_turn));
+}
+
 /* Serves the lane once. It leaves the ring when it has nothing to begin or no room. */
 static void serve(struct dispatch *dispatch, struct lane *lane, uint64_t now_ns)
 {
 	if (list_empty(&lane->ready) || lane_is_full(lane))
 		return; /* lined up again by a new job, or when one of its jobs ends */
-	if (!take_permit(dispatch, lane)) {
+	if (pace_lane(dispatch, lane, now_ns))
+		return;
+	if (!permit_is_free(dispatch, lane)) {
 		list_append(&dispatch->starved, &lane->in_turn);
 		return;
 	}
-	struct route *route = list_entry(list_take_first(&lane->ready), struct route, in_ready);
+	struct route *route = take_ready_route(dispatch, lane, now_ns);
+	if (route == NULL)
+		return;
+	take_permit(dispatch, lane);
+	rate_count(&lane->rate, now_ns);
+	rate_count(&route->rate, now_ns);
 	begin(dispatch, lane, dispatch_first_held(route), now_ns);
 	line_up(dispatch, route);
 	line_up_lane(dispatch, lane);
@@ -158,10 +218,15 @@ static struct lane *next_lane(struct dispatch *dispatch)
 
 void dispatch_pump(struct dispatch *dispatch)
 {
+	uint64_t now_ns = 0;
+	if (dispatch->next_paced_ns != UINT64_MAX) {
+		now_ns = clock_now_ns(dispatch->clock);
+		end_paces(dispatch, now_ns);
+	}
 	struct lane *lane = next_lane(dispatch);
 	if (lane == NULL)
 		return;
-	uint64_t now_ns = clock_now_ns(dispatch->clock);
+	now_ns = now_ns != 0 ? now_ns : clock_now_ns(dispatch->clock);
 	for (; lane != NULL; lane = next_lane(dispatch))
 		serve(dispatch, lane, now_ns);
 }
@@ -253,30 +318,74 @@ static uint64_t check_timeout(struct lane *lane, struct job *job, uint64_t now_n
 	return UINT64_MAX;
 }
 
+static void check_lane(struct dispatch *dispatch, struct lane *lane, uint64_t now_ns,
+		       uint64_t grace_ns)
+{
+	if (lane->timeout_ns == 0)
+		return;
+	list_each_safe (node, &lane->running) {
+		struct job *job = list_entry(node, struct job, in_lane);
+		expect_timeout(dispatch, check_timeout(lane, job, now_ns, grace_ns));
+	}
+}
+
+static void kill_lane(struct lane *lane)
+{
+	lane->kill_ns = UINT64_MAX;
+	list_each_safe (node, &lane->running) {
+		struct job *job = list_entry(node, struct job, in_lane);
+		stop_job(lane, job, JOB_STOPPED_BY_DRAIN, STOP_KILL);
+	}
+}
+
 void dispatch_check_timeouts(struct dispatch *dispatch, uint64_t grace_ns)
 {
+	if (dispatch->next_timeout_ns == UINT64_MAX)
+		return;
 	uint64_t now_ns = clock_now_ns(dispatch->clock);
 	if (now_ns < dispatch->next_timeout_ns)
 		return;
 	dispatch->next_timeout_ns = UINT64_MAX;
 	list_each (it, &dispatch->roster->lanes) {
 		struct lane *lane = list_entry(it, struct lane, in_roster);
-		if (lane->timeout_ns == 0)
-			continue;
-		list_each_safe (node, &lane->running) {
-			struct job *job = list_entry(node, struct job, in_lane);
-			expect_timeout(dispatch, check_timeout(lane, job, now_ns, grace_ns));
-		}
+		check_lane(dispatch, lane, now_ns, grace_ns);
+		if (now_ns >= lane->kill_ns)
+			kill_lane(lane);
+		expect_timeout(dispatch, lane->kill_ns);
 	}
 }
 
-void dispatch_stop_running(struct dispatch *dispatch, bool kill)
+static void ask_lane(struct lane *lane)
+{
+	list_each_safe (node, &lane->running) {
+		struct job *job = list_entry(node, struct job, in_lane);
+		stop_job(lane, job, JOB_STOPPED_BY_DRAIN, STOP_ASK);
+	}
+}
+
+void dispatch_stop_running(struct dispatch *dispatch, unsigned policies, uint64_t kill_ns)
 {
 	list_each (it, &dispatch->roster->lanes) {
 		struct lane *lane = list_entry(it, struct lane, in_roster);
-		list_each_safe (node, &lane->running) {
-			struct job *job = list_entry(node, struct job, in_lane);
-			stop_job(lane, job, JOB_STOPPED_BY_DRAIN, kill ? STOP_KILL : STOP_ASK);
-		}
+		if ((policies & (1u << lane->policy)) == 0)
+			continue;
+		ask_lane(lane);
+		if (kill_ns < lane->kill_ns)
+			lane->kill_ns = kill_ns;
+		expect_timeout(dispatch, lane->kill_ns);
 	}
+}
+
+void dispatch_kill_running(struct dispatch *dispatch)
+{
+	list_each (it, &dispatch->roster->lanes) {
+		kill_lane(list_entry(it, struct lane, in_roster));
+	}
+}
+
+uint64_t dispatch_next_ns(const struct dispatch *dispatch, bool begins_jobs)
+{
+	if (begins_jobs && dispatch->next_paced_ns < dispatch->next_timeout_ns)
+		return dispatch->next_paced_ns;
+	return dispatch->next_timeout_ns;
 }

@@ -27,6 +27,9 @@ struct dispatch {
 	struct budget budget;
 	struct list turn;	  /* lanes with ready routes, next first (struct lane.in_turn) */
 	struct list starved;	  /* lanes that wait for a permit of the budget */
+	struct list paced_lanes;  /* lanes whose rate makes them wait (struct lane.in_turn) */
+	struct list paced_routes; /* routes whose rate does (struct route.in_ready) */
+	uint64_t next_paced_ns;	  /* none of them may begin a job before this; UINT64_MAX = none */
 	uint64_t next_timeout_ns; /* no running job is overdue before this; UINT64_MAX = none */
 };
 
@@ -55,7 +58,12 @@ void dispatch_release(struct dispatch *dispatch, struct job *job);
 /* Asks jobs that are past their handler's timeout to stop; kills those asked `grace_ns` ago. */
 void dispatch_check_timeouts(struct dispatch *dispatch, uint64_t grace_ns);
 
-/* Asks each running job to stop, or kills it. */
-void dispatch_stop_running(struct dispatch *dispatch, bool kill);
+/* For the drain's sake: asks the running jobs whose handler has one of these policies (bits
+ * 1 << policy) to stop, and kills those that have not by `kill_ns`. */
+void dispatch_stop_running(struct dispatch *dispatch, unsigned policies, uint64_t kill_ns);
+void dispatch_kill_running(struct dispatch *dispatch);
+
+/* When dispatch_check_timeouts() must be called again, and dispatch_pump() if jobs may begin. */
+uint64_t dispatch_next_ns(const struct dispatch *dispatch, bool begins_jobs);
 
 #endif

@@ -28,6 +28,7 @@ struct lane *roster_add_lane(struct roster *roster, struct executor *executor, u
 	lane->executor = executor;
 	lane->timeout_ns = timeout_ms * UINT64_C(1000000);
 	lane->ahead = executor->width;
+	lane->kill_ns = UINT64_MAX;
 	list_init(&lane->running);
 	list_init(&lane->ready);
 	list_init(&lane->in_turn);

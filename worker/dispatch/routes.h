@@ -12,26 +12,29 @@
 #define OUTFALL_DISPATCH_ROUTES_H
 
 #include "base/list.h"
+#include "dispatch/rate.h"
 #include "job/outcome.h"
+#include "settings/settings.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct source;
 struct executor;
-struct retry_settings;
 
 struct lane {
 	struct list in_roster;
 	struct executor *executor;
 	uint64_t timeout_ns; /* for each job; 0 = none */
+	struct rate rate;
+	enum deadline_policy policy; /* what a drain does to its running jobs */
+	uint64_t kill_ns; /* a drain asked them to stop: when they are killed; UINT64_MAX = not */
 	struct list running; /* jobs assigned here, in the order given */
 	unsigned assigned;   /* their number: running and staged */
 	unsigned permits;    /* of the worker's concurrency it holds: min(assigned, width) */
 	unsigned ahead;	     /* how many may be staged beyond width now; see dispatch.c */
 	struct list ready;   /* routes that hold jobs and may start one, next first */
-	struct list
-	    in_turn; /* on dispatch's ring of lanes to serve, or on its list of starved ones */
+	struct list in_turn; /* on dispatch's ring of lanes to serve, starved or paced */
 };
 
 struct route {
@@ -41,13 +44,14 @@ struct route {
 	const char *source_name; /* outlives the source: a thread may still read it at the exit */
 	struct lane *lane;
 	const struct retry_settings *retry;
+	struct rate rate;
 	unsigned limit;	   /* of this queue, 0 = none but the lane's and the worker's */
 	size_t hold_limit; /* most jobs in this process at once, settling ones included; 0 = none */
 	unsigned assigned; /* given to the lane and not finished */
 	size_t held;	   /* taken, not given to the lane */
 	size_t in_ledger;  /* all of its jobs */
 	struct list held_jobs; /* struct job.in_route, head of the queue first */
-	struct list in_ready;  /* struct lane.ready */
+	struct list in_ready;  /* struct lane.ready, or dispatch's list of paced routes */
 	uint64_t fates[FATE_COUNT];
 	void *source_ref; /* the source's own record of this queue */
 };

@@ -114,6 +114,24 @@ static void send_notice(struct drain *drain)
 	}
 }
 
+/* Handlers that would rather run again than be waited for. */
+static void return_at_once(struct drain *drain)
+{
+	uint64_t grace_ns = shares_of(drain->settings).grace;
+	dispatch_stop_running(drain->dispatch, 1u << POLICY_RETURN,
+			      clock_now_ns(drain->clock) + grace_ns);
+}
+
+/* At the deadline, handlers that finish are left alone until the kill; a second signal is for
+ * everybody. */
+static void ask_running(struct drain *drain)
+{
+	unsigned policies = 1u << POLICY_INTERRUPT | 1u << POLICY_RETURN;
+	if (drain->report.hurry == HURRY_ASKED)
+		policies |= 1u << POLICY_FINISH;
+	dispatch_stop_running(drain->dispatch, policies, drain->times.kill_ns);
+}
+
 static void flush_sources(struct drain *drain)
 {
 	list_each (it, &drain->roster->sources) {
@@ -139,11 +157,13 @@ static void carry_out(struct drain *drain, unsigned actions)
 		open_intake(drain);
 	if (actions & ACT_NOTICE)
 		send_notice(drain);
+	if (actions & ACT_NOTICE)
+		return_at_once(drain);
 	if (actions & ACT_ASK)
-		dispatch_stop_running(drain->dispatch, false);
+		ask_running(drain);
 	if (actions & ACT_KILL) {
 		drain->killed = true;
-		dispatch_stop_running(drain->dispatch, true);
+		dispatch_kill_running(drain->dispatch);
 	}
 	if (actions & ACT_FLUSH)
 		flush_sources(drain);

@@ -92,3 +92,41 @@ void size_print(uint64_t bytes, char *buf, size_t size)
 {
 	print_with_unit(bytes, sizes, buf, size);
 }
+
+static const struct {
+	char unit;
+	uint64_t ns;
+} rate_units[] = {
+    {'s', UINT64_C(1000000000)   },
+	 {'m', UINT64_C(60000000000)  },
+    {'h', UINT64_C(3600000000000)}
+};
+
+bool rate_parse(const char *text, uint64_t *ret_interval_ns)
+{
+	char number[24];
+	uint64_t jobs;
+	const char *slash = strchr(text, '/');
+	if (slash == NULL || (size_t)(slash - text) >= sizeof number || strlen(slash) != 2)
+		return false;
+	memcpy(number, text, (size_t)(slash - text));
+	number[slash - text] = '\0';
+	if (!count_parse(number, &jobs) || jobs == 0)
+		return false;
+	for (size_t i = 0; i < sizeof rate_units / sizeof *rate_units; i++) {
+		if (slash[1] != rate_units[i].unit || jobs > rate_units[i].ns)
+			continue;
+		*ret_interval_ns = rate_units[i].ns / jobs;
+		return true;
+	}
+	return false;
+}
+
+void rate_print(uint64_t interval_ns, char *buf, size_t size)
+{
+	size_t i = 0;
+	while (i + 1 < sizeof rate_units / sizeof *rate_units && rate_units[i].ns < interval_ns)
+		i++;
+	(void)snprintf(buf, size, "%" PRIu64 "/%c", rate_units[i].ns / interval_ns,
+		       rate_units[i].unit);
+}

@@ -51,7 +51,8 @@ struct queue_settings {
 	const struct retry_settings *retry;	/* key `retry`; default: the section "default" */
 	unsigned prefetch;    /* 1..65535; 0 = chosen from the handler's width (documented there) */
 	unsigned concurrency; /* 0 = only the handler's and the worker's limits hold */
-	int priority;	      /* RabbitMQ: x-priority of the consumer */
+	uint64_t rate_interval_ns; /* between two jobs begun; 0 = no limit */
+	int priority;		   /* RabbitMQ: x-priority of the consumer */
 	enum declare declare;
 	const char *dead; /* NULL: basic.reject for the queue's own dead-letter exchange */
 };
@@ -72,11 +73,12 @@ struct list_settings {
 	struct place place;
 	const struct handler_settings *handler;
 	const struct retry_settings *retry;
-	unsigned prefetch;    /* most jobs here at once, running ones included; 0 = claims
+	unsigned prefetch;	   /* most jobs here at once, running ones included; 0 = claims
 	                       * grow and shrink with what the jobs take */
-	unsigned concurrency; /* 0 = only the handler's and the worker's limits hold */
-	uint64_t lease_ms;    /* 15s */
-	const char *dead;     /* NULL: "{name}:dead" */
+	unsigned concurrency;	   /* 0 = only the handler's and the worker's limits hold */
+	uint64_t rate_interval_ns; /* between two jobs begun; 0 = no limit */
+	uint64_t lease_ms;	   /* 15s */
+	const char *dead;	   /* NULL: "{name}:dead" */
 };
 
 struct redis_settings {
@@ -88,17 +90,26 @@ struct redis_settings {
 	size_t n_lists;
 };
 
+/* What a drain does to jobs that run. */
+enum deadline_policy {
+	POLICY_INTERRUPT, /* they have until the deadline; then asked to stop, then killed */
+	POLICY_FINISH,	  /* the same, but never asked: left alone until they would be killed */
+	POLICY_RETURN,	  /* asked at once: cheap to interrupt, quick to run again */
+};
+
 enum handler_type { HANDLER_EXEC, HANDLER_PLUGIN };
 
 struct handler_settings {
 	const char *name;
 	struct place place;
 	enum handler_type type;
-	const char **command;	  /* exec: NULL-terminated argv; command[0] is looked up in PATH */
-	const char *path;	  /* plugin: the shared object */
-	unsigned threads;	  /* plugin: 4 */
-	uint64_t timeout_ms;	  /* 0 = none */
-	size_t output_line_bytes; /* exec: longest output line logged whole; 2k */
+	const char **command;	   /* exec: NULL-terminated argv; command[0] is looked up in PATH */
+	const char *path;	   /* plugin: the shared object */
+	unsigned threads;	   /* plugin: 4 */
+	uint64_t timeout_ms;	   /* 0 = none */
+	uint64_t rate_interval_ns; /* between two jobs begun; 0 = no limit */
+	enum deadline_policy deadline; /* what a drain does to its running jobs */
+	size_t output_line_bytes;      /* exec: longest output line logged whole; 2k */
 };
 
 enum backoff { BACKOFF_EXPONENTIAL, BACKOFF_LINEAR, BACKOFF_CONSTANT };

@@ -47,6 +47,8 @@ static const struct choice formats[] = {
 static const struct choice handler_types[] = {
     {"exec", HANDLER_EXEC}, {"plugin", HANDLER_PLUGIN},
     {"pool", CHOICE_LATER}, {"http", CHOICE_LATER}, {0}};
+static const struct choice deadlines[] = {
+    {"interrupt", POLICY_INTERRUPT}, {"finish", POLICY_FINISH}, {"return", POLICY_RETURN}, {0}};
 static const struct choice backoffs[] = {
     {"exponential", BACKOFF_EXPONENTIAL}, {"linear", BACKOFF_LINEAR},
     {"constant", BACKOFF_CONSTANT}, {0}};
@@ -58,6 +60,8 @@ static const struct choice log_formats[] = {{"text", LOG_TEXT}, {"json", LOG_JSO
 #define HOURS * INT64_C(3600000)
 #define FIELD(type, field) .offset = offsetof(struct type, field)
 #define NO_FIELD .offset = TABLE_NO_FIELD
+/* Between two jobs, in nanoseconds: a million a second to one an hour. */
+#define RATES .least = 1000, .most = INT64_C(3600) * 1000 * 1000 * 1000
 #define RANGE(from, to) .least = from, .most = to
 
 const struct key_row table_keys[] = {
@@ -110,6 +114,9 @@ const struct key_row table_keys[] = {
      .preset = "none", .zero = "none", RANGE(1, 100000),
      .help = "Jobs of this queue that run at once. \"none\": only the handler's and the worker's "
 	     "limits hold."},
+    {SECTION_QUEUE, "rate", VALUE_RATE, FIELD(queue_settings, rate_interval_ns),
+     .preset = "none", .zero = "none", RATES,
+     .help = "Jobs begun in a time, like \"100/s\"; more wait."},
     {SECTION_QUEUE, "priority", VALUE_NUMBER, FIELD(queue_settings, priority),
      .preset = "0", RANGE(-INT32_MAX, INT32_MAX),
      .help = "The consumer's priority: of several workers, the highest is served first."},
@@ -143,6 +150,9 @@ const struct key_row table_keys[] = {
      .preset = "none", .zero = "none", RANGE(1, 100000),
      .help = "Jobs of this list that run at once. \"none\": only the handler's and the worker's "
 	     "limits hold."},
+    {SECTION_LIST, "rate", VALUE_RATE, FIELD(list_settings, rate_interval_ns),
+     .preset = "none", .zero = "none", RATES,
+     .help = "Jobs begun in a time, like \"100/s\"; more wait."},
     {SECTION_LIST, "lease", VALUE_DURATION, FIELD(list_settings, lease_ms),
      .preset = "15s", RANGE(1 SECONDS, 1 HOURS),
      .help = "How long a worker that died keeps its jobs. A living one renews it."},
@@ -164,6 +174,14 @@ const struct key_row table_keys[] = {
     {SECTION_HANDLER, "timeout", VALUE_DURATION, FIELD(handler_settings, timeout_ms),
      .preset = "none", .zero = "none", RANGE(1, 720 HOURS),
      .help = "How long one job may run; then it is stopped and retried."},
+    {SECTION_HANDLER, "rate", VALUE_RATE, FIELD(handler_settings, rate_interval_ns),
+     .preset = "none", .zero = "none", RATES,
+     .help = "Jobs begun in a time, of all its queues together, like \"100/s\"; more wait."},
+    {SECTION_HANDLER, "deadline", VALUE_CHOICE, FIELD(handler_settings, deadline),
+     .preset = "interrupt", .choices = deadlines,
+     .help = "What a drain does to its running jobs. \"interrupt\": they have until the deadline, and "
+	     "are asked to stop then. \"finish\": they are not asked, only killed when nothing else "
+	     "is left. \"return\": they are asked at once."},
     {SECTION_HANDLER, "output_line", VALUE_SIZE, FIELD(handler_settings, output_line_bytes),
      .preset = "2k", RANGE(64, 3 << 10),
      .help = "exec: the longest line of a job's output that is logged whole."},
@@ -215,9 +233,9 @@ const struct section_row *table_find_section(int inside, const char *name)
 const char *table_type_name(enum value_type type)
 {
 	static const char *const names[] = {
-	    [VALUE_TEXT] = "text",	   [VALUE_LIST] = "list",     [VALUE_COUNT] = "number",
-	    [VALUE_NUMBER] = "number",	   [VALUE_DURATION] = "time", [VALUE_SIZE] = "size",
-	    [VALUE_FRACTION] = "fraction", [VALUE_CHOICE] = "word",
+	    [VALUE_TEXT] = "text",     [VALUE_LIST] = "list",	      [VALUE_COUNT] = "number",
+	    [VALUE_NUMBER] = "number", [VALUE_DURATION] = "time",     [VALUE_SIZE] = "size",
+	    [VALUE_RATE] = "rate",     [VALUE_FRACTION] = "fraction", [VALUE_CHOICE] = "word",
 	};
 	return names[type];
 }

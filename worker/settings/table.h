@@ -45,6 +45,7 @@ enum value_type {		  /* the field it fills */
 		  VALUE_COUNT,	  /* unsigned */
 		  VALUE_NUMBER,	  /* int */
 		  VALUE_DURATION, /* uint64_t, milliseconds */
+		  VALUE_RATE,	  /* uint64_t, nanoseconds between two jobs */
 		  VALUE_SIZE,	  /* size_t, bytes */
 		  VALUE_FRACTION, /* double; `least` and `most` in thousandths */
 		  VALUE_CHOICE,	  /* an enum */

@@ -37,7 +37,7 @@ static bool set_unsigned(const struct key_row *row, const char *text, void *fiel
 		*(size_t *)field = (size_t)value;
 		return true;
 	default:
-		must(row->type == VALUE_DURATION);
+		must(row->type == VALUE_DURATION || row->type == VALUE_RATE);
 		*(uint64_t *)field = value;
 		return true;
 	}
@@ -102,6 +102,8 @@ static bool set_text(const struct key_row *row, const char *text, void *field)
 		return set_unsigned(row, text, field, count_parse);
 	case VALUE_DURATION:
 		return set_unsigned(row, text, field, duration_parse);
+	case VALUE_RATE:
+		return set_unsigned(row, text, field, rate_parse);
 	case VALUE_SIZE:
 		return set_unsigned(row, text, field, size_parse);
 	case VALUE_NUMBER:
@@ -123,6 +125,8 @@ static void print_limit(const struct key_row *row, char *buf, size_t size, int64
 {
 	if (row->type == VALUE_DURATION)
 		duration_print((uint64_t)limit, buf, size);
+	else if (row->type == VALUE_RATE)
+		rate_print((uint64_t)limit, buf, size);
 	else if (row->type == VALUE_SIZE)
 		size_print((uint64_t)limit, buf, size);
 	else if (row->type == VALUE_FRACTION)
@@ -135,6 +139,7 @@ static void say_range(const struct key_row *row, struct wrong *wrong)
 {
 	static const char *const kinds[] = {
 	    [VALUE_DURATION] = "a time like 500ms, 30s, 10m or 2h",
+	    [VALUE_RATE] = "a rate like 100/s, 30/m or 5/h",
 	    [VALUE_SIZE] = "a size like 4096, 64k or 10M",
 	    [VALUE_FRACTION] = "a number",
 	    [VALUE_COUNT] = "a whole number",

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-struct place { /* one handler and what was begun there, in order */
+struct lane_place { /* one handler and what was begun there, in order */
 	struct executor executor;
 	struct lane *lane;
 	struct job *begun[64];
@@ -40,14 +40,14 @@ static uint64_t test_now(const struct clock *clock)
 
 static void start(struct executor *executor, struct job *job)
 {
-	struct place *p = list_entry(executor, struct place, executor);
+	struct lane_place *p = list_entry(executor, struct lane_place, executor);
 	job->begun_ns = job->given_ns;
 	p->begun[p->n_begun++] = job;
 }
 
 static void stop(struct executor *executor, struct job *job, enum stop_how how)
 {
-	struct place *p = list_entry(executor, struct place, executor);
+	struct lane_place *p = list_entry(executor, struct lane_place, executor);
 	p->asked[p->n_stopped] = how;
 	p->stopped[p->n_stopped++] = job;
 }
@@ -69,16 +69,16 @@ static void set_up(struct floor_of_test *f, unsigned concurrency)
 	dispatch_init(&f->dispatch, &f->clock, &f->ledger, &f->roster, concurrency);
 }
 
-static void add_place(struct floor_of_test *f, struct place *p, unsigned width, unsigned depth,
+static void add_place(struct floor_of_test *f, struct lane_place *p, unsigned width, unsigned depth,
 		      uint64_t timeout_ms)
 {
-	*p = (struct place){
+	*p = (struct lane_place){
 	    .executor = {.ops = &ops, .width = width, .depth = depth}
 	     };
 	p->lane = roster_add_lane(&f->roster, &p->executor, timeout_ms);
 }
 
-static struct route *add_route(struct floor_of_test *f, struct place *p, unsigned limit)
+static struct route *add_route(struct floor_of_test *f, struct lane_place *p, unsigned limit)
 {
 	static struct source source = {.name = "mq"};
 	return roster_add_route(&f->roster, "queue", &source, p->lane, NULL, limit);
@@ -133,7 +133,7 @@ static void three_limits(void **state)
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct floor_of_test f;
-		struct place p;
+		struct lane_place p;
 		set_up(&f, rows[i].worker);
 		add_place(&f, &p, rows[i].width, rows[i].width, 0);
 		hold(&f, add_route(&f, &p, rows[i].queue), rows[i].held);
@@ -155,7 +155,7 @@ static void queues_take_turns(void **state)
 {
 	(void)state;
 	struct floor_of_test f;
-	struct place p;
+	struct lane_place p;
 	set_up(&f, 1);
 	add_place(&f, &p, 4, 4, 0);
 	struct route *full = add_route(&f, &p, 0), *small = add_route(&f, &p, 0);
@@ -176,7 +176,7 @@ static void handlers_take_turns_for_permits(void **state)
 {
 	(void)state;
 	struct floor_of_test f;
-	struct place a, b;
+	struct lane_place a, b;
 	set_up(&f, 1);
 	add_place(&f, &a, 4, 4, 0);
 	add_place(&f, &b, 4, 4, 0);
@@ -200,7 +200,7 @@ static void a_permit_is_not_lost(void **state)
 {
 	(void)state;
 	struct floor_of_test f;
-	struct place running, emptied, waiting;
+	struct lane_place running, emptied, waiting;
 	set_up(&f, 1);
 	add_place(&f, &running, 1, 1, 0);
 	add_place(&f, &emptied, 1, 1, 0);
@@ -227,7 +227,7 @@ static void the_stage_follows_the_jobs(void **state)
 {
 	(void)state;
 	struct floor_of_test f;
-	struct place p;
+	struct lane_place p;
 	set_up(&f, 16);
 	add_place(&f, &p, 2, 16, 0);
 	hold(&f, add_route(&f, &p, 0), 50);
@@ -259,7 +259,7 @@ static void overdue_jobs_are_asked_then_killed(void **state)
 	enum { MS = 1000000 };
 	for (int can_kill = 0; can_kill < 2; can_kill++) {
 		struct floor_of_test f;
-		struct place p;
+		struct lane_place p;
 		set_up(&f, 16);
 		add_place(&f, &p, 4, 4, 100);
 		p.executor.can_kill = can_kill != 0;
@@ -284,6 +284,84 @@ static void overdue_jobs_are_asked_then_killed(void **state)
 	}
 }
 
+/* A rate makes its own queue wait, and no other. */
+static void a_rate_holds_its_queue_back(void **state)
+{
+	(void)state;
+	enum { MS = 1000000 };
+	struct floor_of_test f;
+	struct lane_place p;
+	set_up(&f, 16);
+	add_place(&f, &p, 16, 16, 0);
+	struct route *slow = add_route(&f, &p, 0), *free_one = add_route(&f, &p, 0);
+	slow->rate.interval_ns = 200 * MS;
+	hold(&f, slow, 3);
+	hold(&f, free_one, 4);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(p.n_begun, 5); /* one of the slow, all of the other */
+	assert_int_equal(dispatch_next_ns(&f.dispatch, true), f.now_ns + 200 * MS);
+	assert_true(dispatch_next_ns(&f.dispatch, false) == UINT64_MAX);
+	f.now_ns += 199 * MS;
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(p.n_begun, 5);
+	f.now_ns += 1 * MS;
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(p.n_begun, 6);
+	tear_down(&f);
+}
+
+static void rates_hold_over_time(void **state)
+{
+	(void)state;
+	enum { MS = 1000000 };
+	static const struct {
+		uint64_t interval_ns, step_ns;
+		unsigned least, most; /* in two seconds */
+	} rows[] = {
+	    {10 * MS,  MS,	  200,   206  }, /* 100/s, and the burst of 50 ms */
+	    {10 * MS,  25 * MS, 200,   206  }, /* however coarse the clock */
+	    {MS / 10,  MS,	  20000, 20501},
+	    {500 * MS, MS,	   4,     5    },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct rate rate = {.interval_ns = rows[i].interval_ns};
+		unsigned begun = 0;
+		uint64_t end_ns = UINT64_C(5002) * MS;
+		for (uint64_t now_ns = UINT64_C(3002) * MS; now_ns <= end_ns;
+		     now_ns += rows[i].step_ns) {
+			for (; rate_next_ns(&rate, now_ns) <= now_ns; begun++)
+				rate_count(&rate, now_ns);
+		}
+		assert_in_range(begun, rows[i].least, rows[i].most);
+	}
+}
+
+static void policies_at_the_drain(void **state)
+{
+	(void)state;
+	struct floor_of_test f;
+	struct lane_place finish, interrupt;
+	set_up(&f, 16);
+	add_place(&f, &finish, 1, 1, 0);
+	add_place(&f, &interrupt, 1, 1, 0);
+	finish.lane->policy = POLICY_FINISH;
+	hold(&f, add_route(&f, &finish, 0), 1);
+	hold(&f, add_route(&f, &interrupt, 0), 1);
+	dispatch_pump(&f.dispatch);
+	dispatch_stop_running(&f.dispatch, 1u << POLICY_INTERRUPT, f.now_ns + 500);
+	assert_int_equal(finish.n_stopped, 0);
+	assert_int_equal(interrupt.n_stopped, 1);
+	assert_int_equal(interrupt.begun[0]->stop, JOB_STOPPED_BY_DRAIN);
+	assert_int_equal(dispatch_next_ns(&f.dispatch, false), f.now_ns + 500);
+	f.now_ns += 500;
+	dispatch_check_timeouts(&f.dispatch, 0);
+	assert_int_equal(interrupt.asked[1], STOP_KILL);
+	assert_int_equal(finish.n_stopped, 0);
+	dispatch_kill_running(&f.dispatch);
+	assert_int_equal(finish.asked[0], STOP_KILL);
+	tear_down(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -293,6 +371,9 @@ int main(void)
 	    cmocka_unit_test(a_permit_is_not_lost),
 	    cmocka_unit_test(the_stage_follows_the_jobs),
 	    cmocka_unit_test(overdue_jobs_are_asked_then_killed),
+	    cmocka_unit_test(a_rate_holds_its_queue_back),
+	    cmocka_unit_test(rates_hold_over_time),
+	    cmocka_unit_test(policies_at_the_drain),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

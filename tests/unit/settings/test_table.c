@@ -194,6 +194,8 @@ static void print_limit(FILE *out, const struct key_row *row, int64_t limit)
 	char text[32];
 	if (row->type == VALUE_DURATION)
 		duration_print((uint64_t)limit, text, sizeof text);
+	else if (row->type == VALUE_RATE)
+		rate_print((uint64_t)limit, text, sizeof text);
 	else if (row->type == VALUE_SIZE)
 		size_print((uint64_t)limit, text, sizeof text);
 	else if (row->type == VALUE_FRACTION)

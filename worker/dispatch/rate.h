@@ -1,0 +1,38 @@
+/* rate - so many jobs in so much time, and no more. Pure arithmetic.
+ *
+ * Thread: the loop's; the struct belongs to its route or lane.
+ * Units:  monotonic nanoseconds.
+ * Fails:  never.
+ *
+ * The generic cell rate algorithm: one number, the time at which the next job would be due if all
+ * came evenly. A job may come BURST_NS earlier than that, because timers have milliseconds and a
+ * thousand jobs a second must not need a thousand timers; over any longer time the rate holds. */
+#ifndef OUTFALL_DISPATCH_RATE_H
+#define OUTFALL_DISPATCH_RATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define RATE_BURST_NS UINT64_C(50000000)
+
+struct rate {
+	uint64_t interval_ns; /* between two jobs; 0 = no limit */
+	uint64_t due_ns;      /* when the next one would be, if all came evenly */
+};
+
+/* When the next job may begin: `now_ns`, or later. */
+static inline uint64_t rate_next_ns(const struct rate *rate, uint64_t now_ns)
+{
+	uint64_t earliest_ns = rate->due_ns > RATE_BURST_NS ? rate->due_ns - RATE_BURST_NS : 0;
+	if (rate->interval_ns > RATE_BURST_NS)
+		earliest_ns = rate->due_ns; /* slow rates have no bursts */
+	return earliest_ns > now_ns ? earliest_ns : now_ns;
+}
+
+static inline void rate_count(struct rate *rate, uint64_t now_ns)
+{
+	if (rate->interval_ns != 0)
+		rate->due_ns = (rate->due_ns > now_ns ? rate->due_ns : now_ns) + rate->interval_ns;
+}
+
+#endif
