@@ -91,8 +91,11 @@ mkdir -p build
 (
 	flock 9
 	cmake -S . -B build -G Ninja --log-level=WARNING >/dev/null
-	ninja -C build --quiet outfall >/dev/null
-) 9>build/.lock
+	ninja -C build --quiet outfall >"$place/build.log"
+) 9>build/.lock || {
+	cat "$place/build.log" >&2
+	give_up "it does not build"
+}
 wait "$boot" || give_up "RabbitMQ did not start"
 boot=
 PATH=$top/build:$PATH

@@ -16,7 +16,7 @@ mkdir -p build-bench
 (
 	flock 9
 	cmake -S . -B build-bench -G Ninja --log-level=WARNING >/dev/null
-	ninja -C build-bench --quiet
+	ninja -C build-bench --quiet >build-bench/build.log || { cat build-bench/build.log; exit 1; }
 ) 9>build-bench/.lock
 
 export OUTFALL_TEST_BUILD="$PWD/build-bench" PYTHONDONTWRITEBYTECODE=1
