@@ -1,8 +1,8 @@
-/* rabbitmq_pace - when reading may wait a millisecond, so that one read brings more. Pure.
+/* rabbitmq_pace - when reading may wait two milliseconds, so that one read brings more. Pure.
  *
  * A broker under load sends a few messages at a time, and each wakes the loop, which wakes the
  * threads: at 45,000 jobs a second the waking costs three times what the jobs do. So, while many
- * messages come, the next read waits for a millisecond's worth of them. It must not slow anything:
+ * messages come, the next read waits for two milliseconds' worth of them. It must not slow anything:
  * not when few come (each would be late), and not when the prefetch would be used up meanwhile.
  *
  * Thread: any.
@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 enum {
-	PACE_WAIT_MS = 1,
+	PACE_WAIT_MS = 2,
 	PACE_WINDOW_NS = 1000000,
 	PACE_FEWEST = 16, /* per millisecond: fewer are not worth a timer */
 };
@@ -37,7 +37,7 @@ static inline bool pace_turn(struct pace *pace, uint64_t delivered, unsigned pre
 	pace->seen = delivered;
 	if (since_ns >= PACE_WINDOW_NS) {
 		uint64_t per_ms = (delivered - pace->before) * 1000000 / since_ns;
-		pace->many = per_ms >= PACE_FEWEST && per_ms <= prefetch / 4;
+		pace->many = per_ms >= PACE_FEWEST && per_ms * PACE_WAIT_MS <= prefetch / 4;
 		pace->window_ns = now_ns;
 		pace->before = delivered;
 	}

@@ -19,10 +19,10 @@ static void test_only_many_and_never_more_than_the_prefetch_can_spare(void **sta
 	assert_false(after_a_window(0, 1000, 1000));
 	assert_false(after_a_window(15, 1000, 1000));
 	assert_true(after_a_window(16, 1000, 1000));
-	assert_true(after_a_window(250, 1000, 1000));
-	assert_false(after_a_window(251, 1000, 1000)); /* a wait would use the prefetch up */
-	assert_true(after_a_window(16, 1000, 64));
-	assert_false(after_a_window(16, 1000, 63));
+	assert_true(after_a_window(125, 1000, 1000));
+	assert_false(after_a_window(126, 1000, 1000)); /* a wait would use the prefetch up */
+	assert_true(after_a_window(16, 1000, 128));
+	assert_false(after_a_window(16, 1000, 127));
 	assert_false(after_a_window(16, 2000, 1000)); /* eight a millisecond */
 	assert_false(after_a_window(500, 999, 1000)); /* the window is not over */
 }
