@@ -47,7 +47,7 @@ enum {
 	READ_BYTES = 4096,    /* from one pipe at a time */
 	EVENTS = 8,	      /* a turn: with READ_BYTES of two-byte lines each, 16 ms of logging */
 	KILL_WAIT_MS = 500,   /* killed and not reaped by then: stuck in the kernel */
-	SLOT_DESCRIPTORS = 4, /* stdin, stdout, stderr, and slack for those of the spawn */
+	SLOT_DESCRIPTORS = 5, /* stdin; both ends of stdout and stderr */
 	SPARE_DESCRIPTORS = 64 /* left to connections, log, plugins */
 };
 

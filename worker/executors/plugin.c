@@ -11,9 +11,10 @@
  * Who is woken. The stage knows how long jobs lasted of late. Short ones (SHORT_NS) get as many
  * threads as the work is worth (WORTH_NS each), those awake included; long ones get a thread each.
  * The guess may be wrong, a slow job among short ones: therefore whenever jobs are staged and a
- * thread sleeps, `relief` looks again a millisecond later and wakes them all. The loop is rung for
- * only when it has collected what it was last rung for. Sleepers are woken last in, first out: the
- * one whose cache is warm works, the others stay asleep.
+ * thread sleeps, `relief` looks again a millisecond later, wakes them all, and does not count on
+ * those that were awake until they are back (`detained`). The loop is rung for only when it has
+ * collected what it was last rung for. Sleepers are woken last in, first out: the one whose cache
+ * is warm works, the others stay asleep.
  *
  * Killing. There is no way to end a thread. STOP_KILL marks the task as lost, tells the core that
  * the job is abandoned and its memory must stay (job->stuck), and the thread, should it ever come
@@ -102,6 +103,7 @@ struct plugin {
 	bool rung; /* and not answered yet */
 	struct list sleepers;
 	unsigned n_sleepers;
+	unsigned detained; /* threads awake, but in a job that takes its time; about so many */
 	uint64_t usual_ns; /* how long jobs last, the recent ones counting most */
 	bool closing;
 };
@@ -207,6 +209,8 @@ static void sleep_until_woken(struct worker_thread *self)
 	struct plugin *plugin = self->plugin;
 	list_prepend(&plugin->sleepers, &self->in_sleepers);
 	plugin->n_sleepers++;
+	if (plugin->n_sleepers + plugin->detained > plugin->base.width)
+		plugin->detained--; /* it was this one */
 	(void)pthread_mutex_unlock(&plugin->lock);
 	while (sem_wait(&self->wake) != 0)
 		; /* EINTR only */
@@ -238,6 +242,8 @@ static bool post_result(struct worker_thread *self, struct outfall_context *task
 	task->state = TASK_ENDED;
 	list_append(&plugin->results, &task->place);
 	plugin->usual_ns += ran_ns / 8 - plugin->usual_ns / 8;
+	if (ran_ns > RELIEF_MS * 1000000 && plugin->detained > 0)
+		plugin->detained--;
 	bool ring = !plugin->rung;
 	plugin->rung = true;
 	return ring;
@@ -268,14 +274,21 @@ static void *work(void *arg)
 
 /* --- handing over -------------------------------------------------------------------------------- */
 
+/* Locked. Threads that will come for what is staged without being woken. */
+static unsigned count_helpers(const struct plugin *plugin)
+{
+	unsigned awake = plugin->base.width - plugin->n_sleepers;
+	return awake > plugin->detained ? awake - plugin->detained : 0;
+}
+
 /* Locked. */
 static unsigned useful_sleepers(const struct plugin *plugin)
 {
-	unsigned awake = plugin->base.width - plugin->n_sleepers;
+	unsigned helpers = count_helpers(plugin);
 	unsigned useful = plugin->n_staged;
 	if (useful > 0 && plugin->usual_ns < SHORT_NS) {
 		uint64_t worth = plugin->n_staged * plugin->usual_ns / WORTH_NS + 1;
-		useful = worth > awake ? (unsigned)worth - awake : 0; /* worth < n_staged */
+		useful = worth > helpers ? (unsigned)worth - helpers : 0; /* worth < n_staged */
 	}
 	return useful < plugin->n_sleepers ? useful : plugin->n_sleepers;
 }
@@ -302,7 +315,7 @@ static void wake(struct list *chosen)
 static bool may_wait(struct plugin *plugin, bool more_came)
 {
 	if (!more_came || plugin->usual_ns >= SHORT_NS || plugin->n_staged >= MANY ||
-	    plugin->n_sleepers < plugin->base.width)
+	    count_helpers(plugin) > 0)
 		return false;
 	uint64_t at_ns = loop_now_ns(plugin->loop);
 	if (!plugin->waiting)
@@ -346,6 +359,8 @@ static void relieve(void *arg)
 	struct list chosen;
 	(void)pthread_mutex_lock(&plugin->lock);
 	unsigned count = plugin->n_staged;
+	if (count > 0)
+		plugin->detained = plugin->base.width - plugin->n_sleepers;
 	choose(plugin, count < plugin->n_sleepers ? count : plugin->n_sleepers, &chosen);
 	(void)pthread_mutex_unlock(&plugin->lock);
 	wake(&chosen);

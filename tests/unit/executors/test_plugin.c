@@ -272,6 +272,29 @@ static void nobody_waits_behind_a_slow_job(void **state)
 	close_feeder(&feeder);
 }
 
+/* With a thread in a long job and the others asleep, a short job must wake one at once. Left to the
+ * relief timer each of these would take a millisecond. */
+static void short_jobs_beside_a_long_one_are_not_late(void **state)
+{
+	(void)state;
+	enum { LONE = 1000 };
+	struct script slow = {.waits_for_gate = 1};
+	struct fixture f;
+	open_fixture(&f, 2);
+	start(&f, &slow);
+	run_until_set(&f, &slow.begun);
+	uint64_t begun_ns = loop_now_ns(f.fake.loop);
+	for (unsigned n = 1; n <= LONE; n++) {
+		start(&f, NULL);
+		fake_run_until(&f.fake, n);
+	}
+	uint64_t took_ms = (loop_now_ns(f.fake.loop) - begun_ns) / 1000000;
+	assert_true(took_ms < LONE * 7 / 10);
+	atomic_store(&slow.gate, 1);
+	fake_run_until(&f.fake, LONE + 1);
+	close_fixture(&f);
+}
+
 /* --- retracting ----------------------------------------------------------------------------------- */
 
 static void what_has_not_begun_comes_back_last_first(void **state)
@@ -479,6 +502,7 @@ int main(void)
 	    cmocka_unit_test(the_plugin_sees_the_job),
 	    cmocka_unit_test(each_of_many_jobs_ends_once),
 	    cmocka_unit_test(nobody_waits_behind_a_slow_job),
+	    cmocka_unit_test(short_jobs_beside_a_long_one_are_not_late),
 	    cmocka_unit_test(what_has_not_begun_comes_back_last_first),
 	    cmocka_unit_test(retracting_races_with_beginning),
 	    cmocka_unit_test(a_job_hears_that_it_should_stop),
