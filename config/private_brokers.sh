@@ -52,7 +52,8 @@ start_redis() {
 		# A restart in the same folder keeps the port: that is how tests bring a broker back.
 		port=$(cat "$1/redis.port" 2>/dev/null || broker_port)
 		rm -f "$broker_dir/redis.sock"
-		broker_spawn redis-server --port "$port" --bind 127.0.0.1 --save '' --appendonly no \
+		# Its own title would be written over the environment, by which a test run finds what it started.
+		broker_spawn redis-server --set-proc-title no --port "$port" --bind 127.0.0.1 --save '' --appendonly no \
 			--dir "$broker_dir" --unixsocket "$broker_dir/redis.sock"
 		echo $! >"$1/redis.pid"
 		if broker_wait $! test -S "$broker_dir/redis.sock"; then
