@@ -1,9 +1,11 @@
 /* Reads the first word and hands the rest to its command. */
 #include "commands/commands.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 static const char help[] =
     "usage: outfall COMMAND [OPTION...]\n"
@@ -33,8 +35,20 @@ static const struct command *find_command(const char *name)
 	return NULL;
 }
 
+/* A socket or an epoll set that landed on 0, 1 or 2 would be taken for the log, or given to a child. */
+static void fill_stdio(void)
+{
+	int fd;
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= 2);
+	if (fd > 2)
+		(void)close(fd);
+}
+
 int main(int argc, char **argv)
 {
+	fill_stdio();
 	const char *word = argc > 1 ? argv[1] : "";
 	const struct command *command = find_command(word);
 	if (command != NULL)

@@ -26,9 +26,12 @@ case $name in
 esac
 echo "resizing $name, attempt $OUTFALL_ATTEMPT of job $OUTFALL_JOB_ID from $OUTFALL_QUEUE"
 
-# The long part. The signal goes to the whole process group, so it ends the sleep too.
+# The long part, in the background and waited for: a shell hears a signal in `wait`, but while a command
+# runs in front of it only when that has ended. The signal goes to the whole process group, so it
+# ends the sleep too.
 echo "$name" >"$half_done"
-sleep "${WORK_SECONDS:-0.2}" || :
+sleep "${WORK_SECONDS:-0.2}" &
+wait $! || :
 
 # The effect, in one step at the very end, and then "done": whoever is killed before the step has
 # done nothing, and nobody is interrupted between the step and its exit status.

@@ -86,6 +86,9 @@ static void caught(void *arg, int signum)
 
 static enum status watch_signals(struct run *run, struct error *why)
 {
+	sigset_t none;
+	(void)sigemptyset(&none); /* the mask is inherited, and may block what asks us to stop */
+	(void)pthread_sigmask(SIG_SETMASK, &none, NULL);
 	(void)signal(SIGPIPE, SIG_IGN); /* a peer that closes is an error to read, not a death */
 	for (size_t i = 0; i < sizeof signal_table / sizeof *signal_table; i++) {
 		struct signal_watch *watch =

@@ -18,7 +18,6 @@
 #include "observe/log.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -70,15 +69,6 @@ static void reap(void *arg, int signum)
 		bury(arg, pid, status, &usage);
 }
 
-/* A descriptor of ours that landed on 0, 1 or 2 would be overwritten on the way into the child. */
-static enum status fill_stdio(struct error *why)
-{
-	for (int fd = 0; fd <= 2; fd++)
-		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
-			return error_system(why, errno, "open /dev/null as descriptor %d", fd);
-	return ST_OK;
-}
-
 /* The mask is inherited: whoever started us may have blocked what we wait for. */
 static void prepare_signals(void)
 {
@@ -92,9 +82,6 @@ static void prepare_signals(void)
 enum status children_create(struct loop *loop, struct log *log, struct children **ret_children,
 			    struct error *why)
 {
-	enum status st = fill_stdio(why);
-	if (st != ST_OK)
-		return st;
 	struct children *children = memory_clear(1, sizeof *children);
 	if (children == NULL)
 		return error_set(why, ST_NOMEM, "children: out of memory");

@@ -72,6 +72,9 @@ static void check_drain(const struct rules *rules, const struct block *block)
 		return;
 	duration_print(kept_ms, kept, sizeof kept);
 	duration_print(drain->timeout_ms, timeout, sizeof timeout);
+	if (drain->limit == DRAIN_LIMIT_SET && block_said(block, "reserve")->n == 0 &&
+	    block_said(block, "grace")->n == 0)
+		return; /* the defaults give way: see drain.c */
 	if (drain->limit == DRAIN_LIMIT_SET)
 		problems_error(rules->problems, block_place(block, "timeout"),
 			       "drain: reserve and grace take %s of timeout's %s, no time is left "

@@ -155,6 +155,7 @@ static const struct row rows[] = {
 		{{1, "error: list \"l\" is its own dead"}, {3, "error: queue \"q\" is its own dead"}}},
 	{"no time for jobs", GOOD "drain { reserve = 2s grace = 5s\ntimeout = 7s }",
 		{{4, "error: drain: reserve and grace take 7s of timeout's 7s"}}},
+	{"the defaults give way", GOOD "drain { timeout = 3s }", {{0}}},
 	{"just time for jobs", GOOD "drain { timeout = 7001ms }", {{0}}},
 	{"for ever is time enough", GOOD "drain { reserve = 1h timeout = none }", {{0}}},
 	{"no time for jobs, perhaps", GOOD "drain { grace = 40s }", {{3, "warning: drain: reserve and grace take 42s, but \"auto\" means 30s"}}},
