@@ -22,7 +22,7 @@
 #include "sources/source.h"
 
 struct core {
-	struct source_host source_host;	    /* what sources call */
+	struct source_host source_host;     /* what sources call */
 	struct executor_host executor_host; /* what executors call */
 	const struct clock *clock;
 	struct log *log;
@@ -32,7 +32,7 @@ struct core {
 	struct settle settle;
 	struct drain drain;
 	uint64_t last_serial;
-	size_t stuck;		   /* jobs that are never freed, because a handler still has them */
+	size_t stuck;              /* jobs that are never freed, because a handler still has them */
 	uint64_t timeout_grace_ns; /* between asking an overdue job to stop and killing it */
 };
 
@@ -43,8 +43,8 @@ void core_init(struct core *core, const struct clock *clock, struct log *log, un
  * and executors must be gone or going; stuck jobs are left to the exit. */
 void core_fini(struct core *core);
 
-void core_begin_jobs(struct core *core);	/* TURN_DISPATCH */
-void core_drain_turn(struct core *core);	/* TURN_DRAIN */
+void core_begin_jobs(struct core *core);        /* TURN_DISPATCH */
+void core_drain_turn(struct core *core);        /* TURN_DRAIN */
 uint64_t core_next_ns(const struct core *core); /* call both again then, even if nothing happens */
 
 /* Jobs that are still here when the time is up leave with the fate the exit gives them. */

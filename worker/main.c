@@ -22,8 +22,8 @@ static const struct command {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } commands[] = {
-    {"run",	    command_run    },
-	  {"check",   command_check	 },
+    {"run",     command_run    },
+    {"check",   command_check  },
     {"enqueue", command_enqueue}
 };
 

@@ -16,9 +16,9 @@ enum { MAX_SOURCES = 3, MAX_ROUTES = 6, MAX_EXECUTORS = 3, MAX_MESSAGES = 200, M
 
 enum message_place {
 	IN_QUEUE, /* with the broker, to be delivered */
-	OUT,	  /* delivered, not acknowledged */
+	OUT,      /* delivered, not acknowledged */
 	DELAYED,  /* a retry that is not due */
-	GONE,	  /* acknowledged or dead-lettered */
+	GONE,     /* acknowledged or dead-lettered */
 };
 
 struct message {
@@ -26,10 +26,10 @@ struct message {
 	unsigned route;
 	uint32_t attempt, interruptions;
 	struct job *job;  /* that stands for it in this process now, or NULL */
-	unsigned done;	  /* how often a handler ran it to its good end */
+	unsigned done;    /* how often a handler ran it to its good end */
 	unsigned failed;  /* how often one failed it */
 	unsigned stopped; /* runs that we ended */
-	bool excused;	  /* a duplicate was announced (unsettled, or interrupted) */
+	bool excused;     /* a duplicate was announced (unsettled, or interrupted) */
 	bool dead;
 };
 
@@ -38,8 +38,8 @@ struct fake_source {
 	struct world *world;
 	unsigned index;
 	uint64_t epoch; /* rises with each disconnect */
-	bool wanted;	/* between start/resume and pause */
-	bool hung;	/* answers nothing any more */
+	bool wanted;    /* between start/resume and pause */
+	bool hung;      /* answers nothing any more */
 	bool closing;
 	struct list told; /* jobs being settled (in_source) */
 };
@@ -48,8 +48,8 @@ struct fake_executor {
 	struct executor base;
 	struct world *world;
 	unsigned index;
-	unsigned begun;	     /* running now */
-	bool threads;	     /* cannot be killed */
+	unsigned begun;      /* running now */
+	bool threads;        /* cannot be killed */
 	struct list staged;  /* struct job.in_executor */
 	struct list running; /* struct job.in_executor */
 };
@@ -95,7 +95,7 @@ struct world {
 	size_t n_events;
 	uint64_t next_order;
 	uint64_t delivered; /* jobs handed to the core */
-	uint64_t left;	    /* jobs the core has seen off */
+	uint64_t left;      /* jobs the core has seen off */
 	uint64_t stop_ns;   /* when a stop first counted */
 	struct job *stuck[MAX_MESSAGES];
 	unsigned n_stuck;

@@ -11,9 +11,9 @@ int command_take_config(int argc, char **argv, const char *help, const char **re
 {
 	static const struct option options[] = {
 	    {"config", required_argument, NULL, 'c'},
-	      {"help",    no_argument, NULL, 'h'},
-		{0	  }
-	   };
+            {"help",    no_argument, NULL, 'h'},
+            {0       }
+        };
 	int c;
 	*ret_path = COMMANDS_CONFIG_FILE;
 	while ((c = getopt_long(argc, argv, ":c:h", options, NULL)) != -1) {

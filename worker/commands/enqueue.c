@@ -45,12 +45,12 @@ static const char help[] =
     "ends early it says how many jobs are safe and how many may be.\n";
 
 static const struct option options[] = {
-    {"config",	       required_argument, NULL, 'c'},
+    {"config",           required_argument, NULL, 'c'},
     {"body",	      required_argument, NULL, 'b'},
     {"body-file",		  required_argument, NULL, 'f'},
     {"count",required_argument, NULL, 'n'},
     {"header",	       required_argument, NULL, 'H'},
-    {"delay",	      required_argument, NULL, 'd'},
+    {"delay",        required_argument, NULL, 'd'},
     {"help",	      no_argument, NULL, 'h'},
     {0		 }
 };
@@ -386,7 +386,7 @@ static struct sender_plan plan_of(struct enqueue *e)
 	    .quiet_ms = QUIET_MS,
 	    .ended = on_ended,
 	    .arg = e
-	    };
+        };
 }
 
 /* NULL-safe from here on: whatever could not be built ends in out of memory. */

@@ -42,7 +42,7 @@ struct run {
 	struct core core;
 	struct children *children;
 	struct executor **executors; /* as many as settings->handlers */
-	struct lane **lanes;	     /* the same */
+	struct lane **lanes;         /* the same */
 	struct source **sources;     /* rabbitmqs first, then redises */
 	size_t n_sources;
 	struct turn_hook begin_jobs, drain_turn;
@@ -64,10 +64,10 @@ static const struct {
 	enum drain_event event;
 	const char *name;
 } signal_table[] = {
-    {SIGTERM, EVENT_STOP,	  "SIGTERM"},
-	  {SIGINT,  EVENT_STOP,     "SIGINT" },
+    {SIGTERM, EVENT_STOP,     "SIGTERM"},
+    {SIGINT,  EVENT_STOP,     "SIGINT" },
     {SIGQUIT, EVENT_STOP_NOW, "SIGQUIT"},
-	  {SIGTSTP, EVENT_QUIET,	 "SIGTSTP"},
+    {SIGTSTP, EVENT_QUIET,    "SIGTSTP"},
     {SIGCONT, EVENT_RESUME,   "SIGCONT"},
 };
 

@@ -25,11 +25,11 @@ struct dispatch {
 	struct ledger *ledger;
 	struct roster *roster;
 	struct budget budget;
-	struct list turn;	  /* lanes with ready routes, next first (struct lane.in_turn) */
-	struct list starved;	  /* lanes that wait for a permit of the budget */
+	struct list turn;         /* lanes with ready routes, next first (struct lane.in_turn) */
+	struct list starved;      /* lanes that wait for a permit of the budget */
 	struct list paced_lanes;  /* lanes whose rate makes them wait (struct lane.in_turn) */
 	struct list paced_routes; /* routes whose rate does (struct route.in_ready) */
-	uint64_t next_paced_ns;	  /* none of them may begin a job before this; UINT64_MAX = none */
+	uint64_t next_paced_ns;   /* none of them may begin a job before this; UINT64_MAX = none */
 	uint64_t next_timeout_ns; /* no running job is overdue before this; UINT64_MAX = none */
 };
 

@@ -32,7 +32,7 @@ struct lane {
 	struct list running; /* jobs assigned here, in the order given */
 	unsigned assigned;   /* their number: running and staged */
 	unsigned permits;    /* of the worker's concurrency it holds: min(assigned, width) */
-	unsigned ahead;	     /* how many may be staged beyond width now; see dispatch.c */
+	unsigned ahead;      /* how many may be staged beyond width now; see dispatch.c */
 	struct list ready;   /* routes that hold jobs and may start one, next first */
 	struct list in_turn; /* on dispatch's ring of lanes to serve, starved or paced */
 };
@@ -45,10 +45,10 @@ struct route {
 	struct lane *lane;
 	const struct retry_settings *retry;
 	struct rate rate;
-	unsigned limit;	   /* of this queue, 0 = none but the lane's and the worker's */
+	unsigned limit;    /* of this queue, 0 = none but the lane's and the worker's */
 	size_t hold_limit; /* most jobs in this process at once, settling ones included; 0 = none */
 	unsigned assigned; /* given to the lane and not finished */
-	size_t held;	   /* taken, not given to the lane */
+	size_t held;       /* taken, not given to the lane */
 	size_t in_ledger;  /* all of its jobs */
 	struct list held_jobs; /* struct job.in_route, head of the queue first */
 	struct list in_ready;  /* struct lane.ready, or dispatch's list of paced routes */

@@ -21,7 +21,7 @@
 #include "settle/settle.h"
 #include "sources/source.h"
 
-#define MS_NS	    UINT64_C(1000000)
+#define MS_NS       UINT64_C(1000000)
 #define SECOND_NS   (1000 * MS_NS)
 #define DEBOUNCE_NS SECOND_NS /* managers and shells often send one SIGTERM twice */
 

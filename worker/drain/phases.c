@@ -12,13 +12,13 @@ static const struct {
 	const char *name;
 	unsigned may_follow;
 } phases[PHASES] = {
-    [PHASE_OPEN] = {"open",	    MAY(PHASE_QUIET) | MAY(PHASE_CLOSING) | MAY(PHASE_HURRYING)},
+    [PHASE_OPEN] = {"open",      MAY(PHASE_QUIET) | MAY(PHASE_CLOSING) | MAY(PHASE_HURRYING)},
     [PHASE_QUIET] = {"quiet",     MAY(PHASE_OPEN) | MAY(PHASE_CLOSING) | MAY(PHASE_HURRYING) },
-    [PHASE_CLOSING] = {"closing",	  MAY(PHASE_FINISHING) | MAY(PHASE_HURRYING)		    },
-    [PHASE_FINISHING] = {"finishing", MAY(PHASE_FLUSHING) | MAY(PHASE_HURRYING)		       },
-    [PHASE_HURRYING] = {"hurrying",  MAY(PHASE_FLUSHING) | MAY(PHASE_CLOSED)			   },
-    [PHASE_FLUSHING] = {"flushing",  MAY(PHASE_CLOSED)					     },
-    [PHASE_CLOSED] = {"closed",	0							  },
+    [PHASE_CLOSING] = {"closing",   MAY(PHASE_FINISHING) | MAY(PHASE_HURRYING)                 },
+    [PHASE_FINISHING] = {"finishing", MAY(PHASE_FLUSHING) | MAY(PHASE_HURRYING)                  },
+    [PHASE_HURRYING] = {"hurrying",  MAY(PHASE_FLUSHING) | MAY(PHASE_CLOSED)                    },
+    [PHASE_FLUSHING] = {"flushing",  MAY(PHASE_CLOSED)                                          },
+    [PHASE_CLOSED] = {"closed",    0							  },
 };
 
 bool phase_may_follow(enum phase phase, enum phase next)

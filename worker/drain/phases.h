@@ -19,42 +19,42 @@
 #include <stdint.h>
 
 enum phase {
-	PHASE_OPEN,	 /* taking and running jobs */
-	PHASE_QUIET,	 /* intake shut, held jobs given back, running jobs go on; stays alive */
-	PHASE_CLOSING,	 /* stopping: intake is being shut */
+	PHASE_OPEN,      /* taking and running jobs */
+	PHASE_QUIET,     /* intake shut, held jobs given back, running jobs go on; stays alive */
+	PHASE_CLOSING,   /* stopping: intake is being shut */
 	PHASE_FINISHING, /* intake is shut; running jobs end by themselves */
-	PHASE_HURRYING,	 /* running jobs are asked to stop, then killed */
-	PHASE_FLUSHING,	 /* nothing runs; the brokers are told, connections close */
-	PHASE_CLOSED,	 /* exit */
+	PHASE_HURRYING,  /* running jobs are asked to stop, then killed */
+	PHASE_FLUSHING,  /* nothing runs; the brokers are told, connections close */
+	PHASE_CLOSED,    /* exit */
 	PHASES,
 };
 
 enum drain_event {
-	EVENT_TURN,	/* time passed, or some fact changed */
-	EVENT_STOP,	/* SIGTERM, SIGINT */
+	EVENT_TURN,     /* time passed, or some fact changed */
+	EVENT_STOP,     /* SIGTERM, SIGINT */
 	EVENT_STOP_NOW, /* SIGQUIT: straight to returning */
-	EVENT_QUIET,	/* SIGTSTP */
-	EVENT_RESUME,	/* SIGCONT */
+	EVENT_QUIET,    /* SIGTSTP */
+	EVENT_RESUME,   /* SIGCONT */
 };
 
-enum drain_action {			      /* in the order they are carried out */
+enum drain_action {                           /* in the order they are carried out */
 		    ACT_SHUT_INTAKE = 1 << 0, /* take back staged jobs, pause each source */
 		    ACT_OPEN_INTAKE = 1 << 1,
 		    ACT_NOTICE = 1 << 2, /* tell running handlers how long they have */
-		    ACT_ASK = 1 << 3,	 /* ask running jobs to stop */
-		    ACT_KILL = 1 << 4,	 /* kill those that have not */
-		    ACT_FLUSH = 1 << 5,	 /* tell the brokers everything now */
-		    ACT_CLOSE = 1 << 6,	 /* close channels and connections in order */
+		    ACT_ASK = 1 << 3,    /* ask running jobs to stop */
+		    ACT_KILL = 1 << 4,   /* kill those that have not */
+		    ACT_FLUSH = 1 << 5,  /* tell the brokers everything now */
+		    ACT_CLOSE = 1 << 6,  /* close channels and connections in order */
 };
 
 /* What is still in the way: the one truth that the exit, the log and the report go by. */
 struct blockers {
-	size_t intakes;	 /* sources whose intake is not shut */
-	size_t held;	 /* jobs taken and not begun */
-	size_t running;	 /* jobs with an executor */
+	size_t intakes;  /* sources whose intake is not shut */
+	size_t held;     /* jobs taken and not begun */
+	size_t running;  /* jobs with an executor */
 	size_t settling; /* jobs the broker has not been proved to know about */
 	size_t links_up; /* connections nobody has asked to close */
-	size_t links;	 /* connections not closed */
+	size_t links;    /* connections not closed */
 };
 
 struct drain_clock { /* absolute; all UINT64_MAX while open */

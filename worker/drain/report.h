@@ -25,7 +25,7 @@ struct report_entry {
 	uint32_t attempt;
 	uint64_t ran_ns;
 	enum fate fate;
-	bool interrupted;	 /* it had begun and was given back */
+	bool interrupted;        /* it had begun and was given back */
 	bool duplicate_possible; /* its effect, or part of it, may happen a second time */
 };
 
@@ -39,8 +39,8 @@ struct report {
 	uint64_t spent_ns[PHASES];  /* in each phase since the drain began */
 	uint64_t fates[FATE_COUNT]; /* of jobs that left since the drain began */
 	uint64_t since_start[FATE_COUNT];
-	size_t interrupted;	      /* of the returned: those that had begun */
-	bool refused;		      /* stopped because a broker refused us for good */
+	size_t interrupted;           /* of the returned: those that had begun */
+	bool refused;                 /* stopped because a broker refused us for good */
 	struct report_entry *entries; /* running when it began, and whatever stayed unsettled */
 	size_t n_entries, entries_room, omitted;
 };

@@ -13,8 +13,8 @@
 #include <string.h>
 
 static const char *const job_names[] = {
-    "OUTFALL_JOB_ID",	  "OUTFALL_SOURCE",	   "OUTFALL_QUEUE",
-    "OUTFALL_ATTEMPT",	  "OUTFALL_INTERRUPTIONS", "OUTFALL_REDELIVERED",
+    "OUTFALL_JOB_ID",     "OUTFALL_SOURCE",        "OUTFALL_QUEUE",
+    "OUTFALL_ATTEMPT",    "OUTFALL_INTERRUPTIONS", "OUTFALL_REDELIVERED",
     "OUTFALL_TIMEOUT_MS", "OUTFALL_CONTENT_TYPE",  "TRACEPARENT",
 };
 enum { JOB_NAMES = sizeof job_names / sizeof job_names[0] };

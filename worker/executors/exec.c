@@ -45,7 +45,7 @@
 
 enum {
 	READ_BYTES = 4096,    /* from one pipe at a time */
-	EVENTS = 8,	      /* a turn: with READ_BYTES of two-byte lines each, 16 ms of logging */
+	EVENTS = 8,           /* a turn: with READ_BYTES of two-byte lines each, 16 ms of logging */
 	KILL_WAIT_MS = 500,   /* killed and not reaped by then: stuck in the kernel */
 	SLOT_DESCRIPTORS = 5, /* stdin; both ends of stdout and stderr */
 	SPARE_DESCRIPTORS = 64 /* left to connections, log, plugins */
@@ -55,7 +55,7 @@ enum {
 enum pipe_end { PIPE_STDIN, PIPE_STDOUT, PIPE_STDERR, PIPES };
 
 struct output {
-	int fd;	       /* -1: closed */
+	int fd;        /* -1: closed */
 	int childs_fd; /* the other end */
 	size_t left;   /* read no more than this; unlimited while the process runs */
 	struct lines lines;
@@ -66,7 +66,7 @@ struct slot {
 	struct exec *exec;
 	struct child child;
 	struct job *job; /* NULL: idle */
-	bool ended;	 /* reaped; `status` is valid */
+	bool ended;      /* reaped; `status` is valid */
 	int status;
 	enum child_stop stop;
 	int stdin_fd; /* -1: closed */

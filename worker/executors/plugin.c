@@ -45,9 +45,9 @@ enum {
 	LEAST_DEPTH = 1024,
 	SHORT_NS = 20 * 1000, /* jobs below are worked off in series */
 	WORTH_NS = 50 * 1000, /* work that pays for waking a thread */
-	MANY = 32,	      /* jobs that are worth waking a thread for, however short */
+	MANY = 32,            /* jobs that are worth waking a thread for, however short */
 	PATIENCE_NS = 100000, /* longest wait for that many */
-	RELIEF_MS = 1,	      /* longest wait behind a job that was thought short */
+	RELIEF_MS = 1,        /* longest wait behind a job that was thought short */
 };
 
 /*  idle --start--> incoming --hand over--> staged --taken--> running --posted--> ended --told--> idle
@@ -59,7 +59,7 @@ struct outfall_context {
 	struct list place; /* on the list of its state; on none while running */
 	struct plugin *plugin;
 	struct job *job;
-	enum task_state state;	/* from staged to ended under the lock, else the loop's */
+	enum task_state state;  /* from staged to ended under the lock, else the loop's */
 	struct outcome outcome; /* its thread's while running, else the loop's */
 	_Atomic uint64_t begun_ns;
 	atomic_bool stop;
@@ -79,10 +79,10 @@ struct plugin {
 	struct log *log;
 	void *library;
 	const struct outfall_plugin *code;
-	uint64_t timeout_ns;	       /* of each job; 0 = none */
+	uint64_t timeout_ns;           /* of each job; 0 = none */
 	_Atomic uint64_t drain_by_ns;  /* running jobs will be asked to stop; UINT64_MAX: never */
 	struct worker_thread *threads; /* base.width of them */
-	unsigned started;	       /* of the threads */
+	unsigned started;              /* of the threads */
 
 	/* The loop's. */
 	struct outfall_context *tasks; /* base.depth of them */

@@ -10,7 +10,7 @@
 const char *outcome_name(enum outcome_kind kind)
 {
 	static const char *const names[] = {
-	    [OUTCOME_DONE] = "done",	       [OUTCOME_RETRY] = "retry",
+	    [OUTCOME_DONE] = "done",           [OUTCOME_RETRY] = "retry",
 	    [OUTCOME_REJECT] = "reject",       [OUTCOME_RETURN] = "return",
 	    [OUTCOME_ABANDONED] = "abandoned",
 	};
@@ -20,7 +20,7 @@ const char *outcome_name(enum outcome_kind kind)
 const char *fate_name(enum fate fate)
 {
 	static const char *const names[FATE_COUNT] = {
-	    [FATE_DONE] = "done",	  [FATE_RETRIED] = "retried",	  [FATE_DEAD] = "dead",
+	    [FATE_DONE] = "done",         [FATE_RETRIED] = "retried",     [FATE_DEAD] = "dead",
 	    [FATE_RETURNED] = "returned", [FATE_UNSETTLED] = "unsettled",
 	};
 	return names[fate];

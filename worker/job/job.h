@@ -32,8 +32,8 @@ struct job {
 	/* Places. A job is on its ledger list always, on a lane's list while assigned there. */
 	struct list in_ledger;
 	struct list in_lane;
-	struct list in_route;	 /* while held: the route's list, in the order taken */
-	struct list in_source;	 /* free for the source that is settling it */
+	struct list in_route;    /* while held: the route's list, in the order taken */
+	struct list in_source;   /* free for the source that is settling it */
 	struct list in_executor; /* free for the executor that has it */
 
 	enum job_state state;
@@ -60,10 +60,10 @@ struct job {
 	uint32_t attempt;    /* from 1 */
 	uint32_t interruptions;
 	bool redelivered;
-	const char *id;		  /* never NULL; unique among live jobs of the queue */
+	const char *id;           /* never NULL; unique among live jobs of the queue */
 	const char *content_type; /* "" when unknown */
 	const char *traceparent;  /* W3C; "" when there is none */
-	struct span origin;	  /* the source's own record of how it came, opaque to the core:
+	struct span origin;       /* the source's own record of how it came, opaque to the core:
 	                           * RabbitMQ keeps the encoded properties here, for the retry copy */
 	struct span body;
 };

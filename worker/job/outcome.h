@@ -7,16 +7,16 @@
 
 /* What the executor reports. A failed job is not an error of ours: it is data, and it travels. */
 enum outcome_kind {
-	OUTCOME_DONE,	   /* the handler succeeded */
-	OUTCOME_RETRY,	   /* it failed; another attempt may succeed */
-	OUTCOME_REJECT,	   /* it can never succeed */
-	OUTCOME_RETURN,	   /* the handler gives it back, untried: no attempt is counted */
+	OUTCOME_DONE,      /* the handler succeeded */
+	OUTCOME_RETRY,     /* it failed; another attempt may succeed */
+	OUTCOME_REJECT,    /* it can never succeed */
+	OUTCOME_RETURN,    /* the handler gives it back, untried: no attempt is counted */
 	OUTCOME_ABANDONED, /* we ended it, or could wait no longer: no attempt is counted */
 };
 
 struct outcome {
 	enum outcome_kind kind;
-	bool crashed;	   /* the handler died of a signal, or took its process with it */
+	bool crashed;      /* the handler died of a signal, or took its process with it */
 	uint64_t after_ms; /* RETRY: not before; 0 leaves it to the retry policy */
 	char reason[96];   /* a sentence for people, may be empty */
 };

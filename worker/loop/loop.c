@@ -99,7 +99,7 @@ void loop_destroy(struct loop *loop)
 	uv_close((uv_handle_t *)&loop->turn_end, NULL);
 	uv_close((uv_handle_t *)&loop->again, NULL);
 	(void)uv_run(&loop->uv, UV_RUN_DEFAULT); /* lets close callbacks free their objects */
-	must(uv_loop_close(&loop->uv) == 0);	 /* a handle still open is a leak of ours */
+	must(uv_loop_close(&loop->uv) == 0);     /* a handle still open is a leak of ours */
 	memory_free(loop);
 }
 

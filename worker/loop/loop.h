@@ -34,11 +34,11 @@ struct uv_loop_s *loop_uv(struct loop *loop);
 /* The end of a turn, after every timer and descriptor has been served and before the loop sleeps.
  * Phases run in this order, each hook once a turn. */
 enum turn_phase {
-	TURN_DISPATCH,	/* give held jobs to executors */
+	TURN_DISPATCH,  /* give held jobs to executors */
 	TURN_HAND_OVER, /* pass collected jobs to threads and children */
-	TURN_SETTLE,	/* collect acknowledgements into as few commands as possible */
-	TURN_DRAIN,	/* ask whether the drain can move on */
-	TURN_WRITE,	/* one write per connection */
+	TURN_SETTLE,    /* collect acknowledgements into as few commands as possible */
+	TURN_DRAIN,     /* ask whether the drain can move on */
+	TURN_WRITE,     /* one write per connection */
 	TURN_PHASES,
 };
 
@@ -58,7 +58,7 @@ void loop_turn_again(struct loop *loop);
 /* One-shot timers. The callback may destroy its own timer. */
 struct timer;
 struct timer *timer_create_on(struct loop *loop, void (*fire)(void *arg),
-			      void *arg);		  /* NULL: no memory */
+			      void *arg);                 /* NULL: no memory */
 void timer_start(struct timer *timer, uint64_t after_ms); /* replaces an earlier start */
 void timer_stop(struct timer *timer);
 bool timer_armed(const struct timer *timer);
@@ -71,7 +71,7 @@ struct watch;
 struct watch *watch_create(struct loop *loop, int fd, void (*ready)(void *arg, unsigned events),
 			   void *arg); /* NULL: no memory, or not a descriptor that can be polled */
 void watch_set(struct watch *watch, unsigned events); /* cheap when nothing changes; 0 = deaf */
-void watch_destroy(struct watch *watch);	      /* NULL is fine; safe in its own callback */
+void watch_destroy(struct watch *watch);              /* NULL is fine; safe in its own callback */
 
 /* A doorbell that any thread may ring: `answer` runs on the loop, once for any number of rings. */
 struct doorbell;

@@ -102,9 +102,9 @@ static size_t utf8_length(struct span text, size_t at)
 {
 	const unsigned char *p = (const unsigned char *)text.ptr + at;
 	size_t left = text.len - at;
-	size_t len = p[0] < 0x80		   ? 1
+	size_t len = p[0] < 0x80                   ? 1
 		     : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
-		     : (p[0] & 0xf0) == 0xe0	   ? 3
+		     : (p[0] & 0xf0) == 0xe0       ? 3
 		     : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
 						   : 0;
 	if (len == 0 || len > left)

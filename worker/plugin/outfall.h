@@ -46,7 +46,7 @@ struct outfall_job {
 	const char *queue;
 	const char *content_type; /* "" when unknown */
 	const char *traceparent;  /* "" when there is none */
-	const void *body;	  /* not NUL-terminated; may hold any bytes */
+	const void *body;         /* not NUL-terminated; may hold any bytes */
 	size_t body_bytes;
 	uint32_t attempt; /* from 1 */
 	uint32_t interruptions;

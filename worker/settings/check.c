@@ -319,8 +319,8 @@ static void check_block(const struct rules *rules, const struct block *block)
 {
 	static void (*const checks[SECTIONS])(const struct rules *, const struct block *) = {
 	    [SECTION_RABBITMQ] = check_rabbitmq, [SECTION_QUEUE] = check_queue,
-	    [SECTION_REDIS] = check_broker,	 [SECTION_LIST] = check_list,
-	    [SECTION_HANDLER] = check_handler,	 [SECTION_RETRY] = check_retry,
+	    [SECTION_REDIS] = check_broker,      [SECTION_LIST] = check_list,
+	    [SECTION_HANDLER] = check_handler,   [SECTION_RETRY] = check_retry,
 	};
 	check_title(rules, block);
 	if (block->section == SECTION_DRAIN) {

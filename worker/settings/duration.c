@@ -98,7 +98,7 @@ static const struct {
 	uint64_t ns;
 } rate_units[] = {
     {'s', UINT64_C(1000000000)   },
-	 {'m', UINT64_C(60000000000)  },
+    {'m', UINT64_C(60000000000)  },
     {'h', UINT64_C(3600000000000)}
 };
 

@@ -46,9 +46,9 @@ struct reading {
 	struct strangers *strangers;
 	struct document document;
 	struct block *inside; /* the block being read; NULL at the top */
-	size_t opened;	      /* sections so far, strange ones too */
-	bool learnt;	      /* something about a stranger: read again */
-	bool broken;	      /* reported */
+	size_t opened;        /* sections so far, strange ones too */
+	bool learnt;          /* something about a stranger: read again */
+	bool broken;          /* reported */
 };
 
 /* libconfuse's callbacks carry no argument of ours. It can only parse one text at a time anyway. */

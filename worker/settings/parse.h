@@ -21,11 +21,11 @@ struct said {
 struct block {
 	struct block *next;   /* in the order of the text */
 	struct block *parent; /* NULL at the top */
-	int section;	      /* enum section */
+	int section;          /* enum section */
 	const char *title;    /* NULL where there is none */
 	struct place place;
 	struct said *said; /* one for each row of table_keys */
-	void *fields;	   /* load.c: its struct in settings.h */
+	void *fields;      /* load.c: its struct in settings.h */
 };
 
 struct document {

@@ -474,7 +474,7 @@ static enum read_result walk(struct reader *r, struct span bytes, const char *pa
 	    .end = bytes.ptr + bytes.len,
 	    .place = {.file = path, .line = 1},
 	    .depth = depth
-	  };
+        };
 	begin_stretch(r, c.place);
 	while (!at_end(&c)) {
 		enum read_result result = copy_next(&c);

@@ -24,7 +24,7 @@ enum { READER_MOST_BRACES = 16 };
  * a value would only be noise. No control character but this one is in the text. */
 #define READER_UNSET "\001"
 
-struct reader_stretch {	    /* lines of one file that follow each other in the text */
+struct reader_stretch {     /* lines of one file that follow each other in the text */
 	unsigned text_line; /* the first of them, in the text */
 	struct place place; /* the same line, where it came from */
 };

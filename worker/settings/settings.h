@@ -48,11 +48,11 @@ struct queue_settings {
 	const char *name;
 	struct place place;
 	const struct handler_settings *handler; /* resolved by name */
-	const struct retry_settings *retry;	/* key `retry`; default: the section "default" */
+	const struct retry_settings *retry;     /* key `retry`; default: the section "default" */
 	unsigned prefetch;    /* 1..65535; 0 = chosen from the handler's width (documented there) */
 	unsigned concurrency; /* 0 = only the handler's and the worker's limits hold */
 	uint64_t rate_interval_ns; /* between two jobs begun; 0 = no limit */
-	int priority;		   /* RabbitMQ: x-priority of the consumer */
+	int priority;              /* RabbitMQ: x-priority of the consumer */
 	enum declare declare;
 	const char *dead; /* NULL: basic.reject for the queue's own dead-letter exchange */
 };
@@ -62,7 +62,7 @@ struct rabbitmq_settings {
 	struct place place;
 	const char **urls; /* at least one; secrets inside: never print, use url_redacted() */
 	size_t n_urls;
-	uint64_t heartbeat_ms;	     /* 10s; 0 = none */
+	uint64_t heartbeat_ms;       /* 10s; 0 = none */
 	uint64_t connect_timeout_ms; /* 5s */
 	struct queue_settings *queues;
 	size_t n_queues;
@@ -73,12 +73,12 @@ struct list_settings {
 	struct place place;
 	const struct handler_settings *handler;
 	const struct retry_settings *retry;
-	unsigned prefetch;	   /* most jobs here at once, running ones included; 0 = claims
+	unsigned prefetch;         /* most jobs here at once, running ones included; 0 = claims
 	                       * grow and shrink with what the jobs take */
-	unsigned concurrency;	   /* 0 = only the handler's and the worker's limits hold */
+	unsigned concurrency;      /* 0 = only the handler's and the worker's limits hold */
 	uint64_t rate_interval_ns; /* between two jobs begun; 0 = no limit */
-	uint64_t lease_ms;	   /* 15s */
-	const char *dead;	   /* NULL: "{name}:dead" */
+	uint64_t lease_ms;         /* 15s */
+	const char *dead;          /* NULL: "{name}:dead" */
 };
 
 struct redis_settings {
@@ -93,8 +93,8 @@ struct redis_settings {
 /* What a drain does to jobs that run. */
 enum deadline_policy {
 	POLICY_INTERRUPT, /* they have until the deadline; then asked to stop, then killed */
-	POLICY_FINISH,	  /* the same, but never asked: left alone until they would be killed */
-	POLICY_RETURN,	  /* asked at once: cheap to interrupt, quick to run again */
+	POLICY_FINISH,    /* the same, but never asked: left alone until they would be killed */
+	POLICY_RETURN,    /* asked at once: cheap to interrupt, quick to run again */
 };
 
 enum handler_type { HANDLER_EXEC, HANDLER_PLUGIN };
@@ -103,10 +103,10 @@ struct handler_settings {
 	const char *name;
 	struct place place;
 	enum handler_type type;
-	const char **command;	   /* exec: NULL-terminated argv; command[0] is looked up in PATH */
-	const char *path;	   /* plugin: the shared object */
-	unsigned threads;	   /* plugin: 4 */
-	uint64_t timeout_ms;	   /* 0 = none */
+	const char **command;      /* exec: NULL-terminated argv; command[0] is looked up in PATH */
+	const char *path;          /* plugin: the shared object */
+	unsigned threads;          /* plugin: 4 */
+	uint64_t timeout_ms;       /* 0 = none */
 	uint64_t rate_interval_ns; /* between two jobs begun; 0 = no limit */
 	enum deadline_policy deadline; /* what a drain does to its running jobs */
 	size_t output_line_bytes;      /* exec: longest output line logged whole; 2k */
@@ -121,7 +121,7 @@ struct retry_settings {
 	enum backoff backoff;
 	uint64_t first_ms; /* 1s */
 	uint64_t max_ms;   /* 10m */
-	double jitter;	   /* 0.2: up to a fifth more or less */
+	double jitter;     /* 0.2: up to a fifth more or less */
 };
 
 struct log_settings {

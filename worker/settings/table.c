@@ -233,7 +233,7 @@ const struct section_row *table_find_section(int inside, const char *name)
 const char *table_type_name(enum value_type type)
 {
 	static const char *const names[] = {
-	    [VALUE_TEXT] = "text",     [VALUE_LIST] = "list",	      [VALUE_COUNT] = "number",
+	    [VALUE_TEXT] = "text",     [VALUE_LIST] = "list",         [VALUE_COUNT] = "number",
 	    [VALUE_NUMBER] = "number", [VALUE_DURATION] = "time",     [VALUE_SIZE] = "size",
 	    [VALUE_RATE] = "rate",     [VALUE_FRACTION] = "fraction", [VALUE_CHOICE] = "word",
 	};

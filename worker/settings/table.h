@@ -30,7 +30,7 @@ struct section_row {
 	const char *name;
 	int inside; /* enum section, or SECTION_ROOT */
 	bool titled;
-	size_t bytes;	     /* of its struct in settings.h */
+	size_t bytes;        /* of its struct in settings.h */
 	size_t name_offset;  /* of its title there, TABLE_NO_FIELD without */
 	size_t place_offset; /* where it stands in the file */
 	const char *help;
@@ -39,16 +39,17 @@ struct section_row {
 enum { SECTION_ROOT = -1 };
 #define TABLE_NO_FIELD SIZE_MAX
 
-enum value_type {		  /* the field it fills */
-		  VALUE_TEXT,	  /* const char * */
-		  VALUE_LIST,	  /* const char **, NULL-terminated */
-		  VALUE_COUNT,	  /* unsigned */
-		  VALUE_NUMBER,	  /* int */
-		  VALUE_DURATION, /* uint64_t, milliseconds */
-		  VALUE_RATE,	  /* uint64_t, nanoseconds between two jobs */
-		  VALUE_SIZE,	  /* size_t, bytes */
-		  VALUE_FRACTION, /* double; `least` and `most` in thousandths */
-		  VALUE_CHOICE,	  /* an enum */
+/* Each with the field that it fills. */
+enum value_type {
+	VALUE_TEXT,     /* const char * */
+	VALUE_LIST,     /* const char **, NULL-terminated */
+	VALUE_COUNT,    /* unsigned */
+	VALUE_NUMBER,   /* int */
+	VALUE_DURATION, /* uint64_t, milliseconds */
+	VALUE_RATE,     /* uint64_t, nanoseconds between two jobs */
+	VALUE_SIZE,     /* size_t, bytes */
+	VALUE_FRACTION, /* double; `least` and `most` in thousandths */
+	VALUE_CHOICE,   /* an enum */
 };
 
 struct choice {
@@ -62,7 +63,7 @@ struct key_row {
 	enum section section;
 	const char *name;
 	enum value_type type;
-	size_t offset;	    /* of the field; TABLE_NO_FIELD: load.c makes more of it than a field */
+	size_t offset;      /* of the field; TABLE_NO_FIELD: load.c makes more of it than a field */
 	const char *preset; /* the default as it would be written; NULL: none */
 	const char *zero;   /* a word that stands for 0, beside least..most; NULL: none */
 	int64_t least, most;

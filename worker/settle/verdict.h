@@ -24,7 +24,7 @@ struct verdict {
 
 struct verdict_facts {
 	const struct outcome *outcome; /* NULL: it was never begun */
-	uint32_t attempt;	       /* of the run that ended, from 1 */
+	uint32_t attempt;              /* of the run that ended, from 1 */
 	uint32_t interruptions;
 	bool stopped_by_drain; /* we asked it to stop because we are stopping */
 	uint32_t random;       /* for the jitter: any 32 random bits */

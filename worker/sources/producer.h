@@ -35,10 +35,10 @@ struct producer_message {
 };
 
 struct producer_events {
-	void (*ready)(void *arg);		       /* logged in, the queue is there */
+	void (*ready)(void *arg);                      /* logged in, the queue is there */
 	void (*confirmed)(void *arg, size_t messages); /* so many more are safe, oldest first */
 	void (*failed)(void *arg, const struct error *why); /* refused, returned, or gone */
-	void (*closed)(void *arg);			    /* after producer_close() */
+	void (*closed)(void *arg);                          /* after producer_close() */
 };
 
 struct producer_ops {

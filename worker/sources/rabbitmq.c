@@ -39,7 +39,7 @@ struct rabbitmq {
 	struct timer *read_on; /* armed while reading waits */
 	unsigned least_prefetch;
 	bool has_been_up;
-	bool refused;	    /* for good: nothing is tried any more */
+	bool refused;       /* for good: nothing is tried any more */
 	bool copies_closed; /* by close() */
 };
 

@@ -50,11 +50,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define COLLECT_NS	UINT64_C(1000000)  /* longest that a finished job waits to be told */
-#define PROVE_EVERY_NS	UINT64_C(50000000) /* a proof costs as much as a few acks */
-#define TOLD_BYTES_MOST (8u << 20)	   /* memory that may wait for a proof */
-#define RETURN_SINGLY	50u		   /* more than so many are given back as one list */
-#define TELL_MOST	100u /* beyond it a larger "multiple" saves nothing measurable */
+#define COLLECT_NS      UINT64_C(1000000)  /* longest that a finished job waits to be told */
+#define PROVE_EVERY_NS  UINT64_C(50000000) /* a proof costs as much as a few acks */
+#define TOLD_BYTES_MOST (8u << 20)         /* memory that may wait for a proof */
+#define RETURN_SINGLY   50u                /* more than so many are given back as one list */
+#define TELL_MOST       100u /* beyond it a larger "multiple" saves nothing measurable */
 
 enum channel_state {
 	CHANNEL_DOWN,
@@ -82,22 +82,22 @@ static const struct {
 	const char *waits_for; /* what has to happen before it is closed or paused; "" nothing */
 	unsigned may;
 } states[] = {
-    [CHANNEL_DOWN] = {"down",		      "",		  MAY(CHANNEL_OPENING) | MAY_SHUT	 },
-    [CHANNEL_OPENING] = {"opening",		    "channel.open-ok",  MAY(CHANNEL_DECLARING) | MAY_END  },
-    [CHANNEL_DECLARING] = {"declaring",		"queue.declare-ok", MAY(CHANNEL_LIMITING) | MAY_END   },
-    [CHANNEL_LIMITING] = {"limiting",		      "basic.qos-ok",     MAY(CHANNEL_READY) | MAY_END	  },
-    [CHANNEL_READY] = {"ready",			"",		    MAY(CHANNEL_SUBSCRIBING) | MAY_END},
-    [CHANNEL_SUBSCRIBING] = {"subscribing",		    "basic.consume-ok",
-			     MAY(CHANNEL_CONSUMING) | MAY(CHANNEL_CANCELLED) | MAY_END			      },
-    [CHANNEL_CONSUMING] = {"consuming",		"",
-			   MAY(CHANNEL_CANCELLING) | MAY(CHANNEL_CANCELLED) | MAY_END			     },
-    [CHANNEL_CANCELLING] = {"cancelling",		  "basic.cancel-ok",  MAY(CHANNEL_READY) | MAY_END	 },
-    [CHANNEL_CANCELLED] = {"cancelled by the broker", "",		  MAY(CHANNEL_DECLARING) | MAY_END  },
-    [CHANNEL_BROKEN] = {"closed by the broker",	"",		    MAY(CHANNEL_OPENING) | MAY_SHUT   },
-    [CHANNEL_RESETTING] = {"resetting",		"channel.close-ok",
-			   MAY(CHANNEL_BROKEN) | MAY(CHANNEL_CLOSING) | MAY(CHANNEL_DOWN)			 },
-    [CHANNEL_CLOSING] = {"closing",		    "channel.close-ok", MAY(CHANNEL_CLOSED)		   },
-    [CHANNEL_CLOSED] = {"closed",		  "",		      0				       },
+    [CHANNEL_DOWN] = {"down",                    "",                 MAY(CHANNEL_OPENING) | MAY_SHUT   },
+    [CHANNEL_OPENING] = {"opening",                 "channel.open-ok",  MAY(CHANNEL_DECLARING) | MAY_END  },
+    [CHANNEL_DECLARING] = {"declaring",               "queue.declare-ok", MAY(CHANNEL_LIMITING) | MAY_END   },
+    [CHANNEL_LIMITING] = {"limiting",                "basic.qos-ok",     MAY(CHANNEL_READY) | MAY_END      },
+    [CHANNEL_READY] = {"ready",                   "",                 MAY(CHANNEL_SUBSCRIBING) | MAY_END},
+    [CHANNEL_SUBSCRIBING] = {"subscribing",             "basic.consume-ok",
+                      MAY(CHANNEL_CONSUMING) | MAY(CHANNEL_CANCELLED) | MAY_END                        },
+    [CHANNEL_CONSUMING] = {"consuming",               "",
+                      MAY(CHANNEL_CANCELLING) | MAY(CHANNEL_CANCELLED) | MAY_END                       },
+    [CHANNEL_CANCELLING] = {"cancelling",              "basic.cancel-ok",  MAY(CHANNEL_READY) | MAY_END      },
+    [CHANNEL_CANCELLED] = {"cancelled by the broker", "",                 MAY(CHANNEL_DECLARING) | MAY_END  },
+    [CHANNEL_BROKEN] = {"closed by the broker",    "",                 MAY(CHANNEL_OPENING) | MAY_SHUT   },
+    [CHANNEL_RESETTING] = {"resetting",               "channel.close-ok",
+                      MAY(CHANNEL_BROKEN) | MAY(CHANNEL_CLOSING) | MAY(CHANNEL_DOWN)                   },
+    [CHANNEL_CLOSING] = {"closing",                 "channel.close-ok", MAY(CHANNEL_CLOSED)               },
+    [CHANNEL_CLOSED] = {"closed",                  "",                 0                                 },
 };
 
 /* The message that is coming in: deliver, then header, then its body in pieces. */
@@ -132,10 +132,10 @@ struct rabbitmq_channel {
 	struct tags tags;
 	struct list in_busy;
 	uint64_t ready_since_ns; /* the oldest finished and untold; valid while there is one */
-	uint64_t proved_ns;	 /* when the last proof was begun */
-	enum proof proof;	 /* under way */
-	bool in_transactions;	 /* answers hold with the next commit only */
-	uint64_t too_large;	 /* bodies rejected for their size */
+	uint64_t proved_ns;      /* when the last proof was begun */
+	enum proof proof;        /* under way */
+	bool in_transactions;    /* answers hold with the next commit only */
+	uint64_t too_large;      /* bodies rejected for their size */
 };
 
 /* --- states ------------------------------------------------------------------------------------ */

@@ -35,11 +35,11 @@ struct rabbitmq_channels {
 	const struct worker_settings *worker;
 	struct rabbitmq_copies *copies;
 	struct amqp_conn *conn; /* NULL unless logged in */
-	bool intake_wanted;	/* consume, or only settle */
-	bool urgent;		/* tell and prove at once: somebody waits for it */
-	uint64_t last_epoch;	/* counts the openings of all channels */
-	struct list busy;	/* channels with answers to tell or to prove */
-	uint64_t delivered;	/* jobs, ever */
+	bool intake_wanted;     /* consume, or only settle */
+	bool urgent;            /* tell and prove at once: somebody waits for it */
+	uint64_t last_epoch;    /* counts the openings of all channels */
+	struct list busy;       /* channels with answers to tell or to prove */
+	uint64_t delivered;     /* jobs, ever */
 
 	void (*moved)(struct source *source); /* a channel has changed its state */
 	/* Before it has ever consumed: the broker has no such queue, or keeps us from it. */

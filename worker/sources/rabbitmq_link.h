@@ -26,16 +26,16 @@ struct rabbitmq_link {
 	struct loop *loop;
 	struct log *log;
 	const struct rabbitmq_settings *settings;
-	const char *name;		  /* how the broker lists the connection */
-	uint16_t channels;		  /* the highest channel number in use */
-	void (*dialing)(void *arg);	  /* an attempt has begun */
+	const char *name;                 /* how the broker lists the connection */
+	uint16_t channels;                /* the highest channel number in use */
+	void (*dialing)(void *arg);       /* an attempt has begun */
 	const struct amqp_events *events; /* of every connection */
 	void *arg;
 
 	struct amqp_conn *conn; /* NULL: none */
 	struct timer *again;
 	struct reconnect backoff;
-	size_t url;	     /* the next to be tried */
+	size_t url;          /* the next to be tried */
 	struct error failed; /* why an attempt could not even begin */
 };
 

@@ -19,10 +19,10 @@
 
 #include <stdlib.h>
 
-#define HEADER_ATTEMPT	     "x-outfall-attempt"
+#define HEADER_ATTEMPT       "x-outfall-attempt"
 #define HEADER_INTERRUPTIONS "x-outfall-interruptions"
-#define HEADER_REASON	     "x-outfall-reason"
-#define HEADER_QUEUE	     "x-outfall-queue"
+#define HEADER_REASON        "x-outfall-reason"
+#define HEADER_QUEUE         "x-outfall-queue"
 
 static bool key_is(const amqp_table_entry_t *entry, const char *key)
 {
@@ -123,7 +123,7 @@ static bool stays_behind(const amqp_table_entry_t *entry, enum rabbitmq_copy_for
 {
 	static const char *const always[] = {
 	    HEADER_ATTEMPT, HEADER_INTERRUPTIONS, HEADER_REASON, HEADER_QUEUE, "CC",
-	    "BCC",	    "x-delivery-count",
+	    "BCC",          "x-delivery-count",
 	};
 	for (size_t i = 0; i < sizeof always / sizeof *always; i++)
 		if (key_is(entry, always[i]))

@@ -25,7 +25,7 @@ struct job;
 struct rabbitmq_message { /* spans borrow from the decoded properties */
 	uint32_t attempt;
 	uint32_t interruptions; /* an upper bound on classic queues; see the .c */
-	struct span id;		/* empty: it has none */
+	struct span id;         /* empty: it has none */
 	struct span content_type, traceparent;
 };
 

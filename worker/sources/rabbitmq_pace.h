@@ -24,7 +24,7 @@ enum {
 struct pace {
 	uint64_t window_ns; /* when the present window began */
 	uint64_t before;    /* jobs that had come by then */
-	uint64_t seen;	    /* jobs that had come by the last turn */
+	uint64_t seen;      /* jobs that had come by the last turn */
 	bool many;
 };
 

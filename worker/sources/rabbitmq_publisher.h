@@ -31,7 +31,7 @@ struct publication {
 	/* Set by the caller, who keeps alive what they point to. */
 	const char *queue;   /* where it shall be run */
 	uint64_t delay_ms;   /* how long it waits in a retry queue before; 0: not at all */
-	struct span id;	     /* its message_id */
+	struct span id;      /* its message_id */
 	struct span encoded; /* its properties, flags first */
 	struct span body;
 
@@ -39,10 +39,10 @@ struct publication {
 	struct list node;   /* waiting to be sent, or sent and not confirmed */
 	uint64_t sequence;  /* among the channel's publications, from 1 */
 	uint64_t leased_ns; /* when its retry queue was declared last */
-	bool returned;	    /* basic.return came; its confirm is about to */
+	bool returned;      /* basic.return came; its confirm is about to */
 };
 
-struct publisher_events {	  /* not to destroy the publisher from within, closed() excepted */
+struct publisher_events {         /* not to destroy the publisher from within, closed() excepted */
 	void (*ready)(void *arg); /* confirms are on, the queue is there; after each dialing */
 	void (*arrived)(void *arg, struct publication *publication);
 	/* It is nowhere: no such queue, or the broker could not take it. Not sent again by itself. */

@@ -21,9 +21,9 @@ void rabbitmq_queue_declare(struct amqp_conn *conn, uint16_t channel,
 			    const struct queue_settings *settings);
 
 /* Longest delay a retry queue can be given. */
-#define RETRY_MOST_MS	  (UINT64_C(4294967295) - RETRY_SPARE_MS)
-#define RETRY_SPARE_MS	  UINT64_C(600000)	 /* x-expires is this much above the delay */
-#define RETRY_FRESH_NS	  UINT64_C(60000000000)	 /* redeclared when the last time is longer ago */
+#define RETRY_MOST_MS     (UINT64_C(4294967295) - RETRY_SPARE_MS)
+#define RETRY_SPARE_MS    UINT64_C(600000)       /* x-expires is this much above the delay */
+#define RETRY_FRESH_NS    UINT64_C(60000000000)  /* redeclared when the last time is longer ago */
 #define RETRY_BELIEVED_NS UINT64_C(540000000000) /* a later confirm does not prove enough */
 
 void rabbitmq_retry_queue_name(char *ret_name, const char *queue, uint64_t delay_ms);

@@ -40,7 +40,7 @@ struct redis_source {
 	char worker[280]; /* as it may appear in keys and in CLIENT LIST */
 
 	struct resp *redis; /* from connecting on; shared.redis only while the link is up */
-	int loading;	    /* scripts without an answer */
+	int loading;        /* scripts without an answer */
 	bool was_open; /* every list was taken from once: from then on no refusal is for good */
 	bool wants_open;
 	struct timer *retry;

@@ -15,19 +15,19 @@
 #include <stdint.h>
 
 struct pace {
-	unsigned ahead;	     /* jobs to hold beyond those that can begin at once */
-	bool fixed;	     /* ... is what the operator said */
-	bool full;	     /* the last claim got all it had asked for */
+	unsigned ahead;      /* jobs to hold beyond those that can begin at once */
+	bool fixed;          /* ... is what the operator said */
+	bool full;           /* the last claim got all it had asked for */
 	uint64_t claimed_ns; /* when it came */
 	uint64_t lowered_ns;
 };
 
 struct pace_facts {
 	uint64_t now_ns;
-	size_t unbegun;		  /* taken, and no handler has begun them */
+	size_t unbegun;           /* taken, and no handler has begun them */
 	uint64_t oldest_taken_ns; /* of the first that waits for a handler; 0: none */
-	unsigned idle;		  /* places at the handler that have nothing to do */
-	size_t room;		  /* never claim more */
+	unsigned idle;            /* places at the handler that have nothing to do */
+	size_t room;              /* never claim more */
 };
 
 void pace_init(struct pace *pace, unsigned prefetch); /* 0: by itself */

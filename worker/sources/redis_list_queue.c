@@ -74,13 +74,13 @@ static const struct {
 	const char *name;
 	unsigned may_become;
 } memberships[] = {
-    [QUEUE_OUT] = {"out",	  MAY(QUEUE_JOINING) | MAY(QUEUE_UNDOING) | MAY(QUEUE_LEAVING)},
-    [QUEUE_JOINING] = {"joining", MAY(QUEUE_MEMBER) | MAY(QUEUE_OUT) | MAY(QUEUE_LEAVING)	 },
+    [QUEUE_OUT] = {"out",     MAY(QUEUE_JOINING) | MAY(QUEUE_UNDOING) | MAY(QUEUE_LEAVING)},
+    [QUEUE_JOINING] = {"joining", MAY(QUEUE_MEMBER) | MAY(QUEUE_OUT) | MAY(QUEUE_LEAVING)     },
     [QUEUE_UNDOING] = {"undoing", MAY(QUEUE_MEMBER) | MAY(QUEUE_JOINING) | MAY(QUEUE_OUT) |
-				      MAY(QUEUE_LEAVING)	},
-    [QUEUE_MEMBER] = {"member",	MAY(QUEUE_UNDOING) | MAY(QUEUE_JOINING) | MAY(QUEUE_OUT) |
-				    MAY(QUEUE_LEAVING)	      },
-    [QUEUE_LEAVING] = {"leaving", MAY(QUEUE_LEFT)						 },
+				      MAY(QUEUE_LEAVING)     },
+    [QUEUE_MEMBER] = {"member",  MAY(QUEUE_UNDOING) | MAY(QUEUE_JOINING) | MAY(QUEUE_OUT) |
+				    MAY(QUEUE_LEAVING)        },
+    [QUEUE_LEAVING] = {"leaving", MAY(QUEUE_LEFT)                                             },
     [QUEUE_LEFT] = {"left",    0							   },
 };
 
@@ -101,18 +101,18 @@ struct redis_queue {
 	bool renewing; /* a renewal is without its reply */
 	uint64_t renewed_ns;
 	uint64_t back_ns; /* since when we have been a member without a break */
-	bool lapsed;	  /* the lease has run out by our own clock: nothing is held any more */
+	bool lapsed;      /* the lease has run out by our own clock: nothing is held any more */
 
-	bool open;		  /* the core wants jobs */
-	bool calling;		  /* a turn call is without its reply */
-	size_t claiming;	  /* ... and asks for so many */
-	bool more;		  /* there may be jobs that we have not asked for */
-	bool woken;		  /* a BLMOVE has ended: there may be one in the wake list */
+	bool open;                /* the core wants jobs */
+	bool calling;             /* a turn call is without its reply */
+	size_t claiming;          /* ... and asks for so many */
+	bool more;                /* there may be jobs that we have not asked for */
+	bool woken;               /* a BLMOVE has ended: there may be one in the wake list */
 	uint64_t unsure_until_ns; /* until then a BLMOVE that we lost sight of may move one there */
 	uint64_t starved_until_ns; /* an allocation failed: claim nothing until then */
-	bool troubled;		   /* the last claim was answered with an error of the list's own */
+	bool troubled;             /* the last claim was answered with an error of the list's own */
 
-	bool overdue;	     /* what is pending has waited long enough */
+	bool overdue;        /* what is pending has waited long enough */
 	struct list pending; /* struct job.in_source, in the order settled */
 	struct list telling; /* those in the call */
 };
@@ -695,7 +695,7 @@ static void tell_one(struct resp *redis, const struct job *job)
 static void send_turn(struct redis_queue *queue, size_t claim)
 {
 	const struct redis_keys *k = &queue->keys;
-	const char *keys[] = {k->list, k->held,	 k->workers, k->seq, k->delayed,
+	const char *keys[] = {k->list, k->held,  k->workers, k->seq, k->delayed,
 			      k->dead, k->notes, k->history, k->wake};
 	struct resp *redis = queue->shared->redis;
 	size_t counts[FATE_COUNT] = {0};

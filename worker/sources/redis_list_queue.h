@@ -40,7 +40,7 @@ struct redis_shared {
 	struct resp *redis;    /* NULL while the link is not up */
 	struct script_digest scripts[LIST_SCRIPTS];
 	struct reconnect reconnect; /* a claim that was answered means that all is well */
-	struct list work;	    /* queues to be attended at the end of the turn */
+	struct list work;           /* queues to be attended at the end of the turn */
 
 	/* A queue calls these last, before it returns to the loop. */
 	void (*link_failed)(struct redis_shared *shared, const struct error *why);

@@ -22,7 +22,7 @@ enum producer_state {
 	PRODUCER_CONNECTING,
 	PRODUCER_READY,
 	PRODUCER_CLOSING, /* the last replies are awaited */
-	PRODUCER_ENDED,	  /* failed or closed; the timer tells, unless it has been told */
+	PRODUCER_ENDED,   /* failed or closed; the timer tells, unless it has been told */
 };
 
 struct redis_producer {

@@ -21,7 +21,7 @@ struct sender {
 	struct turn_hook fill;
 	struct timer *patience;
 	enum sender_state state;
-	uint64_t goal;	     /* plan.count, or what had been sent when it was stopped */
+	uint64_t goal;       /* plan.count, or what had been sent when it was stopped */
 	size_t largest_body; /* of those sent: the way to bound bytes without remembering each */
 	bool stopped;
 	struct sender_result result;

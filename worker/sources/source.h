@@ -24,17 +24,17 @@ struct route;
 struct source;
 
 enum link_state {
-	LINK_DOWN,	 /* not connected; a reconnect is due */
+	LINK_DOWN,       /* not connected; a reconnect is due */
 	LINK_CONNECTING, /* up to and including login */
-	LINK_UP,	 /* logged in */
-	LINK_CLOSING,	 /* we are closing in order */
-	LINK_CLOSED,	 /* closed by us, for good */
+	LINK_UP,         /* logged in */
+	LINK_CLOSING,    /* we are closing in order */
+	LINK_CLOSED,     /* closed by us, for good */
 };
 
 enum intake {
 	INTAKE_SHUT, /* nothing will be delivered any more: cancel-ok, last pop and claim are in */
-	INTAKE_OPENING,	 /* asked for, not yet consuming on every queue */
-	INTAKE_OPEN,	 /* every queue is really consuming */
+	INTAKE_OPENING,  /* asked for, not yet consuming on every queue */
+	INTAKE_OPEN,     /* every queue is really consuming */
 	INTAKE_SHUTTING, /* cancelled, deliveries may still arrive and count as held */
 };
 

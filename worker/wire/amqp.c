@@ -66,7 +66,7 @@ struct amqp_conn {
 
 	enum state state;
 	struct timer *deadline; /* of the login, of the closing; and what reports a death */
-	struct timer *beat;	/* twice per heartbeat interval */
+	struct timer *beat;     /* twice per heartbeat interval */
 	uint64_t heartbeat_ms;
 	uint64_t login_ms;
 	uint16_t channels;
@@ -74,8 +74,8 @@ struct amqp_conn {
 
 	uint32_t body_left;    /* of the body frame we are in */
 	uint16_t body_channel; /* meaningful while in_body */
-	bool in_body;	       /* until its end octet has been seen */
-	bool in_codec;	       /* rabbitmq-c has part of a frame */
+	bool in_body;          /* until its end octet has been seen */
+	bool in_codec;         /* rabbitmq-c has part of a frame */
 
 	struct error why; /* valid from CONN_ANSWERED; ST_OK: we asked for it */
 	char server[64];
@@ -361,7 +361,7 @@ static void answer_start(struct amqp_conn *c, const amqp_connection_start_t *sta
 	amqp_connection_start_ok_t ok = {
 	    .client_properties = {.num_entries = 4,   .entries = properties},
 	    .mechanism = amqp_cstring_bytes("PLAIN"),
-	    .response = {.len = (size_t)len, .bytes = plain	   },
+	    .response = {.len = (size_t)len, .bytes = plain       },
 	    .locale = amqp_cstring_bytes("en_US"),
 	};
 	c->state = CONN_TUNING;
@@ -587,7 +587,7 @@ static size_t received(void *arg, struct span bytes)
 	size_t used = 0;
 	while (used < bytes.len && c->state != CONN_DEAD) {
 		struct span in = span_of(bytes.ptr + used, bytes.len - used);
-		size_t n = c->in_body	 ? take_body(c, in)
+		size_t n = c->in_body    ? take_body(c, in)
 			   : c->in_codec ? take_codec(c, in)
 					 : take_head(c, in);
 		if (n == 0)

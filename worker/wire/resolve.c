@@ -20,7 +20,7 @@
 
 struct resolve {
 	pthread_mutex_t lock;
-	bool answered;	/* the thread is through and touches nothing here any more */
+	bool answered;  /* the thread is through and touches nothing here any more */
 	bool cancelled; /* the loop has lost interest */
 	struct doorbell *bell;
 	void (*done)(void *arg, int error, struct addrinfo *found);

@@ -25,8 +25,8 @@
 enum {
 	ARENA_FIRST = 4 << 10,
 	ARENA_KEEP = 256 << 10, /* a larger chunk is given back after the reply */
-	READER_KEEP = 1 << 20,	/* hiredis would give back its buffer beyond 16 KB, each time */
-	ARG_HEAD = 24,		/* "$", a 64-bit number, CR LF */
+	READER_KEEP = 1 << 20,  /* hiredis would give back its buffer beyond 16 KB, each time */
+	ARG_HEAD = 24,          /* "$", a 64-bit number, CR LF */
 };
 
 struct chunk {
@@ -140,7 +140,7 @@ static void *create_text(const redisReadTask *task, char *text, size_t len)
 	if (copy == NULL)
 		return NULL;
 	memcpy(copy, text, len);
-	reply->kind = task->type == REDIS_REPLY_ERROR	 ? REPLY_ERROR
+	reply->kind = task->type == REDIS_REPLY_ERROR    ? REPLY_ERROR
 		      : task->type == REDIS_REPLY_STATUS ? REPLY_STATUS
 							 : REPLY_TEXT;
 	reply->text = span_of(copy, len);
@@ -529,24 +529,24 @@ enum status resp_error_status(struct span text)
 		const char *begins;
 		enum status st;
 	} rows[] = {
-	    {"WRONGPASS",		  ST_AUTH	 },
-	    {"NOAUTH",		       ST_AUTH   },
-	    {"NOPERM",		       ST_AUTH   },
-	    {"ERR invalid password",	     ST_AUTH   },
-	    {"ERR AUTH",			 ST_AUTH	},
-	    {"ERR Client sent AUTH",	     ST_AUTH   },
-	    {"NOSCRIPT",			 ST_MISSING},
-	    {"ERR DB index",		     ST_MISSING},
-	    {"ERR invalid DB index",	     ST_MISSING},
+	    {"WRONGPASS",                 ST_AUTH   },
+	    {"NOAUTH",                    ST_AUTH   },
+	    {"NOPERM",                    ST_AUTH   },
+	    {"ERR invalid password",      ST_AUTH   },
+	    {"ERR AUTH",                  ST_AUTH   },
+	    {"ERR Client sent AUTH",      ST_AUTH   },
+	    {"NOSCRIPT",                  ST_MISSING},
+	    {"ERR DB index",              ST_MISSING},
+	    {"ERR invalid DB index",      ST_MISSING},
 	    {"ERR max number of clients", ST_AGAIN  },
-	    {"LOADING",			ST_AGAIN	},
-	    {"READONLY",			 ST_AGAIN	 },
-	    {"MASTERDOWN",		   ST_AGAIN  },
-	    {"UNBLOCKED",		  ST_AGAIN  },
-	    {"CLUSTERDOWN",		    ST_AGAIN  },
-	    {"TRYAGAIN",			 ST_AGAIN	 },
-	    {"NOREPLICAS",		   ST_AGAIN  },
-	    {"MISCONF",			ST_AGAIN	},
+	    {"LOADING",                   ST_AGAIN  },
+	    {"READONLY",                  ST_AGAIN  },
+	    {"MASTERDOWN",                ST_AGAIN  },
+	    {"UNBLOCKED",                 ST_AGAIN  },
+	    {"CLUSTERDOWN",               ST_AGAIN  },
+	    {"TRYAGAIN",                  ST_AGAIN  },
+	    {"NOREPLICAS",                ST_AGAIN  },
+	    {"MISCONF",                   ST_AGAIN  },
 	    {"BUSY",		      ST_AGAIN  },
 	    {"OOM",		       ST_AGAIN  },
 	};

@@ -45,8 +45,8 @@ struct resp_login { /* borrowed while the conversation lives */
 	const char *user, *password; /* NULL: none */
 	unsigned database;
 	const char *client_name; /* shows in CLIENT LIST; NULL: none */
-	uint64_t deadline_ms;	 /* for connecting and logging in together */
-	size_t reply_limit;	 /* a larger reply ends the conversation with ST_FULL */
+	uint64_t deadline_ms;    /* for connecting and logging in together */
+	size_t reply_limit;      /* a larger reply ends the conversation with ST_FULL */
 };
 
 struct resp_events {

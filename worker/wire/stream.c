@@ -31,7 +31,7 @@
 #include <unistd.h>
 
 enum {
-	INPUT_FIRST = 4 << 10,	/* greetings and heartbeats fit */
+	INPUT_FIRST = 4 << 10,  /* greetings and heartbeats fit */
 	INPUT_MOST = 256 << 10, /* beyond it a larger read saves no measurable time */
 	OUTPUT_FIRST = 1 << 10,
 	OUTPUT_KEEP = 256 << 10, /* a larger buffer is given back once it is empty */
@@ -59,9 +59,9 @@ struct stream {
 	struct sockaddr_un unix_path; /* used when host[0] is 0 */
 	unsigned port;
 
-	bool reading;	   /* the owner wants input */
+	bool reading;      /* the owner wants input */
 	bool send_blocked; /* the kernel's buffer is full: WATCH_WRITE tells */
-	char *in, *out;	   /* in: in_len unused bytes at the front */
+	char *in, *out;    /* in: in_len unused bytes at the front */
 	size_t in_cap, in_len;
 	size_t out_cap, out_from, out_to; /* unsent: from..to */
 	uint64_t last_input_ns, last_output_ns;

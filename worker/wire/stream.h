@@ -21,7 +21,7 @@
 struct loop;
 struct stream;
 
-struct address {	  /* borrowed texts; copied by stream_open() */
+struct address {          /* borrowed texts; copied by stream_open() */
 	const char *host; /* name, IPv4, IPv6 without brackets; NULL with a path */
 	unsigned port;
 	const char *path; /* Unix socket; NULL with a host */

@@ -18,7 +18,7 @@ static const struct scheme {
 	unsigned port;
 } schemes[] = {
     [URL_AMQP] = {"amqp://",   5672},
-      [URL_AMQPS] = {"amqps://",	 5671},
+      [URL_AMQPS] = {"amqps://",  5671},
     [URL_REDIS] = {"redis://",  6379},
       [URL_REDISS] = {"rediss://", 6379},
     [URL_UNIX] = {"unix://",   0   },

@@ -23,11 +23,11 @@ struct url {
 	const char *user;     /* NULL: none given; may be "" */
 	const char *password; /* NULL: none given; may be "" */
 	const char *host; /* without brackets; "localhost" when none is given; NULL with URL_UNIX */
-	unsigned port;	  /* the scheme's own when none is given; 0 with URL_UNIX */
+	unsigned port;    /* the scheme's own when none is given; 0 with URL_UNIX */
 	const char *path; /* after the slash: virtual host, database; NULL: not even a slash.
 	                       * URL_UNIX: the socket, with its slash */
 	const char *query; /* after the question mark, still encoded; NULL: none */
-	char *text;	   /* what the parts point into */
+	char *text;        /* what the parts point into */
 };
 
 /* On failure *ret_url is untouched. */

@@ -74,7 +74,7 @@ static void add_place(struct floor_of_test *f, struct lane_place *p, unsigned wi
 {
 	*p = (struct lane_place){
 	    .executor = {.ops = &ops, .width = width, .depth = depth}
-	     };
+        };
 	p->lane = roster_add_lane(&f->roster, &p->executor, timeout_ms);
 }
 
@@ -123,13 +123,13 @@ static void three_limits(void **state)
 		unsigned worker, width, queue, held, begun;
 	} rows[] = {
 	    {16, 8, 0,  20, 8},
-	       {4,  8, 0,	 20, 4},
-		 {16, 8, 3,  20, 3},
-	     {16, 8, 0,	5,  5},
+            {4,  8, 0,  20, 4},
+            {16, 8, 3,  20, 3},
+            {16, 8, 0,  5,  5},
 	    {16, 8, 8,  20, 8},
-	       {1,  1, 1,	 1,  1},
-		 {16, 8, 99, 20, 8},
-	     {16, 8, 1,	0,  0},
+            {1,  1, 1,  1,  1},
+            {16, 8, 99, 20, 8},
+            {16, 8, 1,  0,  0},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct floor_of_test f;
@@ -318,10 +318,10 @@ static void rates_hold_over_time(void **state)
 		uint64_t interval_ns, step_ns;
 		unsigned least, most; /* in two seconds */
 	} rows[] = {
-	    {10 * MS,  MS,	  200,   206  }, /* 100/s, and the burst of 50 ms */
+	    {10 * MS,  MS,      200,   206  }, /* 100/s, and the burst of 50 ms */
 	    {10 * MS,  25 * MS, 200,   206  }, /* however coarse the clock */
-	    {MS / 10,  MS,	  20000, 20501},
-	    {500 * MS, MS,	   4,     5    },
+	    {MS / 10,  MS,      20000, 20501},
+	    {500 * MS, MS,      4,     5    },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct rate rate = {.interval_ns = rows[i].interval_ns};

@@ -30,33 +30,33 @@ static void each_phase_answers_each_event(void **state)
 		enum phase next;
 		unsigned actions;
 	} rows[] = {
-	    {PHASE_OPEN,	 EVENT_TURN,     PHASE_OPEN,	 0					  },
-	    {PHASE_OPEN,	 EVENT_STOP,     PHASE_CLOSING,   ACT_SHUT_INTAKE | ACT_NOTICE	},
-	    {PHASE_OPEN,	 EVENT_STOP_NOW, PHASE_HURRYING,	 ACT_SHUT_INTAKE | ACT_ASK | ACT_KILL},
-	    {PHASE_OPEN,	 EVENT_QUIET,    PHASE_QUIET,	   ACT_SHUT_INTAKE			  },
-	    {PHASE_OPEN,	 EVENT_RESUME,   PHASE_OPEN,	   0				    },
-	    {PHASE_QUIET,	  EVENT_TURN,     PHASE_QUIET,	   0				    },
-	    {PHASE_QUIET,	  EVENT_STOP,     PHASE_CLOSING,   ACT_NOTICE			       },
-	    {PHASE_QUIET,	  EVENT_STOP_NOW, PHASE_HURRYING,  ACT_ASK | ACT_KILL		    },
-	    {PHASE_QUIET,	  EVENT_QUIET,    PHASE_QUIET,	    0				     },
-	    {PHASE_QUIET,	  EVENT_RESUME,	PHASE_OPEN,	    ACT_OPEN_INTAKE			   },
-	    {PHASE_CLOSING,   EVENT_TURN,	PHASE_CLOSING,   0					},
-	    {PHASE_CLOSING,   EVENT_STOP,	PHASE_HURRYING,	ACT_ASK			       },
-	    {PHASE_CLOSING,   EVENT_STOP_NOW, PHASE_HURRYING,  ACT_ASK | ACT_KILL		      },
-	    {PHASE_CLOSING,   EVENT_QUIET,	 PHASE_CLOSING,	0					 },
-	    {PHASE_CLOSING,   EVENT_RESUME,	  PHASE_CLOSING,	 0					  }, /* no way back from a stop */
-	    {PHASE_FINISHING, EVENT_TURN,	  PHASE_FINISHING, 0				    },
-	    {PHASE_FINISHING, EVENT_STOP,	  PHASE_HURRYING,  ACT_ASK				 },
-	    {PHASE_FINISHING, EVENT_STOP_NOW, PHASE_HURRYING,  ACT_ASK | ACT_KILL			},
-	    {PHASE_FINISHING, EVENT_RESUME,   PHASE_FINISHING, 0				      },
-	    {PHASE_HURRYING,  EVENT_TURN,	 PHASE_HURRYING,	 0					  },
-	    {PHASE_HURRYING,  EVENT_STOP,	 PHASE_HURRYING,	 ACT_KILL				 },
-	    {PHASE_HURRYING,  EVENT_STOP_NOW, PHASE_HURRYING,  ACT_KILL			     },
-	    {PHASE_FLUSHING,  EVENT_TURN,	 PHASE_FLUSHING,	 0					  },
-	    {PHASE_FLUSHING,  EVENT_STOP,	 PHASE_CLOSED,    0					},
-	    {PHASE_FLUSHING,  EVENT_STOP_NOW, PHASE_CLOSED,	   0				    },
-	    {PHASE_CLOSED,	   EVENT_STOP,     PHASE_CLOSED,    0				      },
-	    {PHASE_CLOSED,	   EVENT_TURN,     PHASE_CLOSED,    0				      },
+	    {PHASE_OPEN,      EVENT_TURN,     PHASE_OPEN,      0                                   },
+	    {PHASE_OPEN,      EVENT_STOP,     PHASE_CLOSING,   ACT_SHUT_INTAKE | ACT_NOTICE        },
+	    {PHASE_OPEN,      EVENT_STOP_NOW, PHASE_HURRYING,  ACT_SHUT_INTAKE | ACT_ASK | ACT_KILL},
+	    {PHASE_OPEN,      EVENT_QUIET,    PHASE_QUIET,     ACT_SHUT_INTAKE                     },
+	    {PHASE_OPEN,      EVENT_RESUME,   PHASE_OPEN,      0                                   },
+	    {PHASE_QUIET,     EVENT_TURN,     PHASE_QUIET,     0                                   },
+	    {PHASE_QUIET,     EVENT_STOP,     PHASE_CLOSING,   ACT_NOTICE                          },
+	    {PHASE_QUIET,     EVENT_STOP_NOW, PHASE_HURRYING,  ACT_ASK | ACT_KILL                  },
+	    {PHASE_QUIET,     EVENT_QUIET,    PHASE_QUIET,     0                                   },
+	    {PHASE_QUIET,     EVENT_RESUME,   PHASE_OPEN,      ACT_OPEN_INTAKE                     },
+	    {PHASE_CLOSING,   EVENT_TURN,     PHASE_CLOSING,   0                                   },
+	    {PHASE_CLOSING,   EVENT_STOP,     PHASE_HURRYING,  ACT_ASK                             },
+	    {PHASE_CLOSING,   EVENT_STOP_NOW, PHASE_HURRYING,  ACT_ASK | ACT_KILL                  },
+	    {PHASE_CLOSING,   EVENT_QUIET,    PHASE_CLOSING,   0                                   },
+	    {PHASE_CLOSING,   EVENT_RESUME,   PHASE_CLOSING,   0                                   }, /* no way back from a stop */
+	    {PHASE_FINISHING, EVENT_TURN,     PHASE_FINISHING, 0                                   },
+	    {PHASE_FINISHING, EVENT_STOP,     PHASE_HURRYING,  ACT_ASK                             },
+	    {PHASE_FINISHING, EVENT_STOP_NOW, PHASE_HURRYING,  ACT_ASK | ACT_KILL                  },
+	    {PHASE_FINISHING, EVENT_RESUME,   PHASE_FINISHING, 0                                   },
+	    {PHASE_HURRYING,  EVENT_TURN,     PHASE_HURRYING,  0                                   },
+	    {PHASE_HURRYING,  EVENT_STOP,     PHASE_HURRYING,  ACT_KILL                            },
+	    {PHASE_HURRYING,  EVENT_STOP_NOW, PHASE_HURRYING,  ACT_KILL                            },
+	    {PHASE_FLUSHING,  EVENT_TURN,     PHASE_FLUSHING,  0                                   },
+	    {PHASE_FLUSHING,  EVENT_STOP,     PHASE_CLOSED,    0                                   },
+	    {PHASE_FLUSHING,  EVENT_STOP_NOW, PHASE_CLOSED,    0                                   },
+	    {PHASE_CLOSED,    EVENT_STOP,     PHASE_CLOSED,    0                                   },
+	    {PHASE_CLOSED,    EVENT_TURN,     PHASE_CLOSED,    0                                   },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct drain_facts facts = facts_of(busy);
@@ -77,17 +77,17 @@ static void facts_move_it_on(void **state)
 		enum phase next;
 		unsigned actions;
 	} rows[] = {
-	    {PHASE_CLOSING,   {.running = 1, .links = 1},			PHASE_FINISHING, 0	  },
-	    {PHASE_CLOSING,   {.intakes = 1},				    PHASE_CLOSING,   0	    },
-	    {PHASE_FINISHING, {.settling = 3, .links = 1},		   PHASE_FLUSHING,  ACT_FLUSH},
-	    {PHASE_FINISHING, {.running = 1},			      PHASE_FINISHING, 0	},
-	    {PHASE_HURRYING,  {.settling = 1, .links = 1},		  PHASE_FLUSHING,  ACT_FLUSH},
-	    {PHASE_FLUSHING,  {.settling = 1, .links_up = 1, .links = 1}, PHASE_FLUSHING,	 0	  },
-	    {PHASE_FLUSHING,  {.held = 1, .links_up = 1, .links = 1},     PHASE_FLUSHING,  0	      },
-	    {PHASE_FLUSHING,  {.intakes = 1, .links_up = 1, .links = 1},	PHASE_FLUSHING,	0	 },
-	    {PHASE_FLUSHING,  {.links_up = 1, .links = 2},		  PHASE_FLUSHING,  ACT_CLOSE},
-	    {PHASE_FLUSHING,  {.links = 2},				   PHASE_FLUSHING,  0	    }, /* asked; not closed yet */
-	    {PHASE_FLUSHING,  {.links = 0},				   PHASE_CLOSED,	 0	  },
+	    {PHASE_CLOSING,   {.running = 1, .links = 1},                 PHASE_FINISHING, 0        },
+	    {PHASE_CLOSING,   {.intakes = 1},                             PHASE_CLOSING,   0        },
+	    {PHASE_FINISHING, {.settling = 3, .links = 1},                PHASE_FLUSHING,  ACT_FLUSH},
+	    {PHASE_FINISHING, {.running = 1},                             PHASE_FINISHING, 0        },
+	    {PHASE_HURRYING,  {.settling = 1, .links = 1},                PHASE_FLUSHING,  ACT_FLUSH},
+	    {PHASE_FLUSHING,  {.settling = 1, .links_up = 1, .links = 1}, PHASE_FLUSHING,  0        },
+	    {PHASE_FLUSHING,  {.held = 1, .links_up = 1, .links = 1},     PHASE_FLUSHING,  0        },
+	    {PHASE_FLUSHING,  {.intakes = 1, .links_up = 1, .links = 1},  PHASE_FLUSHING,  0        },
+	    {PHASE_FLUSHING,  {.links_up = 1, .links = 2},                PHASE_FLUSHING,  ACT_CLOSE},
+	    {PHASE_FLUSHING,  {.links = 2},                               PHASE_FLUSHING,  0        }, /* asked; not closed yet */
+	    {PHASE_FLUSHING,  {.links = 0},                               PHASE_CLOSED,    0        },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct drain_facts facts = facts_of(rows[i].blockers);
@@ -112,8 +112,8 @@ static void time_moves_it_on(void **state)
 	    {PHASE_CLOSING,   {1, PAST, LATER, LATER}, PHASE_HURRYING, ACT_ASK },
 	    {PHASE_FINISHING, {1, NOW, LATER, LATER},  PHASE_HURRYING, ACT_ASK },
 	    {PHASE_HURRYING,  {1, PAST, PAST, LATER},  PHASE_HURRYING, ACT_KILL},
-	    {PHASE_HURRYING,  {1, PAST, PAST, PAST},   PHASE_CLOSED,	  0	   },
-	    {PHASE_FLUSHING,  {1, PAST, PAST, PAST},   PHASE_CLOSED,	  0	   },
+	    {PHASE_HURRYING,  {1, PAST, PAST, PAST},   PHASE_CLOSED,   0       },
+	    {PHASE_FLUSHING,  {1, PAST, PAST, PAST},   PHASE_CLOSED,   0       },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct drain_facts facts = facts_of(stuck);

@@ -23,15 +23,15 @@ static void exit_codes(void **state)
 		int code;
 	} rows[] = {
 	    {0, 0, HURRY_NOT,      false, 0 },
-	       {0, 0, HURRY_DEADLINE, false, 0 },
+            {0, 0, HURRY_DEADLINE, false, 0 },
 	    {0, 2, HURRY_DEADLINE, false, 10},
-	       {1, 0, HURRY_NOT,	 false, 11},
+            {1, 0, HURRY_NOT,      false, 11},
 	    {1, 2, HURRY_DEADLINE, false, 11},
-	       {0, 0, HURRY_ASKED,	   false, 12},
-	    {0, 2, HURRY_ASKED,	false, 12},
-	       {1, 2, HURRY_ASKED,	   false, 11},
+            {0, 0, HURRY_ASKED,    false, 12},
+	    {0, 2, HURRY_ASKED,    false, 12},
+            {1, 2, HURRY_ASKED,    false, 11},
 	    {0, 0, HURRY_NOT,      true,  69},
-	       {3, 2, HURRY_ASKED,	   true,	 69},
+            {3, 2, HURRY_ASKED,    true,  69},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct report report;
@@ -53,15 +53,15 @@ static void entries(void **state)
 		bool draining, ran_in_drain, begun;
 		bool listed, interrupted, duplicate;
 	} rows[] = {
-	    {FATE_DONE,	false, false, true,  false, false, false},
-	    {FATE_DONE,	true,  false, true,  false, false, false},
-	    {FATE_DONE,	true,  true,  true,  true,	false, false},
-	    {FATE_RETRIED,   true,	 true,  true,  true,  false, false},
-	    {FATE_DEAD,	true,  true,  true,  true,	false, false},
+	    {FATE_DONE,      false, false, true,  false, false, false},
+	    {FATE_DONE,      true,  false, true,  false, false, false},
+	    {FATE_DONE,      true,  true,  true,  true,  false, false},
+	    {FATE_RETRIED,   true,  true,  true,  true,  false, false},
+	    {FATE_DEAD,      true,  true,  true,  true,  false, false},
 	    {FATE_RETURNED,  true,  false, false, false, false, false},
-	    {FATE_RETURNED,  true,  true,	true,  true,  true,  true },
-	    {FATE_UNSETTLED, true,  true,	 true,  true,  false, true },
-	    {FATE_UNSETTLED, true,  false, true,	true,  false, true },
+	    {FATE_RETURNED,  true,  true,  true,  true,  true,  true },
+	    {FATE_UNSETTLED, true,  true,  true,  true,  false, true },
+	    {FATE_UNSETTLED, true,  false, true,  true,  false, true },
 	};
 	struct source source = {.name = "main"};
 	struct route route = {.name = "emails", .source = &source, .source_name = source.name};

@@ -41,7 +41,7 @@ struct fake_host {
 	uint64_t last_serial;
 	unsigned kinds[OUTCOME_ABANDONED + 1];
 	unsigned stop_at; /* loop_stop() when so many jobs have finished or were retracted */
-	bool turns;	  /* the loop runs: else there is nothing to stop */
+	bool turns;       /* the loop runs: else there is nothing to stop */
 	bool late;
 	struct timer *deadline;
 	/* Called for each end before the job is freed; may be NULL. */
@@ -93,8 +93,8 @@ static inline void fake_host_open(struct fake_host *fake)
 {
 	*fake = (struct fake_host){
 	    .host = {fake_finished, fake_retracted},
-		     .stop_at = 1
-	 };
+              .stop_at = 1
+        };
 	assert_int_equal(loop_create(&fake->loop, NULL), ST_OK);
 	fake->log_fd = memfd_create("log", MFD_CLOEXEC);
 	assert_true(fake->log_fd >= 0);

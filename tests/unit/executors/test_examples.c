@@ -100,9 +100,9 @@ static void count_counts(void **state)
 		const char *line;
 	} rows[] = {
 	    {{"two words", 9}, OUTCOME_DONE,   "line=\"2 words, 2 in all\""},
-	    {{"", 0},	      OUTCOME_DONE,   "line=\"0 words, 2 in all\""},
+	    {{"", 0},          OUTCOME_DONE,   "line=\"0 words, 2 in all\""},
 	    {{" a  b\nc ", 8}, OUTCOME_DONE,   "line=\"3 words, 5 in all\""},
-	    {{"\0\1\2", 3},    OUTCOME_REJECT, NULL			},
+	    {{"\0\1\2", 3},    OUTCOME_REJECT, NULL                        },
 	};
 	struct handler_settings handler = {.name = "count", .path = COUNT_PLUGIN, .threads = 1};
 	struct fake_host fake;

@@ -78,11 +78,11 @@ static void each_end_has_its_outcome(void **state)
 		bool crashed;
 		const char *reason;
 	} rows[] = {
-	    {"exit 0",	       OUTCOME_DONE,   false, ""		      },
-	    {"exit 65",	OUTCOME_REJECT, false, "exit status 65"  },
-	    {"exit 75",	OUTCOME_RETRY,  false, "exit status 75"  },
-	    {"exit 1",	       OUTCOME_RETRY,  false, "exit status 1"   },
-	    {"exit 255",	 OUTCOME_RETRY,	false, "exit status 255" },
+	    {"exit 0",        OUTCOME_DONE,   false, ""                },
+	    {"exit 65",       OUTCOME_REJECT, false, "exit status 65"  },
+	    {"exit 75",       OUTCOME_RETRY,  false, "exit status 75"  },
+	    {"exit 1",        OUTCOME_RETRY,  false, "exit status 1"   },
+	    {"exit 255",      OUTCOME_RETRY,  false, "exit status 255" },
 	    {"kill -SEGV $$", OUTCOME_RETRY,  true,  "ended by SIGSEGV"},
 	    {"kill -KILL $$", OUTCOME_RETRY,  true,  "ended by SIGKILL"},
 	    {"kill -TERM $$", OUTCOME_RETRY,  true,  "ended by SIGTERM"},
@@ -105,9 +105,9 @@ static void a_missing_program_is_the_jobs_outcome(void **state)
 		const char *program, *reason;
 	} rows[] = {
 	    {"/no/such/program", "cannot start: /no/such/program: No such file or directory"},
-	    {"no-such-program",	"cannot start: no-such-program: not found in PATH"	  },
-	    {"/etc/passwd",	    "cannot start: /etc/passwd: Permission denied"		  },
-	    {"/etc",	     "cannot start: /etc: Permission denied"		    },
+	    {"no-such-program",  "cannot start: no-such-program: not found in PATH"         },
+	    {"/etc/passwd",      "cannot start: /etc/passwd: Permission denied"             },
+	    {"/etc",             "cannot start: /etc: Permission denied"                    },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
 		struct fixture f;
@@ -451,7 +451,7 @@ static void a_thousand_jobs_leave_no_trace(void **state)
 	unsigned before = open_descriptors();
 	struct refill r = {
 	    .fake = &f.fake, .hook = {.run = refill, .arg = &r}
-	       };
+        };
 	loop_add_hook(f.fake.loop, TURN_DISPATCH, &r.hook);
 	fake_run_until(&f.fake, 1000);
 	loop_remove_hook(&r.hook);

@@ -23,25 +23,25 @@ static void each_end_has_its_outcome(void **state)
 		const char *reason;
 	} rows[] = {
   /* Its own word counts, whatever we did. */
-	    {EXITED(0),	CHILD_LEFT_ALONE, OUTCOME_DONE,	false, ""			 },
-	    {EXITED(0),	CHILD_ASKED,	     OUTCOME_DONE,	   false, ""		    },
-	    {EXITED(0),	CHILD_KILLED,     OUTCOME_DONE,	    false, ""		     },
-	    {EXITED(65),	 CHILD_LEFT_ALONE, OUTCOME_REJECT,	   false, "exit status 65"	  },
-	    {EXITED(65),	 CHILD_ASKED,      OUTCOME_REJECT,    false, "exit status 65"    },
-	    {EXITED(75),	 CHILD_LEFT_ALONE, OUTCOME_RETRY,	  false, "exit status 75"	 },
-	    {EXITED(75),	 CHILD_KILLED,     OUTCOME_RETRY,     false, "exit status 75"    },
-	    {EXITED(1),	CHILD_LEFT_ALONE, OUTCOME_RETRY,	 false, "exit status 1"     },
-	    {EXITED(143),	  CHILD_ASKED,      OUTCOME_RETRY,     false, "exit status 143"   },
+	    {EXITED(0),       CHILD_LEFT_ALONE, OUTCOME_DONE,      false, ""                  },
+	    {EXITED(0),       CHILD_ASKED,      OUTCOME_DONE,      false, ""                  },
+	    {EXITED(0),       CHILD_KILLED,     OUTCOME_DONE,      false, ""                  },
+	    {EXITED(65),      CHILD_LEFT_ALONE, OUTCOME_REJECT,    false, "exit status 65"    },
+	    {EXITED(65),      CHILD_ASKED,      OUTCOME_REJECT,    false, "exit status 65"    },
+	    {EXITED(75),      CHILD_LEFT_ALONE, OUTCOME_RETRY,     false, "exit status 75"    },
+	    {EXITED(75),      CHILD_KILLED,     OUTCOME_RETRY,     false, "exit status 75"    },
+	    {EXITED(1),       CHILD_LEFT_ALONE, OUTCOME_RETRY,     false, "exit status 1"     },
+	    {EXITED(143),     CHILD_ASKED,      OUTCOME_RETRY,     false, "exit status 143"   },
  /* A signal is a crash unless it was ours. */
 	    {KILLED(SIGSEGV), CHILD_LEFT_ALONE, OUTCOME_RETRY,     true,  "ended by SIGSEGV"  },
 	    {KILLED(SIGTERM), CHILD_LEFT_ALONE, OUTCOME_RETRY,     true,  "ended by SIGTERM"  },
-	    {KILLED(SIGTERM), CHILD_ASKED,	   OUTCOME_RETRY,	  false, "ended by SIGTERM"  },
-	    {KILLED(SIGKILL), CHILD_ASKED,	   OUTCOME_RETRY,	  true,	"ended by SIGKILL"  },
-	    {KILLED(SIGSEGV), CHILD_ASKED,	   OUTCOME_RETRY,	  true,	"ended by SIGSEGV"  },
-	    {KILLED(SIGTERM), CHILD_KILLED,	    OUTCOME_ABANDONED, false, "ended by SIGTERM"	},
-	    {KILLED(SIGKILL), CHILD_KILLED,	    OUTCOME_ABANDONED, false, "ended by SIGKILL"	},
-	    {KILLED(SIGSEGV), CHILD_KILLED,	    OUTCOME_RETRY,	   true,	 "ended by SIGSEGV"  },
-	    {KILLED(40),	 CHILD_LEFT_ALONE, OUTCOME_RETRY,	  true,	"ended by signal 40"},
+	    {KILLED(SIGTERM), CHILD_ASKED,      OUTCOME_RETRY,     false, "ended by SIGTERM"  },
+	    {KILLED(SIGKILL), CHILD_ASKED,      OUTCOME_RETRY,     true,  "ended by SIGKILL"  },
+	    {KILLED(SIGSEGV), CHILD_ASKED,      OUTCOME_RETRY,     true,  "ended by SIGSEGV"  },
+	    {KILLED(SIGTERM), CHILD_KILLED,     OUTCOME_ABANDONED, false, "ended by SIGTERM"  },
+	    {KILLED(SIGKILL), CHILD_KILLED,     OUTCOME_ABANDONED, false, "ended by SIGKILL"  },
+	    {KILLED(SIGSEGV), CHILD_KILLED,     OUTCOME_RETRY,     true,  "ended by SIGSEGV"  },
+	    {KILLED(40),      CHILD_LEFT_ALONE, OUTCOME_RETRY,     true,  "ended by signal 40"},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
 		struct outcome outcome = outcome_of_exit(rows[i].status, rows[i].stop);

@@ -33,16 +33,16 @@ static const struct {
 	const char *written, *heard;
 } rows[] = {
     {"",		      ""		    },
-    {"one\n",		 "one|"		    },
-    {"one\ntwo\n",		   "one|two|"	     },
-    {"one\ntwo",		 "one|two|"		   },
-    {"\n\n\none\n\n",	      "one|"		    },
-    {"one\r\ntwo\r\n\r\n",	   "one|two|"	     },
-    {"12345678\nrest\n",	 "12345678|rest|"	 },
-    {"123456789\nrest\n",	  "12345678~9|rest|"    },
+    {"one\n",		 "one|"                },
+    {"one\ntwo\n",            "one|two|"            },
+    {"one\ntwo",              "one|two|"            },
+    {"\n\n\none\n\n",         "one|"                },
+    {"one\r\ntwo\r\n\r\n",    "one|two|"            },
+    {"12345678\nrest\n",      "12345678|rest|"      },
+    {"123456789\nrest\n",     "12345678~9|rest|"    },
     {"1234567812345678\nx\n", "12345678~12345678|x|"},
     {"12345678123456781\n",   "12345678~12345678~1|"},
-    {"12345678123456781",	  "12345678~12345678~1|"},
+    {"12345678123456781",     "12345678~12345678~1|"},
 };
 
 static void feed_in_pieces(const char *written, size_t piece, struct heard *heard)

@@ -70,8 +70,8 @@ static void what_is_no_plugin_is_refused(void **state)
 		const char *path, *says;
 	} rows[] = {
 	    {PLUGINS "/other_abi.so", "built for plugin ABI 2, this worker has 1"},
-	    {PLUGINS "/no_symbol.so", "does not export outfall_plugin"	      },
-	    {PLUGINS "/no_run.so",	   "outfall_plugin.run is not set"		  },
+	    {PLUGINS "/no_symbol.so", "does not export outfall_plugin"           },
+	    {PLUGINS "/no_run.so",    "outfall_plugin.run is not set"            },
 	    {PLUGINS "/not_there.so", "not_there.so: cannot open shared object"  },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -123,12 +123,12 @@ static void the_plugins_word_is_the_outcome(void **state)
 		enum outcome_kind kind;
 		const char *told;
 	} rows[] = {
-	    {OUTFALL_DONE,   NULL,	 OUTCOME_DONE,   ""			 },
-	    {OUTFALL_RETRY,  "no disk",  OUTCOME_RETRY,  "no disk"	       },
-	    {OUTFALL_REJECT, "nonsense", OUTCOME_REJECT, "nonsense"		   },
-	    {OUTFALL_RETURN, NULL,	   OUTCOME_RETURN, ""			     },
-	    {17,		 NULL,       OUTCOME_RETRY,  "the plugin returned 17"},
-	    {-1,		 NULL,       OUTCOME_RETRY,  "the plugin returned -1"},
+	    {OUTFALL_DONE,   NULL,       OUTCOME_DONE,   ""                      },
+	    {OUTFALL_RETRY,  "no disk",  OUTCOME_RETRY,  "no disk"               },
+	    {OUTFALL_REJECT, "nonsense", OUTCOME_REJECT, "nonsense"              },
+	    {OUTFALL_RETURN, NULL,       OUTCOME_RETURN, ""                      },
+	    {17,             NULL,       OUTCOME_RETRY,  "the plugin returned 17"},
+	    {-1,             NULL,       OUTCOME_RETRY,  "the plugin returned -1"},
 	};
 	struct fixture f;
 	open_fixture(&f, 1);
@@ -350,7 +350,7 @@ static void retracting_races_with_beginning(void **state)
 	(void)state;
 	struct chaos chaos = {
 	    .retract = {.run = retract_sometimes, .arg = &chaos}
-	};
+        };
 	open_feeder(&chaos.feeder, 4, 50000, 200);
 	struct fake_host *fake = &chaos.feeder.f.fake;
 	fake->host.retracted = count_retracted;

@@ -54,8 +54,8 @@ static void moves(void **state)
 	static const enum job_state leads_to[] = {JOB_RUNNING, JOB_HELD, JOB_FINISHED,
 						  JOB_SETTLING};
 	static const bool permitted[JOB_STATES][4] = {
-	    [JOB_HELD] = {true,	false, false, true },
-	    [JOB_RUNNING] = {false, true,  true,	false},
+	    [JOB_HELD] = {true,  false, false, true },
+	    [JOB_RUNNING] = {false, true,  true,  false},
 	    [JOB_FINISHED] = {false, false, false, true },
 	    [JOB_SETTLING] = {false, false, false, false},
 	};

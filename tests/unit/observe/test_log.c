@@ -162,29 +162,29 @@ static const struct {
 	const char *back; /* what a JSON parser makes of it; NULL: what was given */
 } values[] = {
 #define GIVEN(s) s, sizeof s - 1
-    {GIVEN("plain-8f2/x:y"),				    "plain-8f2/x:y",		      NULL			  },
-    {GIVEN(""),						 "\"\"",			     NULL			    },
-    {GIVEN("two words"),					"\"two words\"",			  NULL		      },
-    {GIVEN("a=b"),					      "\"a=b\"",			      NULL			  },
-    {GIVEN("say \"hi\""),				       "\"say \\\"hi\\\"\"",		NULL			    },
-    {GIVEN("C:\\x"),					    "\"C:\\\\x\"",			    NULL			},
-    {GIVEN("a\nb\tc\rd"),				       "\"a\\nb\\u0009c\\u000dd\"",	       NULL			   },
-    {GIVEN("\033[31mred\a"),				    "\"\\u001b[31mred\\u0007\"",	  NULL		      },
-    {GIVEN("\x7f"),					     "\"\\u007f\"",			   NULL		       },
+    {GIVEN("plain-8f2/x:y"),				    "plain-8f2/x:y",                    NULL                      },
+    {GIVEN(""),						 "\"\"",			     NULL                      },
+    {GIVEN("two words"),					"\"two words\"",                    NULL                      },
+    {GIVEN("a=b"),					      "\"a=b\"",                          NULL                      },
+    {GIVEN("say \"hi\""),				       "\"say \\\"hi\\\"\"",               NULL                      },
+    {GIVEN("C:\\x"),					    "\"C:\\\\x\"",                      NULL                      },
+    {GIVEN("a\nb\tc\rd"),				       "\"a\\nb\\u0009c\\u000dd\"",        NULL                      },
+    {GIVEN("\033[31mred\a"),				    "\"\\u001b[31mred\\u0007\"",        NULL                      },
+    {GIVEN("\x7f"),					     "\"\\u007f\"",                      NULL                      },
     {GIVEN("\xc2\x9b"
 	   "31m"),
-				    "\"\\u009b31m\"",									      NULL			   }, /* CSI as one character */
+				    "\"\\u009b31m\"",									      NULL                      }, /* CSI as one character */
     {GIVEN("gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x90\xa2"),
-				    "\"gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x90\xa2\"",					     NULL			 },
-    {GIVEN("\xc2\xa0"),					 "\"\xc2\xa0\"",			NULL			    },
-    {GIVEN("a\xff\xfe"),					"\"a\\ufffd\\ufffd\"",		"a" REPLACED REPLACED     },
+				    "\"gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x90\xa2\"",                                        NULL                      },
+    {GIVEN("\xc2\xa0"),					 "\"\xc2\xa0\"",                     NULL                      },
+    {GIVEN("a\xff\xfe"),					"\"a\\ufffd\\ufffd\"",              "a" REPLACED REPLACED     },
     {GIVEN("a\x9b"
 	   "31m"),
-				    "\"a\\ufffd31m\"",									     "a" REPLACED "31m"	  },
-    {GIVEN("\xc3"),					     "\"\\ufffd\"",			   REPLACED		   }, /* cut off */
-    {GIVEN("\xc0\xaf"),					 "\"\\ufffd\\ufffd\"",		      REPLACED REPLACED	       }, /* overlong */
-    {GIVEN("\xe0\x80\xaf"),				     "\"\\ufffd\\ufffd\\ufffd\"",	 REPLACED REPLACED REPLACED},
-    {GIVEN("\xed\xa0\x80"),				     "\"\\ufffd\\ufffd\\ufffd\"",	 REPLACED REPLACED REPLACED},
+				    "\"a\\ufffd31m\"",									     "a" REPLACED "31m"        },
+    {GIVEN("\xc3"),					     "\"\\ufffd\"",                      REPLACED                  }, /* cut off */
+    {GIVEN("\xc0\xaf"),					 "\"\\ufffd\\ufffd\"",               REPLACED REPLACED         }, /* overlong */
+    {GIVEN("\xe0\x80\xaf"),				     "\"\\ufffd\\ufffd\\ufffd\"",        REPLACED REPLACED REPLACED},
+    {GIVEN("\xed\xa0\x80"),				     "\"\\ufffd\\ufffd\\ufffd\"",        REPLACED REPLACED REPLACED},
     {GIVEN("\xf4\x90\x80\x80"),				 "\"\\ufffd\\ufffd\\ufffd\\ufffd\"",
 				    REPLACED REPLACED REPLACED REPLACED										      },
 #undef GIVEN
@@ -430,11 +430,11 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_text_line),	   cmocka_unit_test(test_json_line),
-	    cmocka_unit_test(test_levels),	   cmocka_unit_test(test_values),
+	    cmocka_unit_test(test_text_line),      cmocka_unit_test(test_json_line),
+	    cmocka_unit_test(test_levels),         cmocka_unit_test(test_values),
 	    cmocka_unit_test(test_random_values),  cmocka_unit_test(test_too_long),
 	    cmocka_unit_test(test_too_many_facts), cmocka_unit_test(test_slow_reader),
-	    cmocka_unit_test(test_reader_gone),	   cmocka_unit_test(test_threads),
+	    cmocka_unit_test(test_reader_gone),    cmocka_unit_test(test_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

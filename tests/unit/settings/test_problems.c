@@ -12,14 +12,14 @@
 
 #include <cmocka.h>
 
-#define SECRET	"s3kr1t"
+#define SECRET  "s3kr1t"
 #define HANDLER "handler \"h\" { type = exec command = {\"/bin/true\"} }\n"
-#define BROKER	"rabbitmq \"m\" { url = \"amqp://u:" SECRET "@mq1/\" queue \"q\" { handler = h } }\n"
-#define LISTS	"redis \"r\" { url = \"redis://:" SECRET "@r1/0\" list \"l\" { handler = h } }\n"
-#define GOOD	BROKER HANDLER /* 2 lines that nothing is wrong with */
+#define BROKER  "rabbitmq \"m\" { url = \"amqp://u:" SECRET "@mq1/\" queue \"q\" { handler = h } }\n"
+#define LISTS   "redis \"r\" { url = \"redis://:" SECRET "@r1/0\" list \"l\" { handler = h } }\n"
+#define GOOD    BROKER HANDLER /* 2 lines that nothing is wrong with */
 
 struct expected {
-	unsigned line;	  /* 0 ends the list */
+	unsigned line;    /* 0 ends the list */
 	const char *text; /* "warning: ..." or "error: ...", its beginning */
 };
 
@@ -331,9 +331,9 @@ static void test_included(void **state)
 		unsigned line;
 	} want[] = {
 	    {"outfall.conf", 4},
-		 {"outfall.conf", 7},
-	      {"part.conf",    4}
-	      };
+            {"outfall.conf", 7},
+            {"part.conf",    4}
+        };
 	assert_int_equal(problems.count, 3);
 	for (size_t i = 0; i < 3; i++) {
 		assert_string_equal(problems.list[i].place.file, want[i].file);
@@ -446,8 +446,8 @@ static void test_mutilated(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_rows),	   cmocka_unit_test(test_unreadable),
-	    cmocka_unit_test(test_included),	   cmocka_unit_test(test_one_after_the_other),
+	    cmocka_unit_test(test_rows),           cmocka_unit_test(test_unreadable),
+	    cmocka_unit_test(test_included),       cmocka_unit_test(test_one_after_the_other),
 	    cmocka_unit_test(test_without_number), cmocka_unit_test(test_too_much),
 	    cmocka_unit_test(test_mutilated),
 	};

@@ -32,7 +32,7 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-	static const char *const names[] = {"outfall.conf", "password",	  "url",
+	static const char *const names[] = {"outfall.conf", "password",   "url",
 					    "sub/a.conf",   "sub/b.conf", "sub/url"};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		(void)unlink(names[i]); /* some were never written */
@@ -209,16 +209,16 @@ static void test_variables(void **state)
 	static const struct {
 		const char *written, *want;
 	} rows[] = {
-	    {"\"${OUTFALL_TEST}\"",		    "v\"a\\l $x {n}#"  },
-	    {"${OUTFALL_TEST}",			"v\"a\\l $x {n}#"	 },
-	    {"\"<${OUTFALL_TEST:-d}>\"",	 "<v\"a\\l $x {n}#>"},
-	    {"\"${OUTFALL_TEST_EMPTY:-d}\"",     "d"		},
-	    {"\"a${OUTFALL_TEST_EMPTY}b\"",	    "ab"		},
-	    {"\"${OUTFALL_TEST_UNSET:-a \\b}\"", "a \\b"		},
-	    {"\"$${OUTFALL_TEST_UNSET:-1}\"",    "$1"		  },
-	    {"\"\\${OUTFALL_TEST}\"",	      "${OUTFALL_TEST}"  },
-	    {"'${OUTFALL_TEST}'",		  "${OUTFALL_TEST}"  },
-	    {"\"$x $\"",			 "$x $"	       },
+	    {"\"${OUTFALL_TEST}\"",              "v\"a\\l $x {n}#"  },
+	    {"${OUTFALL_TEST}",                  "v\"a\\l $x {n}#"  },
+	    {"\"<${OUTFALL_TEST:-d}>\"",         "<v\"a\\l $x {n}#>"},
+	    {"\"${OUTFALL_TEST_EMPTY:-d}\"",     "d"                },
+	    {"\"a${OUTFALL_TEST_EMPTY}b\"",      "ab"               },
+	    {"\"${OUTFALL_TEST_UNSET:-a \\b}\"", "a \\b"            },
+	    {"\"$${OUTFALL_TEST_UNSET:-1}\"",    "$1"               },
+	    {"\"\\${OUTFALL_TEST}\"",            "${OUTFALL_TEST}"  },
+	    {"'${OUTFALL_TEST}'",                "${OUTFALL_TEST}"  },
+	    {"\"$x $\"",			 "$x $"             },
 	};
 	(void)setenv("OUTFALL_TEST", "v\"a\\l $x {n}#", 1);
 	(void)setenv("OUTFALL_TEST_EMPTY", "", 1);
@@ -275,10 +275,10 @@ static void test_password_files(void **state)
 	static const struct {
 		const char *url, *want;
 	} rows[] = {
-	    {"redis://r1",		   "redis://:p%40%2Fs%20%25@r1"	       },
-	    {"redis://r1:1/2",	       "redis://:p%40%2Fs%20%25@r1:1/2"	       },
-	    {"redis://ada@r1/2",		 "redis://ada:p%40%2Fs%20%25@r1/2"	  },
-	    {"redis://a@b@r1",	       "redis://a@b:p%40%2Fs%20%25@r1"	      },
+	    {"redis://r1",                "redis://:p%40%2Fs%20%25@r1"               },
+	    {"redis://r1:1/2",            "redis://:p%40%2Fs%20%25@r1:1/2"           },
+	    {"redis://ada@r1/2",          "redis://ada:p%40%2Fs%20%25@r1/2"          },
+	    {"redis://a@b@r1",            "redis://a@b:p%40%2Fs%20%25@r1"            },
 	    {"unix:///run/a@b.sock?db=1", "unix://:p%40%2Fs%20%25@/run/a@b.sock?db=1"},
 	    {"unix://ada@/run/r.sock",    "unix://ada:p%40%2Fs%20%25@/run/r.sock"    },
 	};
@@ -323,9 +323,9 @@ static void test_many_queues(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_defaults),	   cmocka_unit_test(test_each_kind_of_value),
+	    cmocka_unit_test(test_defaults),       cmocka_unit_test(test_each_kind_of_value),
 	    cmocka_unit_test(test_wait_for_ever),  cmocka_unit_test(test_variables),
-	    cmocka_unit_test(test_host_name),	   cmocka_unit_test(test_includes),
+	    cmocka_unit_test(test_host_name),      cmocka_unit_test(test_includes),
 	    cmocka_unit_test(test_password_files), cmocka_unit_test(test_many_queues),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);

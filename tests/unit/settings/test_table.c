@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#define SAMPLE	  OUTFALL_SOURCE_DIR "/config/outfall.conf"
+#define SAMPLE    OUTFALL_SOURCE_DIR "/config/outfall.conf"
 #define REFERENCE OUTFALL_SOURCE_DIR "/config/outfall.conf.md"
 
 static char *read_file(const char *path)
@@ -53,16 +53,16 @@ static void test_nearest(void **state)
 		int inside;
 		const char *name, *want;
 	} rows[] = {
-	    {SECTION_WORKER,   "concurency",					   "concurrency"},
-	    {SECTION_WORKER,   "nmae",					     "name"	   },
-	    {SECTION_WORKER,   "maxbody",					  "max_body"	  },
-	    {SECTION_LOG,	  "Level",					    "level"	  },
-	    {SECTION_ROOT,	   "rabitmq",					  "rabbitmq"	},
-	    {SECTION_RABBITMQ, "queues",					   "queue"	},
-	    {SECTION_RABBITMQ, "URL",					      NULL	  },
-	    {SECTION_WORKER,   "grace",					    NULL	  },
-	    {SECTION_WORKER,   "x",						NULL	      },
-	    {SECTION_WORKER,   "a-name-that-is-much-longer-than-any-key-there-is", NULL	     },
+	    {SECTION_WORKER,   "concurency",                                       "concurrency"},
+	    {SECTION_WORKER,   "nmae",					     "name"       },
+	    {SECTION_WORKER,   "maxbody",					  "max_body"   },
+	    {SECTION_LOG,      "Level",					    "level"      },
+	    {SECTION_ROOT,     "rabitmq",					  "rabbitmq"   },
+	    {SECTION_RABBITMQ, "queues",					   "queue"      },
+	    {SECTION_RABBITMQ, "URL",					      NULL         },
+	    {SECTION_WORKER,   "grace",					    NULL         },
+	    {SECTION_WORKER,   "x",						NULL         },
+	    {SECTION_WORKER,   "a-name-that-is-much-longer-than-any-key-there-is", NULL         },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		const char *got = table_nearest(rows[i].inside, rows[i].name);
@@ -306,9 +306,9 @@ static void test_reference_is_true(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_rows_make_sense),	   cmocka_unit_test(test_nearest),
+	    cmocka_unit_test(test_rows_make_sense),        cmocka_unit_test(test_nearest),
 	    cmocka_unit_test(test_sample_shows_every_key), cmocka_unit_test(test_sample_is_good),
-	    cmocka_unit_test(test_sample_uncommented),	   cmocka_unit_test(test_reference_is_true),
+	    cmocka_unit_test(test_sample_uncommented),     cmocka_unit_test(test_reference_is_true),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,20 +25,20 @@ static void verdicts(void **state)
 		uint32_t next_attempt, interruptions; /* of two before */
 		bool interrupted;
 	} rows[] = {
-	    {OUTCOME_DONE,	   1, false, FATE_DONE,	1, 2, false},
-	    {OUTCOME_DONE,	   9, true,  FATE_DONE,     9, 2,
+	    {OUTCOME_DONE,      1, false, FATE_DONE,     1, 2, false},
+	    {OUTCOME_DONE,      9, true,  FATE_DONE,     9, 2,
 	     false						  }, /* done is done, even when asked to stop */
-	    {OUTCOME_REJECT,    1, false, FATE_DEAD,	  1, 2, false},
-	    {OUTCOME_REJECT,    1, true,  FATE_DEAD,	 1, 2, false},
-	    {OUTCOME_RETRY,	    1, false, FATE_RETRIED,  2, 2, false},
-	    {OUTCOME_RETRY,	    2, false, FATE_RETRIED,  3, 2, false},
-	    {OUTCOME_RETRY,	    3, false, FATE_DEAD,	 3, 2, false},
-	    {OUTCOME_RETRY,	    4, false, FATE_DEAD,	 4, 2, false}, /* the policy was made stricter */
-	    {OUTCOME_RETRY,	    3, true,  FATE_RETURNED, 3, 3, true }, /* never costs the last attempt */
+	    {OUTCOME_REJECT,    1, false, FATE_DEAD,     1, 2, false},
+	    {OUTCOME_REJECT,    1, true,  FATE_DEAD,     1, 2, false},
+	    {OUTCOME_RETRY,     1, false, FATE_RETRIED,  2, 2, false},
+	    {OUTCOME_RETRY,     2, false, FATE_RETRIED,  3, 2, false},
+	    {OUTCOME_RETRY,     3, false, FATE_DEAD,     3, 2, false},
+	    {OUTCOME_RETRY,     4, false, FATE_DEAD,     4, 2, false}, /* the policy was made stricter */
+	    {OUTCOME_RETRY,     3, true,  FATE_RETURNED, 3, 3, true }, /* never costs the last attempt */
 	    {OUTCOME_RETURN,    3, false, FATE_RETURNED, 3, 2, false},
 	    {OUTCOME_RETURN,    3, true,  FATE_RETURNED, 3, 3, true },
-	    {OUTCOME_ABANDONED, 3, true,	 FATE_RETURNED, 3, 3, true },
-	    {NEVER_BEGUN,	  2, false, FATE_RETURNED, 2, 2, false},
+	    {OUTCOME_ABANDONED, 3, true,  FATE_RETURNED, 3, 3, true },
+	    {NEVER_BEGUN,       2, false, FATE_RETURNED, 2, 2, false},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct outcome outcome = {.kind = (enum outcome_kind)rows[i].outcome};
@@ -74,18 +74,18 @@ static void delays(void **state)
 		uint32_t attempt;
 		uint64_t delay_ms;
 	} rows[] = {
-	    {BACKOFF_EXPONENTIAL, 1000, 600000, 2,	   1000  },
-	    {BACKOFF_EXPONENTIAL, 1000, 600000, 3,	   2000  },
-	    {BACKOFF_EXPONENTIAL, 1000, 600000, 5,	   8000  },
-	    {BACKOFF_EXPONENTIAL, 1000, 600000, 12,	    600000},
+	    {BACKOFF_EXPONENTIAL, 1000, 600000, 2,          1000  },
+	    {BACKOFF_EXPONENTIAL, 1000, 600000, 3,          2000  },
+	    {BACKOFF_EXPONENTIAL, 1000, 600000, 5,          8000  },
+	    {BACKOFF_EXPONENTIAL, 1000, 600000, 12,         600000},
 	    {BACKOFF_EXPONENTIAL, 1000, 600000, UINT32_MAX, 600000},
-	    {BACKOFF_EXPONENTIAL, 0,    600000, 9,		1	 }, /* never at once: a failing job must not spin */
-	    {BACKOFF_LINEAR,	     1000, 600000, 2,	      1000  },
-	    {BACKOFF_LINEAR,	     1000, 600000, 4,	      3000  },
-	    {BACKOFF_LINEAR,	     1000, 600000, UINT32_MAX, 600000},
-	    {BACKOFF_CONSTANT,    1000, 600000, 2,		1000  },
-	    {BACKOFF_CONSTANT,    1000, 600000, 40,	 1000  },
-	    {BACKOFF_CONSTANT,    9000, 5000,   2,	      5000  },
+	    {BACKOFF_EXPONENTIAL, 0,    600000, 9,          1     }, /* never at once: a failing job must not spin */
+	    {BACKOFF_LINEAR,      1000, 600000, 2,          1000  },
+	    {BACKOFF_LINEAR,      1000, 600000, 4,          3000  },
+	    {BACKOFF_LINEAR,      1000, 600000, UINT32_MAX, 600000},
+	    {BACKOFF_CONSTANT,    1000, 600000, 2,          1000  },
+	    {BACKOFF_CONSTANT,    1000, 600000, 40,         1000  },
+	    {BACKOFF_CONSTANT,    9000, 5000,   2,          5000  },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct retry_settings retry = {.backoff = rows[i].backoff,

@@ -60,15 +60,15 @@ static const struct count_case {
 	bool redelivered;
 	uint32_t want_attempt, want_interruptions;
 } counts[] = {
-    {-1,	 -1, -1, false, 1, 0},
-    {-1,	 -1, -1, true,  1, 1}, /* a classic queue tells no more than that */
+    {-1,        -1, -1, false, 1, 0},
+    {-1,        -1, -1, true,  1, 1}, /* a classic queue tells no more than that */
     {3,	 2,  -1, false, 3, 2},
     {3,	 2,  -1, true,  3, 3},
     {3,	 2,  4,  true,  3, 6}, /* a quorum queue counts, and knows better */
     {3,	 2,  0,  true,  3, 2},
     {0,	 0,  -1, false, 1, 0}, /* nonsense counts as absent */
     {INT64_MAX, -1, -1, false, 1, 0},
-    {-5,	 -1, -1, false, 1, 0},
+    {-5,        -1, -1, false, 1, 0},
 };
 
 static void test_attempts_and_interruptions(void **state)
@@ -197,8 +197,8 @@ static void test_a_copy_keeps_what_does_not_change_its_way(void **state)
 {
 	(void)state;
 	amqp_table_entry_t h[] = {
-	    text("customer", "42"),	     text("CC", "elsewhere"),
-	    text("BCC", "elsewhere"),	     rabbitmq_number_entry("x-outfall-attempt", 1),
+	    text("customer", "42"),          text("CC", "elsewhere"),
+	    text("BCC", "elsewhere"),        rabbitmq_number_entry("x-outfall-attempt", 1),
 	    text("x-outfall-reason", "old"), rabbitmq_number_entry("x-delivery-count", 3),
 	    text("x-death", "of old age"),
 	};

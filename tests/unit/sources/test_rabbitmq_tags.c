@@ -60,21 +60,21 @@ static void empty(struct tags *tags)
 static const struct row {
 	const char *jobs, *prefix, *all;
 } rows[] = {
-    {"",	 "",		  ""		 },
-    {"a",	  "a1",		"a1"		    },
-    {".",	  "",		  ""		 },
-    {"aaaa",   "a4+",		    "a4+"		 },
-    {"aa..",   "a2+",		    "a2+"		 },
-    {".aaa",   "",		  "a2 a3 a4"	   },
-    {"aa.aa",  "a2+",		     "a2+ a4 a5"	},
-    {"a.a.a",  "a1",		    "a1 a3 a5"	      },
-    {"rrrr",   "r4+",		    "r4+"		 },
-    {"aarra",  "a2+ r4+ a5",	    "a2+ r4+ a5"	},
+    {"",       "",		  ""		 },
+    {"a",      "a1",		"a1"               },
+    {".",      "",		  ""		 },
+    {"aaaa",   "a4+",               "a4+"              },
+    {"aa..",   "a2+",               "a2+"              },
+    {".aaa",   "",		  "a2 a3 a4"         },
+    {"aa.aa",  "a2+",               "a2+ a4 a5"        },
+    {"a.a.a",  "a1",                "a1 a3 a5"         },
+    {"rrrr",   "r4+",               "r4+"              },
+    {"aarra",  "a2+ r4+ a5",        "a2+ r4+ a5"       },
     {"ararar", "a1 r2 a3 r4 a5 r6", "a1 r2 a3 r4 a5 r6"},
-    {"xx",	   "x1 x2",		    "x1 x2"		   },
-    {"aaxaa",  "a2+ x3 a5+",	    "a2+ x3 a5+"	},
-    {".rrr",   "",		  "r2 r3 r4"	   },
-    {"rr.ra",  "r2+",		     "r2+ r4 a5"	},
+    {"xx",     "x1 x2",             "x1 x2"            },
+    {"aaxaa",  "a2+ x3 a5+",        "a2+ x3 a5+"       },
+    {".rrr",   "",		  "r2 r3 r4"         },
+    {"rr.ra",  "r2+",               "r2+ r4 a5"        },
 };
 
 static void run_row(const struct row *row, enum tags_which which, const char *expected)

@@ -11,13 +11,13 @@ static const struct {
 	const char *list, *dead, *worker;
 	const char *seq, *want_dead, *notes, *held;
 } rows[] = {
-    {"q",	  NULL,	"w",  "{q}:seq",	"{q}:dead",    "{q}:dead:notes",    "{q}:held:w"	  },
-    {"q",	  "buried", "w",	 "{q}:seq",    "buried",      "buried:notes",      "{q}:held:w"	  },
-    {"{q}",   NULL,	  "w",  "{q}::seq",   "{q}::dead",	"{q}::dead:notes",   "{q}::held:w"	},
-    {"a{b}c", NULL,	    "w",	 "a{b}c::seq", "a{b}c::dead", "a{b}c::dead:notes", "a{b}c::held:w"},
-    {"a{}c",  NULL,	   "w",	"{a{}c}:seq", "{a{}c}:dead", "{a{}c}:dead:notes", "{a{}c}:held:w"},
-    {"a{b",   NULL,	  "w",  "{a{b}:seq",  "{a{b}:dead",  "{a{b}:dead:notes",  "{a{b}:held:w" },
-    {"q",	  NULL,	NULL, "{q}:seq",	 "{q}:dead",    "{q}:dead:notes",    NULL	   },
+    {"q",     NULL,     "w",  "{q}:seq",    "{q}:dead",    "{q}:dead:notes",    "{q}:held:w"   },
+    {"q",     "buried", "w",  "{q}:seq",    "buried",      "buried:notes",      "{q}:held:w"   },
+    {"{q}",   NULL,     "w",  "{q}::seq",   "{q}::dead",   "{q}::dead:notes",   "{q}::held:w"  },
+    {"a{b}c", NULL,     "w",  "a{b}c::seq", "a{b}c::dead", "a{b}c::dead:notes", "a{b}c::held:w"},
+    {"a{}c",  NULL,     "w",  "{a{}c}:seq", "{a{}c}:dead", "{a{}c}:dead:notes", "{a{}c}:held:w"},
+    {"a{b",   NULL,     "w",  "{a{b}:seq",  "{a{b}:dead",  "{a{b}:dead:notes",  "{a{b}:held:w" },
+    {"q",     NULL,     NULL, "{q}:seq",    "{q}:dead",    "{q}:dead:notes",    NULL           },
 };
 
 static void names_share_the_tag_of_the_list(void **state)

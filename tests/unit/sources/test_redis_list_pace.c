@@ -18,18 +18,18 @@ static const struct {
 	unsigned idle;
 	size_t room, wanted;
 } rows[] = {
-    {"nothing learned yet: what can begin at once",	    0,  0,	  0,  4, 1000, 4 },
-    {"and no more while all are busy",		       0,  0,   0,	0, 1000, 0 },
-    {"idle and ahead together",				0,  8,   0,	 4, 1000, 12},
-    {"busy: refilled at half",			       0,  8,   4,	0, 1000, 4 },
+    {"nothing learned yet: what can begin at once",     0,  0,   0,  4, 1000, 4 },
+    {"and no more while all are busy",                  0,  0,   0,  0, 1000, 0 },
+    {"idle and ahead together",                         0,  8,   0,  4, 1000, 12},
+    {"busy: refilled at half",                          0,  8,   4,  0, 1000, 4 },
     {"busy: not before",				0,  8,   5,  0, 1000, 0 },
-    {"places idle for another reason claim nothing",    0,	0,   2,  4, 1000, 0 },
-    {"room is room",				    0,	256, 0,	4, 7,    7 },
-    {"no room",					 0,  256, 0,  4, 0,	 0 },
-    {"as the operator said",			     32, 0,   0,  4, 1000, 32},
-    {"as the operator said, although more could begin", 1,  0,   0,	 4, 1000, 1 },
-    {"as the operator said, and full",		       1,  0,   1,	4, 1000, 0 },
-    {"as the operator said, busy",			   32, 0,	  16, 0, 1000, 16},
+    {"places idle for another reason claim nothing",    0,  0,   2,  4, 1000, 0 },
+    {"room is room",				    0,  256, 0,  4, 7,    7 },
+    {"no room",					 0,  256, 0,  4, 0,    0 },
+    {"as the operator said",                            32, 0,   0,  4, 1000, 32},
+    {"as the operator said, although more could begin", 1,  0,   0,  4, 1000, 1 },
+    {"as the operator said, and full",                  1,  0,   1,  4, 1000, 0 },
+    {"as the operator said, busy",                      32, 0,   16, 0, 1000, 16},
 };
 
 static void wants_what_the_facts_allow(void **state)

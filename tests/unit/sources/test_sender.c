@@ -16,9 +16,9 @@
 struct script {
 	bool never_ready;
 	uint64_t confirm_at_once; /* at most so many each time it looks */
-	uint64_t fail_after;	  /* confirmations; 0 = never */
-	uint64_t refuse_send;	  /* the number of the message that send() refuses; 0 = none */
-	uint64_t stop_after;	  /* the test stops the sender after so many were sent */
+	uint64_t fail_after;      /* confirmations; 0 = never */
+	uint64_t refuse_send;     /* the number of the message that send() refuses; 0 = none */
+	uint64_t stop_after;      /* the test stops the sender after so many were sent */
 	bool never_closed;
 };
 

@@ -471,13 +471,13 @@ static const struct refusal {
 	enum status status;
 	const char *says;
 } refusals[] = {
-    {SPEAKS_ANOTHER_VERSION, ST_REFUSED, "does not speak AMQP 0-9-1"		    },
-    {OFFERS_NO_PLAIN,	      ST_REFUSED, "does not offer PLAIN"			},
-    {REFUSES_LOGIN,	    ST_AUTH,    "403 ACCESS_REFUSED"			 },
-    {HANGS_UP_ON_LOGIN,	ST_CLOSED,  "wrong password?"			    },
-    {HAS_NO_VHOST,	   ST_MISSING, "vhost x not found"			  },
-    {FORBIDS_VHOST,	    ST_REFUSED, "access to vhost refused"		 },
-    {ALLOWS_ONE_CHANNEL,	 ST_REFUSED, "1 channels on a connection, 5 are needed"},
+    {SPEAKS_ANOTHER_VERSION, ST_REFUSED, "does not speak AMQP 0-9-1"               },
+    {OFFERS_NO_PLAIN,        ST_REFUSED, "does not offer PLAIN"                    },
+    {REFUSES_LOGIN,          ST_AUTH,    "403 ACCESS_REFUSED"                      },
+    {HANGS_UP_ON_LOGIN,      ST_CLOSED,  "wrong password?"                         },
+    {HAS_NO_VHOST,           ST_MISSING, "vhost x not found"                       },
+    {FORBIDS_VHOST,          ST_REFUSED, "access to vhost refused"                 },
+    {ALLOWS_ONE_CHANNEL,     ST_REFUSED, "1 channels on a connection, 5 are needed"},
 };
 
 static void test_refusals_have_a_status_and_a_sentence(void **state)
@@ -581,11 +581,11 @@ static const struct violation {
 	unsigned char bytes[24];
 	size_t len;
 } violations[] = {
-    {"a frame too large",	  {3, 0, 1, 0x7f, 0xff, 0xff, 0xff},		     7 },
-    {"a body without its end",     {3, 0, 1, 0, 0, 0, 1, 'x', 'x'},			9 },
-    {"a channel never opened",     {3, 0, 9, 0, 0, 0, 1},				      7 },
+    {"a frame too large",          {3, 0, 1, 0x7f, 0xff, 0xff, 0xff},                   7 },
+    {"a body without its end",     {3, 0, 1, 0, 0, 0, 1, 'x', 'x'},                     9 },
+    {"a channel never opened",     {3, 0, 9, 0, 0, 0, 1},                               7 },
     {"a method that nobody knows", {1, 0, 1, 0, 0, 0, 4, 0x77, 0x77, 0x77, 0x77, 0xce}, 12},
-    {"a frame without its end",	{1, 0, 1, 0, 0, 0, 4, 0, 20, 0, 11, 'x'},		  12},
+    {"a frame without its end",    {1, 0, 1, 0, 0, 0, 4, 0, 20, 0, 11, 'x'},            12},
     {"content of another class",
      {2, 0, 1, 0, 0, 0, 14, 0, 90, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xce},
      22										   },

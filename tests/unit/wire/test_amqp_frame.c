@@ -28,10 +28,10 @@ static const struct answer_case {
 	uint16_t channel;
 	uint64_t tag;
 } answers[] = {
-    {1,	1			   },
-    {1,	0			   },
-    {0x1234, UINT64_MAX		       },
-	  {65535,  UINT64_C(0x0102030405060708)}
+    {1,      1			   },
+    {1,      0			   },
+    {0x1234, UINT64_MAX                  },
+    {65535,  UINT64_C(0x0102030405060708)}
 };
 
 static void test_answers_are_as_the_library_writes_them(void **state)
@@ -61,7 +61,7 @@ static void test_heads_are_read_as_they_were_written(void **state)
 {
 	(void)state;
 	static const struct amqp_head heads[] = {
-	    {AMQP_FRAME_METHOD, 0,	   0	    },
+	    {AMQP_FRAME_METHOD, 0,      0         },
 	    {AMQP_FRAME_BODY,   65535,  UINT32_MAX},
 	    {AMQP_FRAME_HEADER, 0x8001, 0x80818283},
 	};

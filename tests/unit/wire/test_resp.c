@@ -254,11 +254,11 @@ static void refused_logins_say_why(void **state)
 		const char *answer;
 		enum status st;
 	} rows[] = {
-	    {"-WRONGPASS invalid username-password pair\r\n",	      ST_AUTH   },
-	    {"-NOAUTH Authentication required.\r\n:1\r\n",	   ST_AUTH	  },
-	    {"-ERR DB index is out of range\r\n",			  ST_MISSING},
+	    {"-WRONGPASS invalid username-password pair\r\n",       ST_AUTH   },
+	    {"-NOAUTH Authentication required.\r\n:1\r\n",          ST_AUTH   },
+	    {"-ERR DB index is out of range\r\n",                   ST_MISSING},
 	    {"-DENIED Redis is running in protected mode\r\n",      ST_REFUSED},
-	    {"-ERR max number of clients reached\r\n",	       ST_AGAIN  },
+	    {"-ERR max number of clients reached\r\n",              ST_AGAIN  },
 	    {"-LOADING Redis is loading the dataset in memory\r\n", ST_AGAIN  },
 	};
 	struct fixture *f = *state;
@@ -349,11 +349,11 @@ static void bad_answers_end_it(void **state)
 		const char *answer;
 		enum status st;
 	} rows[] = {
-	    {"?\r\n",	      ST_PROTO},
-	       {":1\r\n:2\r\n",	ST_PROTO}, /* one more than asked for */
-	    {"$2000000\r\n",    ST_OK	  }, /* filled up below */
+	    {"?\r\n",           ST_PROTO},
+            {":1\r\n:2\r\n",    ST_PROTO}, /* one more than asked for */
+	    {"$2000000\r\n",    ST_OK   }, /* filled up below */
 	    {"*2000000\r\n",    ST_FULL },
-	       {"*2147483647\r\n", ST_FULL },
+            {"*2147483647\r\n", ST_FULL },
 	};
 	struct fixture *f = *state;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -403,17 +403,17 @@ static void urls_become_logins(void **state)
 		unsigned database;
 		const char *host, *path;
 	} rows[] = {
-	    {"redis://h:7/3",		      ST_OK,	     3, "h",  NULL	 },
-	    {"redis://h",			  ST_OK,	 0, "h",	 NULL	     },
-	    {"redis://h/",			   ST_OK,	  0, "h",  NULL	      },
-	    {"redis://h?db=5",		       ST_OK,      5, "h",  NULL	  },
-	    {"unix:///run/r.sock?db=4",	ST_OK,      4, NULL, "/run/r.sock"},
-	    {"redis://h/x",		    ST_INVALID, 0, NULL, NULL	     },
-	    {"redis://h/-1",		     ST_INVALID, 0, NULL, NULL	      },
-	    {"redis://h/99999999999999999999", ST_INVALID, 0, NULL, NULL		},
-	    {"redis://h?timeout=5",	    ST_INVALID, 0, NULL, NULL	     },
-	    {"rediss://h",			   ST_INVALID, 0, NULL, NULL	    },
-	    {"amqp://h",			 ST_INVALID, 0, NULL, NULL	  },
+	    {"redis://h:7/3",                  ST_OK,      3, "h",  NULL         },
+	    {"redis://h",                      ST_OK,      0, "h",  NULL         },
+	    {"redis://h/",                     ST_OK,      0, "h",  NULL         },
+	    {"redis://h?db=5",                 ST_OK,      5, "h",  NULL         },
+	    {"unix:///run/r.sock?db=4",        ST_OK,      4, NULL, "/run/r.sock"},
+	    {"redis://h/x",                    ST_INVALID, 0, NULL, NULL         },
+	    {"redis://h/-1",                   ST_INVALID, 0, NULL, NULL         },
+	    {"redis://h/99999999999999999999", ST_INVALID, 0, NULL, NULL         },
+	    {"redis://h?timeout=5",            ST_INVALID, 0, NULL, NULL         },
+	    {"rediss://h",                     ST_INVALID, 0, NULL, NULL         },
+	    {"amqp://h",                       ST_INVALID, 0, NULL, NULL         },
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
