@@ -35,6 +35,7 @@ def scratch():
         path = tempfile.mkdtemp(prefix="outfall-tests.")
         os.environ["OUTFALL_TEST_SCRATCH"] = path
         atexit.register(_clean, path)
+        signal.signal(signal.SIGTERM, lambda *_: _give_up(path))
     return Path(os.environ["OUTFALL_TEST_SCRATCH"])
 
 
@@ -48,6 +49,12 @@ def _clean(path):
         except OSError:
             pass  # ended meanwhile, or not ours to look at
     shutil.rmtree(path, ignore_errors=True)
+
+
+def _give_up(path):
+    """Not by an exception: unittest would take it for a failed test and go on."""
+    _clean(path)
+    os._exit(128 + signal.SIGTERM)
 
 
 def folder(name):

@@ -23,12 +23,15 @@ static const char *from_environment(const char *name)
 
 static void record_begin(const struct instruction *todo, size_t bytes)
 {
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
 	record("begin %s attempt=%s interruptions=%s redelivered=%s queue=%s id=%s pid=%d "
-	       "bytes=%zu timeout=%s source=%s",
+	       "bytes=%zu timeout=%s source=%s at_ms=%lld",
 	       todo->tag, from_environment("OUTFALL_ATTEMPT"),
 	       from_environment("OUTFALL_INTERRUPTIONS"), from_environment("OUTFALL_REDELIVERED"),
 	       from_environment("OUTFALL_QUEUE"), from_environment("OUTFALL_JOB_ID"), (int)getpid(),
-	       bytes, from_environment("OUTFALL_TIMEOUT_MS"), from_environment("OUTFALL_SOURCE"));
+	       bytes, from_environment("OUTFALL_TIMEOUT_MS"), from_environment("OUTFALL_SOURCE"),
+	       (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000);
 }
 
 static size_t read_all(char *head, size_t size)
