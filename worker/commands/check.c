@@ -32,8 +32,8 @@ static int check(const char *path)
 	int code = command_load(path, &settings);
 	if (code == EX_OK)
 		(void)fprintf(stderr,
-			      "outfall: configuration: %s: ok: %zu brokers, %zu queues, %zu "
-			      "handlers\n",
+			      "outfall: configuration: %s: ok (brokers: %zu, queues: %zu, "
+			      "handlers: %zu)\n",
 			      path, settings->n_rabbitmqs + settings->n_redises,
 			      count_queues(settings), settings->n_handlers);
 	settings_destroy(settings);
