@@ -55,6 +55,17 @@ class DrainCases:
         self.assertEqual(worker.stop(signal.SIGINT)[0], 0)
         self.assertEqual(worker.report()["why"], "SIGINT")
 
+    def test_a_stop_before_the_worker_listens_is_not_lost(self):
+        """SIGTERM is blocked by whoever starts the worker, and pending from its first moment."""
+        early = (
+            "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]);"
+            "os.kill(os.getpid(), signal.SIGTERM); os.execv(sys.argv[1], sys.argv[1:])"
+        )
+        wrapper = ["/usr/bin/python3", "-c", early]
+        worker = self.start(self.config(self.queue.section()), wrapper=wrapper)
+        self.assertEqual(worker.wait_exit(), 0)
+        self.assertEqual(worker.report()["why"], "SIGTERM")
+
     def test_running_finish_held_and_unbegun_go_back(self):
         worker = self.start_with(30)
         untouched = self.queue.depth()

@@ -4,6 +4,7 @@
 #include "observe/log.h"
 #include "settings/settings.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -27,6 +28,15 @@ static const char help[] =
     "             12 stopped in a hurry on request (second signal, QUIT)\n"
     "             64 usage, 69 the broker refused for good, 70 internal error, 78 configuration\n";
 
+/* A signal that comes before the loop listens must wait for it: by default it would kill us, and as
+ * PID 1 it would be lost. */
+static void hold_signals(void)
+{
+	sigset_t all;
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_BLOCK, &all, NULL);
+}
+
 static int run(const char *path)
 {
 	struct settings *settings = NULL;
@@ -35,6 +45,7 @@ static int run(const char *path)
 		return code;
 	struct log *log = log_create(STDERR_FILENO, settings->log.level, settings->log.format);
 	must(log != NULL); /* nothing has been taken from any broker yet */
+	hold_signals();
 	code = run_worker(settings, log);
 	log_destroy(log);
 	settings_destroy(settings);

@@ -86,9 +86,6 @@ static void caught(void *arg, int signum)
 
 static enum status watch_signals(struct run *run, struct error *why)
 {
-	sigset_t none;
-	(void)sigemptyset(&none); /* the mask is inherited, and may block what asks us to stop */
-	(void)pthread_sigmask(SIG_SETMASK, &none, NULL);
 	(void)signal(SIGPIPE, SIG_IGN); /* a peer that closes is an error to read, not a death */
 	for (size_t i = 0; i < sizeof signal_table / sizeof *signal_table; i++) {
 		struct signal_watch *watch =
@@ -97,6 +94,11 @@ static enum status watch_signals(struct run *run, struct error *why)
 			return error_set(why, ST_NOMEM, "watch %s", signal_table[i].name);
 		run->signals[run->n_signals++] = watch;
 	}
+	/* command_run() has held back what came before now; and whoever started us may have blocked
+	 * what asks us to stop. */
+	sigset_t none;
+	(void)sigemptyset(&none);
+	(void)pthread_sigmask(SIG_SETMASK, &none, NULL);
 	return ST_OK;
 }
 
