@@ -150,7 +150,8 @@ static inline void fake_run_until(struct fake_host *fake, unsigned ends)
 {
 	fake->stop_at = ends;
 	fake->late = false;
-	timer_start(fake->deadline, 20000);
+	timer_start(fake->deadline,
+		    120000); /* a thousand forks under a sanitizer, on a busy machine */
 	if (fake->finished + fake->retracted < ends)
 		fake_turn(fake);
 	timer_stop(fake->deadline);
