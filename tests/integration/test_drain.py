@@ -1,8 +1,10 @@
 """The drain, signal by signal: what becomes of running, held and unbegun jobs, how long it takes,
 what the exit code and the report say."""
 
+import collections
 import os
 import signal
+import time
 import unittest
 
 from brokers import Redis, RedisList
@@ -234,6 +236,21 @@ class DrainCases:
         self.open_gate()
         self.assertEqual(worker.wait_exit(), 0)
         self.assert_in_queue(3, 4, 5, 6)
+
+    def test_a_stop_right_after_the_start(self):
+        """While it still reads its configuration, connects, logs in: it ends, at any moment."""
+        self.queue.publish(["a"])
+        codes = collections.Counter()
+        for number in range(20):
+            worker = self.start(self.config(self.queue.section()))
+            time.sleep(number * 0.0005 * patience())
+            codes[worker.stop()[0]] += 1
+            self.assertLessEqual(len(self.record.begun()), 1)
+        # Before main() runs nobody can listen, and the kernel ends it; nothing was taken then.
+        self.figure(f"20 stops within 10 ms: exit codes {dict(codes)}")
+        self.assertLessEqual(set(codes), {0, -signal.SIGTERM})
+        wait_for("everybody to let go", self.all_back)
+        self.assertCountEqual(self.record.ended() + self.queue.take_all(), ["a"])
 
     def test_signal_to_the_whole_group_spares_jobs(self):
         worker = self.start_with(2)
