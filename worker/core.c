@@ -78,6 +78,46 @@ static void retracted(struct executor_host *host, struct job *job)
 	dispatch_hold_again(&core->dispatch, job);
 }
 
+/* --- what it says of itself while it runs ----------------------------------------------------- */
+
+static void progress(struct executor_host *host, struct job *job, double done, struct span note)
+{
+	struct core *core = of_executor_host(host);
+	must(job->state == JOB_RUNNING);
+	job_note(job, done, note);
+	log_say(core->log, LOG_DEBUG, "job progressed", kv_text("job", job->id),
+		kv_text("queue", job->route->name), kv_fraction("done", job->progress),
+		kv_text("note", job->note));
+}
+
+static void extend(struct executor_host *host, struct job *job, uint64_t more_ms)
+{
+	struct core *core = of_executor_host(host);
+	must(job->state == JOB_RUNNING);
+	uint64_t now_ns = clock_now_ns(core->clock);
+	uint64_t most_ms = (UINT64_MAX - now_ns) / UINT64_C(1000000);
+	uint64_t until_ns = now_ns + (more_ms < most_ms ? more_ms : most_ms) * UINT64_C(1000000);
+	if (until_ns > job->extended_ns)
+		job->extended_ns = until_ns;
+	log_say(core->log, LOG_DEBUG, "job extended its time", kv_text("job", job->id),
+		kv_text("queue", job->route->name), kv_int("more_ms", (int64_t)more_ms));
+}
+
+static bool checkpoint(struct executor_host *host, struct job *job, struct span bytes)
+{
+	struct core *core = of_executor_host(host);
+	must(job->state == JOB_RUNNING);
+	if (bytes.len > core->max_checkpoint_bytes)
+		return false;
+	job_leave_checkpoint(job, bytes);
+	return true;
+}
+
+static void resized(struct executor_host *host, struct executor *executor)
+{
+	dispatch_resized(&of_executor_host(host)->dispatch, executor);
+}
+
 /* --- and it leaves --------------------------------------------------------------------------- */
 
 static void log_fate(struct core *core, const struct job *job, enum fate fate)
@@ -88,11 +128,13 @@ static void log_fate(struct core *core, const struct job *job, enum fate fate)
 	if (!log_wants(core->log, level))
 		return;
 	const struct route *route = job->route;
+	const struct usage *cost = &job->outcome.usage;
 	uint64_t ran_ns = job->begun_ns != 0 ? job->finished_ns - job->begun_ns : 0;
 	log_say(core->log, level, "job settled", kv_text("job", job->id),
 		kv_text("source", route->source_name), kv_text("queue", route->name),
 		kv_text("fate", fate_name(fate)), kv_int("attempt", job->attempt),
-		kv_ns("ran_ms", ran_ns),
+		kv_ns("ran_ms", ran_ns), kv_known(kv_ns("cpu_ms", cost->cpu_ns)),
+		kv_known(kv_int("peak_kb", (int64_t)(cost->peak_bytes / 1024))),
 		kv_text("reason", job->outcome.reason[0] != '\0' ? job->outcome.reason : NULL));
 }
 
@@ -184,11 +226,19 @@ void core_init(struct core *core, const struct clock *clock, struct log *log, un
 	    .room = room,
 	    .next_serial = next_serial,
 	};
-	core->executor_host = (struct executor_host){.finished = finished, .retracted = retracted};
+	core->executor_host = (struct executor_host){
+	    .finished = finished,
+	    .retracted = retracted,
+	    .progress = progress,
+	    .extend = extend,
+	    .checkpoint = checkpoint,
+	    .resized = resized,
+	};
 	core->clock = clock;
 	core->log = log;
 	core->last_serial = 0;
 	core->stuck = 0;
+	core->max_checkpoint_bytes = SIZE_MAX;
 	core->timeout_grace_ns = drain->grace_ms * UINT64_C(1000000);
 	ledger_init(&core->ledger);
 	roster_init(&core->roster);

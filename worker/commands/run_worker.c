@@ -169,6 +169,12 @@ static enum status build_handler(struct run *run, size_t i, struct error *why)
 	case HANDLER_PLUGIN:
 		st = plugin_executor_create(run->loop, run->log, h, host, &run->executors[i], why);
 		break;
+	case HANDLER_POOL:
+	case HANDLER_HTTP:
+	case HANDLER_TYPES:
+		st = error_set(why, ST_INVALID, "type \"%s\" is not in this build",
+			       handler_type_name(h->type));
+		break;
 	}
 	if (st != ST_OK)
 		return error_add(why, st, "%s:%u: handler \"%s\"", h->place.file, h->place.line,
@@ -178,6 +184,7 @@ static enum status build_handler(struct run *run, size_t i, struct error *why)
 		return error_set(why, ST_NOMEM, "handler \"%s\"", h->name);
 	run->lanes[i]->rate.interval_ns = h->rate_interval_ns;
 	run->lanes[i]->policy = h->deadline;
+	run->lanes[i]->limit = h->concurrency;
 	return ST_OK;
 }
 
@@ -388,6 +395,7 @@ int run_worker(const struct settings *settings, struct log *log)
 	run.clock = (struct loop_clock){.clock.now_ns = loop_clock_now, .loop = run.loop};
 	core_init(&run.core, &run.clock.clock, log, settings->worker.concurrency, &settings->drain,
 		  random_seed());
+	run.core.max_checkpoint_bytes = settings->worker.max_checkpoint_bytes;
 	int code;
 	enum status st = build_parts(&run, &why);
 	if (st == ST_OK) {

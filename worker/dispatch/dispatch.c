@@ -17,6 +17,9 @@
  * Rates. A route or lane that must wait for its rate leaves its ring for a list of paced ones;
  * `next_paced_ns` says when the first of them may begin again, and all of them get back in line then.
  *
+ * Width. Executors of long-lived processes grow and shrink. A lane that has more jobs than the new
+ * width keeps them; a route that waits for nothing but width lines up again in dispatch_resized().
+ *
  * Timeouts. `next_timeout_ns` is a lower bound, lowered at each start and recomputed by a walk only
  * when it is reached: nothing is paid for a job that ends in time. */
 #include "dispatch/dispatch.h"
@@ -47,7 +50,7 @@ void dispatch_init(struct dispatch *dispatch, const struct clock *clock, struct 
 /* A queue limit at or above the handler's width says nothing that the width does not. */
 static bool route_is_full(const struct route *route)
 {
-	unsigned width = route->lane->executor->width;
+	unsigned width = lane_width(route->lane);
 	return route->limit != 0 && route->limit < width && route->assigned >= route->limit;
 }
 
@@ -55,6 +58,8 @@ static bool lane_is_full(const struct lane *lane)
 {
 	const struct executor *executor = lane->executor;
 	unsigned most = executor->width + lane->ahead;
+	if (lane->limit != 0 && lane->limit < executor->width)
+		most = lane->limit; /* what is staged would begin by itself, so nothing is */
 	return lane->assigned >= (most < executor->depth ? most : executor->depth);
 }
 
@@ -102,12 +107,12 @@ struct job *dispatch_first_held(const struct route *route)
 /* One permit for each job that can run at once; what is staged needs none. */
 static bool permit_is_free(const struct dispatch *dispatch, const struct lane *lane)
 {
-	return lane->permits >= lane->executor->width || budget_left(&dispatch->budget) > 0;
+	return lane->permits >= lane_width(lane) || budget_left(&dispatch->budget) > 0;
 }
 
 static void take_permit(struct dispatch *dispatch, struct lane *lane)
 {
-	if (lane->permits >= lane->executor->width)
+	if (lane->permits >= lane_width(lane))
 		return;
 	must(budget_take(&dispatch->budget));
 	lane->permits++;
@@ -231,6 +236,15 @@ void dispatch_pump(struct dispatch *dispatch)
 		serve(dispatch, lane, now_ns);
 }
 
+void dispatch_resized(struct dispatch *dispatch, const struct executor *executor)
+{
+	list_each (it, &dispatch->roster->routes) {
+		struct route *route = list_entry(it, struct route, in_roster);
+		if (route->lane->executor == executor)
+			line_up(dispatch, route);
+	}
+}
+
 static void leave_lane(struct dispatch *dispatch, struct job *job)
 {
 	struct route *route = job->route;
@@ -303,6 +317,8 @@ static uint64_t check_timeout(struct lane *lane, struct job *job, uint64_t now_n
 	if (begun_ns == 0)
 		return now_ns + lane->timeout_ns;
 	uint64_t ask_ns = begun_ns + lane->timeout_ns;
+	if (job->extended_ns > ask_ns)
+		ask_ns = job->extended_ns;
 	if (now_ns < ask_ns)
 		return ask_ns;
 	if (job->killed)

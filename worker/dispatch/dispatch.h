@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 struct clock;
+struct executor;
 struct ledger;
 struct roster;
 struct lane;
@@ -51,6 +52,9 @@ void dispatch_hold_again(struct dispatch *dispatch, struct job *job); /* one of 
  * leave its route with dispatch_forget(). */
 struct job *dispatch_first_held(const struct route *route);
 void dispatch_forget(struct dispatch *dispatch, struct job *job);
+
+/* The executor's width is another now. */
+void dispatch_resized(struct dispatch *dispatch, const struct executor *executor);
 
 /* The job's handler has ended: its place is free. */
 void dispatch_release(struct dispatch *dispatch, struct job *job);

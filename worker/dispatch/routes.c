@@ -36,6 +36,12 @@ struct lane *roster_add_lane(struct roster *roster, struct executor *executor, u
 	return lane;
 }
 
+unsigned lane_width(const struct lane *lane)
+{
+	unsigned width = lane->executor->width;
+	return lane->limit != 0 && lane->limit < width ? lane->limit : width;
+}
+
 struct route *roster_add_route(struct roster *roster, const char *name, struct source *source,
 			       struct lane *lane, const struct retry_settings *retry,
 			       unsigned limit)

@@ -27,11 +27,12 @@ struct lane {
 	struct executor *executor;
 	uint64_t timeout_ns; /* for each job; 0 = none */
 	struct rate rate;
+	unsigned limit;              /* of jobs at once; 0 = what the executor can run */
 	enum deadline_policy policy; /* what a drain does to its running jobs */
 	uint64_t kill_ns; /* a drain asked them to stop: when they are killed; UINT64_MAX = not */
 	struct list running; /* jobs assigned here, in the order given */
 	unsigned assigned;   /* their number: running and staged */
-	unsigned permits;    /* of the worker's concurrency it holds: min(assigned, width) */
+	unsigned permits;    /* of the worker's concurrency it holds: min(assigned, lane_width()) */
 	unsigned ahead;      /* how many may be staged beyond width now; see dispatch.c */
 	struct list ready;   /* routes that hold jobs and may start one, next first */
 	struct list in_turn; /* on dispatch's ring of lanes to serve, starved or paced */
@@ -61,6 +62,9 @@ struct roster {
 	struct list lanes;
 	struct list routes;
 };
+
+/* How many of its jobs can run at once. Changes with the executor's. */
+unsigned lane_width(const struct lane *lane);
 
 void roster_init(struct roster *roster);
 void roster_fini(struct roster *roster); /* frees routes and lanes; not sources, not executors */

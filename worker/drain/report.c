@@ -64,6 +64,7 @@ static void add_entry(struct report *report, const struct job *job, enum fate fa
 	    .source = job->route->source_name,
 	    .queue = job->route->name,
 	    .attempt = job->attempt,
+	    .usage = job->outcome.usage,
 	    .ran_ns = job->begun_ns != 0 ? end_ns - job->begun_ns : 0,
 	    .fate = fate,
 	    .interrupted = is_interrupted(job, fate),

@@ -24,6 +24,7 @@ struct report_entry {
 	const char *source, *queue;
 	uint32_t attempt;
 	uint64_t ran_ns;
+	struct usage usage;
 	enum fate fate;
 	bool interrupted;        /* it had begun and was given back */
 	bool duplicate_possible; /* its effect, or part of it, may happen a second time */

@@ -569,6 +569,7 @@ enum status exec_executor_create(struct loop *loop, struct log *log, struct chil
 	    .host = host,
 	    .name = settings->name,
 	    .width = width,
+	    .widest = width,
 	    .depth = width,
 	    .can_kill = true,
 	};

@@ -10,11 +10,14 @@
  * width and depth. `width` is how many jobs can run at once: processes, threads. `depth` is how many
  * may be given to the executor: what lies between is staged, not begun, and comes back with
  * retract(). Threads take their next job from the stage without a trip through the loop, which is
- * what makes a no-op job cost microseconds; a process for each job has depth = width. */
+ * what makes a no-op job cost microseconds; a process for each job has depth = width. Where the
+ * processes are long-lived, width follows those that are up (resized() tells the core), and
+ * `widest` is what it is when all of them are. */
 #ifndef OUTFALL_EXECUTORS_EXECUTOR_H
 #define OUTFALL_EXECUTORS_EXECUTOR_H
 
 #include "base/error.h"
+#include "base/span.h"
 #include "job/outcome.h"
 
 #include <stdbool.h>
@@ -30,6 +33,20 @@ struct executor_host {
 			 const struct outcome *outcome);
 	/* The job was staged and has not begun; it is held again, in front of its route. */
 	void (*retracted)(struct executor_host *host, struct job *job);
+
+	/* What a running job says of itself, at any moment between start() and finished(). */
+	/* How far it is, 0 to 1; less than 0: not said. `note` may be empty. */
+	void (*progress)(struct executor_host *host, struct job *job, double done,
+			 struct span note);
+	/* It wants so much time from now on; its timeout does not count before. A drain's deadline
+	 * stands all the same. */
+	void (*extend)(struct executor_host *host, struct job *job, uint64_t more_ms);
+	/* What its next run is to be handed, should there be one. False: larger than allowed, the
+	 * one before stands; the executor says so in the log. */
+	bool (*checkpoint)(struct executor_host *host, struct job *job, struct span bytes);
+
+	/* executor->width is another now: processes came up or went away. */
+	void (*resized)(struct executor_host *host, struct executor *executor);
 };
 
 enum stop_how {
@@ -61,7 +78,8 @@ struct executor {
 	struct executor_host *host;
 	const char *name; /* borrowed from the settings */
 	unsigned width;
-	unsigned depth; /* >= width */
+	unsigned widest; /* >= width; what sources hold jobs ready for */
+	unsigned depth;  /* >= width; follows it */
 	bool
 	    can_kill; /* STOP_KILL ends a job (a process), not only our waiting for it (a thread) */
 };

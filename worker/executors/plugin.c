@@ -646,6 +646,7 @@ enum status plugin_executor_create(struct loop *loop, struct log *log,
 	    .host = host,
 	    .name = settings->name,
 	    .width = width,
+	    .widest = width,
 	    .depth = width > LEAST_DEPTH / 4 ? width * 4 : LEAST_DEPTH,
 	    .can_kill = false,
 	};

@@ -1,5 +1,6 @@
 /* One allocation holds the struct, its texts and its body: one malloc and one free for each job,
- * and nothing that can be left behind. The body comes last, because it is the part that the source
+ * and nothing that can be left behind. Only what a running job says of itself is apart, because few
+ * do and nobody knows how long it will be. The body comes last, because it is the part that the source
  * fills after the fact, frame by frame. */
 #include "job/job.h"
 
@@ -37,10 +38,19 @@ static char *place_text(char **at, struct span text)
 	return placed;
 }
 
+static struct span place_bytes(char **at, struct span bytes)
+{
+	struct span placed = span_of(*at, bytes.len);
+	if (bytes.len > 0)
+		memcpy(*at, bytes.ptr, bytes.len);
+	*at += bytes.len;
+	return placed;
+}
+
 struct job *job_create(const struct job_facts *facts)
 {
 	size_t texts = facts->id.len + facts->content_type.len + facts->traceparent.len + 3;
-	size_t bytes = sizeof(struct job) + texts + facts->origin.len;
+	size_t bytes = sizeof(struct job) + texts + facts->origin.len + facts->checkpoint.len;
 	if (facts->body_bytes > SIZE_MAX - bytes - 1)
 		return NULL;
 	struct job *job = memory_take(bytes + facts->body_bytes + 1);
@@ -56,16 +66,15 @@ struct job *job_create(const struct job_facts *facts)
 	job->serial = facts->serial;
 	job->attempt = facts->attempt;
 	job->interruptions = facts->interruptions;
+	job->crashes = facts->crashes;
 	job->redelivered = facts->redelivered;
 
 	char *at = (char *)(job + 1);
 	job->id = place_text(&at, facts->id);
 	job->content_type = place_text(&at, facts->content_type);
 	job->traceparent = place_text(&at, facts->traceparent);
-	if (facts->origin.len > 0)
-		memcpy(at, facts->origin.ptr, facts->origin.len);
-	job->origin = span_of(at, facts->origin.len);
-	at += facts->origin.len;
+	job->origin = place_bytes(&at, facts->origin);
+	job->checkpoint = place_bytes(&at, facts->checkpoint);
 	at[facts->body_bytes] = '\0'; /* a handler that forgets the length reads no further */
 	job->body = span_of(at, facts->body_bytes);
 	return job;
@@ -76,7 +85,46 @@ char *job_body(struct job *job)
 	return (char *)job->body.ptr;
 }
 
+static char *copy_of(struct span bytes)
+{
+	char *copy = memory_take(bytes.len + 1);
+	if (copy == NULL)
+		return NULL;
+	if (bytes.len > 0)
+		memcpy(copy, bytes.ptr, bytes.len);
+	copy[bytes.len] = '\0';
+	return copy;
+}
+
+void job_note(struct job *job, double progress, struct span note)
+{
+	if (progress >= 0)
+		job->progress = progress < 1 ? progress : 1;
+	if (note.len == 0)
+		return;
+	memory_free(job->note);
+	job->note = copy_of(note);
+}
+
+void job_leave_checkpoint(struct job *job, struct span bytes)
+{
+	char *copy = copy_of(bytes);
+	if (copy == NULL)
+		return; /* an older one is better than none */
+	memory_free(job->left.bytes);
+	job->left = (struct left_checkpoint){copy, bytes.len, true};
+}
+
+struct span job_next_checkpoint(const struct job *job)
+{
+	return job->left.set ? span_of(job->left.bytes, job->left.len) : job->checkpoint;
+}
+
 void job_destroy(struct job *job)
 {
+	if (job == NULL)
+		return;
+	memory_free(job->note);
+	memory_free(job->left.bytes);
 	memory_free(job);
 }

@@ -54,17 +54,29 @@ struct job {
 	unsigned source_step;  /* RabbitMQ: how far telling the broker has come; Redis: unused */
 	void *executor_ref;
 
+	/* What the running job has said of itself; see the calls below. */
+	double progress;      /* 0 to 1 */
+	char *note;           /* NULL: none */
+	uint64_t extended_ns; /* its timeout does not count before; 0 = it never asked */
+	struct left_checkpoint {
+		char *bytes;
+		size_t len;
+		bool set; /* also to nothing, which forgets the one it came with */
+	} left;
+
 	/* --- fixed at creation: safe to read from the thread that runs it --- */
 	struct route *route; /* core: which queue, which handler */
 	uint64_t serial;     /* counts the jobs of this process, from 1 */
 	uint32_t attempt;    /* from 1 */
 	uint32_t interruptions;
+	uint32_t crashes; /* of the earlier runs, those in which the handler died */
 	bool redelivered;
 	const char *id;           /* never NULL; unique among live jobs of the queue */
 	const char *content_type; /* "" when unknown */
 	const char *traceparent;  /* W3C; "" when there is none */
 	struct span origin;       /* the source's own record of how it came, opaque to the core:
 	                           * RabbitMQ keeps the encoded properties here, for the retry copy */
+	struct span checkpoint;   /* what an earlier run left behind for this one; empty: nothing */
 	struct span body;
 };
 
@@ -74,8 +86,9 @@ struct job_facts {
 	uint64_t serial;
 	uint32_t attempt;
 	uint32_t interruptions;
+	uint32_t crashes;
 	bool redelivered;
-	struct span id, content_type, traceparent, origin;
+	struct span id, content_type, traceparent, origin, checkpoint;
 	size_t body_bytes; /* room that job_body() then fills */
 };
 
@@ -84,5 +97,13 @@ void job_destroy(struct job *job); /* NULL is fine */
 
 /* The room for the body, for the source to fill before it delivers. */
 char *job_body(struct job *job);
+
+/* The running job's own words, copied. Without memory they are lost, which costs the next run some
+ * work and nothing else. */
+void job_note(struct job *job, double progress, struct span note);
+void job_leave_checkpoint(struct job *job, struct span bytes);
+
+/* What the next run is to be handed: what this one left, else what it came with. */
+struct span job_next_checkpoint(const struct job *job);
 
 #endif

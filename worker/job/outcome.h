@@ -14,11 +14,18 @@ enum outcome_kind {
 	OUTCOME_ABANDONED, /* we ended it, or could wait no longer: no attempt is counted */
 };
 
+/* What a run cost, where its executor can tell (a process of its own); zeroes elsewhere. */
+struct usage {
+	uint64_t cpu_ns; /* user and system */
+	uint64_t peak_bytes;
+};
+
 struct outcome {
 	enum outcome_kind kind;
 	bool crashed;      /* the handler died of a signal, or took its process with it */
 	uint64_t after_ms; /* RETRY: not before; 0 leaves it to the retry policy */
 	char reason[96];   /* a sentence for people, may be empty */
+	struct usage usage;
 };
 
 /* The five ways out of this process. Reports and metrics use these words. */

@@ -46,6 +46,8 @@ void drain_report_log(struct log *log, const struct report *report)
 			kv_text("job", e->id), kv_text("source", e->source),
 			kv_text("queue", e->queue), kv_text("fate", fate_name(e->fate)),
 			kv_int("attempt", e->attempt), kv_ns("ran_ms", e->ran_ns),
+			kv_known(kv_ns("cpu_ms", e->usage.cpu_ns)),
+			kv_known(kv_int("peak_kb", (int64_t)(e->usage.peak_bytes / 1024))),
 			kv_text("interrupted", e->interrupted ? "yes" : "no"),
 			kv_text("duplicate_possible", e->duplicate_possible ? "yes" : "no"));
 	}
@@ -115,18 +117,27 @@ static json_t *phases_of(const struct report *report)
 	return object;
 }
 
+/* Only where it is known: a plugin's jobs share a process. */
+static void add_usage(json_t *job, const struct usage *usage)
+{
+	if (usage->cpu_ns == 0 && usage->peak_bytes == 0)
+		return;
+	json_object_set_new(job, "cpu_ms", json_integer((json_int_t)(usage->cpu_ns / MS_NS)));
+	json_object_set_new(job, "peak_bytes", json_integer((json_int_t)usage->peak_bytes));
+}
+
 static json_t *jobs_of(const struct report *report)
 {
 	json_t *array = json_array();
 	for (size_t i = 0; i < report->n_entries; i++) {
 		const struct report_entry *e = &report->entries[i];
-		json_array_append_new(array,
-				      json_pack("{s:o, s:s, s:s, s:i, s:I, s:s, s:b, s:b}", "id",
-						text_of(e->id), "source", e->source, "queue",
-						e->queue, "attempt", (int)e->attempt, "ran_ms",
-						(json_int_t)(e->ran_ns / MS_NS), "fate",
-						fate_name(e->fate), "interrupted", e->interrupted,
-						"duplicate_possible", e->duplicate_possible));
+		json_t *job = json_pack(
+		    "{s:o, s:s, s:s, s:i, s:I, s:s, s:b, s:b}", "id", text_of(e->id), "source",
+		    e->source, "queue", e->queue, "attempt", (int)e->attempt, "ran_ms",
+		    (json_int_t)(e->ran_ns / MS_NS), "fate", fate_name(e->fate), "interrupted",
+		    e->interrupted, "duplicate_possible", e->duplicate_possible);
+		add_usage(job, &e->usage);
+		json_array_append_new(array, job);
 	}
 	return array;
 }

@@ -56,6 +56,11 @@ static inline struct log_fact kv_ns(const char *key_ms, uint64_t ns)
 {
 	return kv_int(key_ms, (int64_t)(ns / 1000000));
 }
+/* The same, left out when the number is 0: not known. */
+static inline struct log_fact kv_known(struct log_fact number)
+{
+	return number.number != 0 ? number : kv_text(number.key, NULL);
+}
 static inline struct log_fact kv_why(const struct error *why)
 {
 	return kv_text("why", why->text);

@@ -6,6 +6,7 @@
 #include "base/must.h"
 #include "settings/duration.h"
 #include "settings/problems.h"
+#include "settings/rules.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -14,17 +15,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-struct rules { /* what every rule looks at */
-	const struct document *document;
-	const struct settings *settings;
-	struct problems *problems;
-};
-
-static const char *kind_of(const struct block *block)
-{
-	return table_sections[block->section].name;
-}
 
 /* --- titles --- */
 
@@ -102,96 +92,7 @@ static void check_report(const struct rules *rules, const struct block *block)
 	free(folder);
 }
 
-/* --- handlers --- */
-
-static bool is_program(const char *path)
-{
-	struct stat st;
-	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
-}
-
-static bool is_in_path(const char *name)
-{
-	const char *path = getenv("PATH");
-	char buf[4096];
-	for (const char *p = path != NULL ? path : "/usr/local/bin:/usr/bin:/bin"; *p != '\0';) {
-		size_t len = strcspn(p, ":");
-		int n = snprintf(buf, sizeof buf, "%.*s/%s", (int)len, len > 0 ? p : ".", name);
-		if (n > 0 && (size_t)n < sizeof buf && is_program(buf))
-			return true;
-		p += len + (p[len] == ':');
-	}
-	return false;
-}
-
-static void check_program(const struct rules *rules, const struct handler_settings *handler,
-			  struct place place)
-{
-	const char *program = handler->command[0];
-	struct stat st;
-	if (program[0] == '\0')
-		problems_error(rules->problems, place,
-			       "handler \"%s\": the first word of command is empty: name a program",
-			       handler->name);
-	else if (strchr(program, '/') == NULL && !is_in_path(program))
-		problems_error(rules->problems, place,
-			       "handler \"%s\": %s is in no folder of PATH: give its whole path",
-			       handler->name, program);
-	else if (strchr(program, '/') != NULL && stat(program, &st) != 0)
-		problems_error(rules->problems, place, "handler \"%s\": %s: %s", handler->name,
-			       program, strerror(errno));
-	else if (strchr(program, '/') != NULL && !is_program(program))
-		problems_error(rules->problems, place,
-			       "handler \"%s\": %s is no file that may be executed: chmod +x?",
-			       handler->name, program);
-}
-
-/* A name without a slash is looked up by dlopen(), whose rules are not ours to repeat. */
-static void check_plugin(const struct rules *rules, const struct handler_settings *handler,
-			 struct place place)
-{
-	if (strchr(handler->path, '/') != NULL && access(handler->path, R_OK) != 0)
-		problems_error(rules->problems, place, "handler \"%s\": %s: %s", handler->name,
-			       handler->path, strerror(errno));
-}
-
-static void warn_pointless(const struct rules *rules, const struct block *block, const char *key,
-			   const char *type)
-{
-	const struct said *said = block_said(block, key);
-	if (said->n > 0)
-		problems_warn(rules->problems, said->place,
-			      "handler \"%s\": %s has no effect with type \"%s\"", block->title,
-			      key, type);
-}
-
-static void check_exec(const struct rules *rules, const struct block *block)
-{
-	const struct handler_settings *handler = block->fields;
-	const struct said *command = block_said(block, "command");
-	if (command->n == 0)
-		problems_error(
-		    rules->problems, block->place,
-		    "handler \"%s\" has no command: command = {\"program\", \"argument\"}",
-		    block->title);
-	else if (!command->unset)
-		check_program(rules, handler, command->place);
-	warn_pointless(rules, block, "path", "exec");
-	warn_pointless(rules, block, "threads", "exec");
-}
-
-static void check_plugin_handler(const struct rules *rules, const struct block *block)
-{
-	const struct handler_settings *handler = block->fields;
-	if (block_said(block, "path")->n == 0)
-		problems_error(rules->problems, block->place,
-			       "handler \"%s\" has no path: path = \"/path/to/plugin.so\"",
-			       block->title);
-	else if (handler->path != NULL)
-		check_plugin(rules, handler, block_place(block, "path"));
-	warn_pointless(rules, block, "command", "plugin");
-	warn_pointless(rules, block, "output_line", "plugin");
-}
+/* --- sections that others name --- */
 
 static bool is_named_by(const struct rules *rules, const char *key, const char *title)
 {
@@ -202,28 +103,12 @@ static bool is_named_by(const struct rules *rules, const char *key, const char *
 	return false;
 }
 
-static void warn_unused(const struct rules *rules, const struct block *block)
+void warn_unused(const struct rules *rules, const struct block *block)
 {
 	if (!is_named_by(rules, kind_of(block), block->title))
 		problems_warn(rules->problems, block->place,
 			      "%s \"%s\" is used by no queue or list", kind_of(block),
 			      block->title);
-}
-
-static void check_handler(const struct rules *rules, const struct block *block)
-{
-	const struct handler_settings *handler = block->fields;
-	const struct said *type = block_said(block, "type");
-	if (type->n == 0)
-		problems_error(rules->problems, block->place,
-			       "handler \"%s\" has no type: type = \"exec\" or \"plugin\"",
-			       block->title);
-	else if (strcmp(type->texts[0], "exec") == 0)
-		check_exec(rules, block);
-	else if (strcmp(type->texts[0], "plugin") == 0)
-		check_plugin_handler(rules, block);
-	must(type->n == 0 || handler->type == HANDLER_EXEC || handler->type == HANDLER_PLUGIN);
-	warn_unused(rules, block);
 }
 
 static void check_retry(const struct rules *rules, const struct block *block)

@@ -23,6 +23,7 @@ struct worker_settings {
 	const char *name;      /* default: host name and process id */
 	unsigned concurrency;  /* jobs running at once in this process, all queues together; 16 */
 	size_t max_body_bytes; /* a larger body is dead-lettered, not read into memory; 64M */
+	size_t max_checkpoint_bytes; /* the most a job may leave for its next run; 64k */
 };
 
 enum drain_limit {
@@ -97,19 +98,56 @@ enum deadline_policy {
 	POLICY_RETURN,    /* asked at once: cheap to interrupt, quick to run again */
 };
 
-enum handler_type { HANDLER_EXEC, HANDLER_PLUGIN };
+enum handler_type { HANDLER_EXEC, HANDLER_POOL, HANDLER_PLUGIN, HANDLER_HTTP, HANDLER_TYPES };
+
+const char *handler_type_name(enum handler_type type); /* as the configuration has it */
+
+enum exit_codes { EXIT_CODES_OUTFALL, EXIT_CODES_CLI_CONSUMER };
+enum isolation { ISOLATE_NOT, ISOLATE_PROCESS };
+
+/* What a child process is allowed; 0 = as the worker itself. */
+struct child_limits {
+	size_t memory_bytes; /* address space */
+	uint64_t cpu_ms;     /* of the processor, rounded up to seconds */
+	unsigned files;      /* open at once */
+	size_t file_bytes;   /* the largest file it may write */
+};
 
 struct handler_settings {
 	const char *name;
 	struct place place;
 	enum handler_type type;
-	const char **command;      /* exec: NULL-terminated argv; command[0] is looked up in PATH */
-	const char *path;          /* plugin: the shared object */
-	unsigned threads;          /* plugin: 4 */
-	uint64_t timeout_ms;       /* 0 = none */
-	uint64_t rate_interval_ns; /* between two jobs begun; 0 = no limit */
+	uint64_t timeout_ms;           /* 0 = none */
+	unsigned concurrency;          /* jobs of all its queues at once; 0 = the worker's limit */
+	uint64_t rate_interval_ns;     /* between two jobs begun; 0 = no limit */
 	enum deadline_policy deadline; /* what a drain does to its running jobs */
-	size_t output_line_bytes;      /* exec: longest output line logged whole; 2k */
+
+	/* exec and pool */
+	const char **command;     /* NULL-terminated argv; command[0] is looked up in PATH */
+	const char *directory;    /* NULL: the worker's */
+	const char *user, *group; /* NULL: the worker's */
+	const char **environment; /* "NAME", "PREFIX_*", "NAME=value"; NULL: all of the worker's */
+	struct child_limits limits;
+	size_t output_line_bytes; /* longest output line logged whole; 2k */
+	/* exec */
+	enum exit_codes exit_codes;
+	unsigned output_lines; /* of each job that are logged; 1000; 0 = all */
+	/* pool */
+	unsigned processes;        /* pool 1; isolated plugin 1 */
+	unsigned per_process;      /* jobs in one process at once; 0 = what it says itself */
+	uint64_t ready_timeout_ms; /* from its start to its ready line; 10s */
+	uint64_t stall_timeout_ms; /* how long it may leave what we write unread; 30s */
+	unsigned max_jobs;         /* a process is replaced after so many; 0 = never */
+	size_t max_memory_bytes;   /* ... and beyond this resident size; 0 = never */
+	/* plugin */
+	const char *path; /* the shared object */
+	unsigned threads; /* 4 */
+	enum isolation isolate;
+	/* http */
+	const char *url;
+	const char **headers;        /* "Name: value"; may be secrets: never print */
+	const char *ca_file;         /* NULL: the system's */
+	uint64_t connect_timeout_ms; /* 5s */
 };
 
 enum backoff { BACKOFF_EXPONENTIAL, BACKOFF_LINEAR, BACKOFF_CONSTANT };
@@ -122,6 +160,8 @@ struct retry_settings {
 	uint64_t first_ms; /* 1s */
 	uint64_t max_ms;   /* 10m */
 	double jitter;     /* 0.2: up to a fifth more or less */
+	unsigned
+	    crashes; /* after so many the job is dead, whatever attempts are left; 3; 0 = never */
 };
 
 struct log_settings {

@@ -45,8 +45,12 @@ static const struct choice declares[] = {
 static const struct choice formats[] = {
     {"list", 0}, {"bullmq", CHOICE_LATER}, {"sidekiq", CHOICE_LATER}, {"celery", CHOICE_LATER}, {0}};
 static const struct choice handler_types[] = {
-    {"exec", HANDLER_EXEC}, {"plugin", HANDLER_PLUGIN},
-    {"pool", CHOICE_LATER}, {"http", CHOICE_LATER}, {0}};
+    {"exec", HANDLER_EXEC}, {"pool", HANDLER_POOL}, {"plugin", HANDLER_PLUGIN},
+    {"http", HANDLER_HTTP}, {0}};
+static const struct choice exit_codes[] = {
+    {"outfall", EXIT_CODES_OUTFALL}, {"cli-consumer", EXIT_CODES_CLI_CONSUMER}, {0}};
+static const struct choice isolations[] = {
+    {"false", ISOLATE_NOT}, {"true", ISOLATE_PROCESS}, {0}};
 static const struct choice deadlines[] = {
     {"interrupt", POLICY_INTERRUPT}, {"finish", POLICY_FINISH}, {"return", POLICY_RETURN}, {0}};
 static const struct choice backoffs[] = {
@@ -63,6 +67,12 @@ static const struct choice log_formats[] = {{"text", LOG_TEXT}, {"json", LOG_JSO
 /* Between two jobs, in nanoseconds: a million a second to one an hour. */
 #define RATES .least = 1000, .most = INT64_C(3600) * 1000 * 1000 * 1000
 #define RANGE(from, to) .least = from, .most = to
+#define ONLY_EXEC .types = 1u << HANDLER_EXEC
+#define ONLY_POOL .types = 1u << HANDLER_POOL
+#define ONLY_PLUGIN .types = 1u << HANDLER_PLUGIN
+#define ONLY_HTTP .types = 1u << HANDLER_HTTP
+#define CHILDREN .types = 1u << HANDLER_EXEC | 1u << HANDLER_POOL
+#define LIMIT(field) .offset = offsetof(struct handler_settings, limits.field)
 
 const struct key_row table_keys[] = {
     {SECTION_WORKER, "name", VALUE_TEXT, FIELD(worker_settings, name),
@@ -74,6 +84,9 @@ const struct key_row table_keys[] = {
     {SECTION_WORKER, "max_body", VALUE_SIZE, FIELD(worker_settings, max_body_bytes),
      .preset = "64M", RANGE(1, INT64_C(1) << 30),
      .help = "A larger body is dead-lettered, not read into memory."},
+    {SECTION_WORKER, "max_checkpoint", VALUE_SIZE, FIELD(worker_settings, max_checkpoint_bytes),
+     .preset = "64k", RANGE(0, 96 << 10),
+     .help = "The most that a job may leave behind for its next run. It travels in a message header."},
 
     {SECTION_DRAIN, "timeout", VALUE_TEXT, NO_FIELD, .preset = "auto",
      .help = "The whole time from the signal to the exit: a duration, \"none\" to wait for ever, or "
@@ -163,14 +176,8 @@ const struct key_row table_keys[] = {
 
     {SECTION_HANDLER, "type", VALUE_CHOICE, FIELD(handler_settings, type),
      .choices = handler_types,
-     .help = "\"exec\": a process for each job. \"plugin\": a shared object, in threads. Needed."},
-    {SECTION_HANDLER, "command", VALUE_LIST, FIELD(handler_settings, command),
-     .help = "exec: the program and its arguments, {\"/usr/bin/php\", \"send.php\"}. No shell."},
-    {SECTION_HANDLER, "path", VALUE_TEXT, FIELD(handler_settings, path),
-     .help = "plugin: the shared object. Without a slash the system's library folders are searched."},
-    {SECTION_HANDLER, "threads", VALUE_COUNT, FIELD(handler_settings, threads),
-     .preset = "4", RANGE(1, 1024),
-     .help = "plugin: how many jobs it runs at once."},
+     .help = "\"exec\": a process for each job. \"pool\": long-lived processes that speak JSON lines. "
+	     "\"plugin\": a shared object, in threads. \"http\": each job is POSTed. Needed."},
     {SECTION_HANDLER, "timeout", VALUE_DURATION, FIELD(handler_settings, timeout_ms),
      .preset = "none", .zero = "none", RANGE(1, 720 HOURS),
      .help = "How long one job may run; then it is stopped and retried."},
@@ -182,9 +189,83 @@ const struct key_row table_keys[] = {
      .help = "What a drain does to its running jobs. \"interrupt\": they have until the deadline, and "
 	     "are asked to stop then. \"finish\": they are not asked, only killed when nothing else "
 	     "is left. \"return\": they are asked at once."},
-    {SECTION_HANDLER, "output_line", VALUE_SIZE, FIELD(handler_settings, output_line_bytes),
+    {SECTION_HANDLER, "concurrency", VALUE_COUNT, FIELD(handler_settings, concurrency),
+     .preset = "none", .zero = "none", RANGE(1, 100000),
+     .help = "Jobs it runs at once, of all its queues together. \"none\": only the worker's limit "
+	     "holds, and what processes or threads there are."},
+
+    {SECTION_HANDLER, "command", VALUE_LIST, FIELD(handler_settings, command), CHILDREN,
+     .help = "The program and its arguments, {\"/usr/bin/php\", \"send.php\"}. No shell."},
+    {SECTION_HANDLER, "directory", VALUE_TEXT, FIELD(handler_settings, directory), CHILDREN,
+     .help = "Where it is started. Default: the worker's working directory."},
+    {SECTION_HANDLER, "user", VALUE_TEXT, FIELD(handler_settings, user), CHILDREN,
+     .help = "Whom it runs as, with that user's groups; the worker must be root. Default: the "
+	     "worker's user."},
+    {SECTION_HANDLER, "group", VALUE_TEXT, FIELD(handler_settings, group), CHILDREN,
+     .help = "Its group, instead of the user's own."},
+    {SECTION_HANDLER, "environment", VALUE_LIST, FIELD(handler_settings, environment), CHILDREN,
+     .help = "What it gets of the worker's environment, {\"PATH\", \"APP_*\", \"LANG=C\"}: names, "
+	     "beginnings of names, and values of its own. Default: all of it."},
+    {SECTION_HANDLER, "output_line", VALUE_SIZE, FIELD(handler_settings, output_line_bytes), CHILDREN,
      .preset = "2k", RANGE(64, 3 << 10),
-     .help = "exec: the longest line of a job's output that is logged whole."},
+     .help = "The longest line of its output that is logged whole."},
+    {SECTION_HANDLER, "limit_memory", VALUE_SIZE, LIMIT(memory_bytes), CHILDREN,
+     .preset = "none", .zero = "none", RANGE(1 << 20, INT64_C(1) << 50),
+     .help = "The most address space of one of its processes (RLIMIT_AS)."},
+    {SECTION_HANDLER, "limit_cpu", VALUE_DURATION, LIMIT(cpu_ms), CHILDREN,
+     .preset = "none", .zero = "none", RANGE(1 SECONDS, 720 HOURS),
+     .help = "The most processor time of one of its processes (RLIMIT_CPU), in whole seconds."},
+    {SECTION_HANDLER, "limit_files", VALUE_COUNT, LIMIT(files), CHILDREN,
+     .preset = "none", .zero = "none", RANGE(8, 1 << 20),
+     .help = "The most descriptors one of its processes may have open (RLIMIT_NOFILE)."},
+    {SECTION_HANDLER, "limit_file_size", VALUE_SIZE, LIMIT(file_bytes), CHILDREN,
+     .preset = "none", .zero = "none", RANGE(1, INT64_C(1) << 50),
+     .help = "The largest file one of its processes may write (RLIMIT_FSIZE)."},
+    {SECTION_HANDLER, "exit_codes", VALUE_CHOICE, FIELD(handler_settings, exit_codes), ONLY_EXEC,
+     .preset = "outfall", .choices = exit_codes,
+     .help = "What an exit status means. \"outfall\": 0 done, 65 dead, others retry. "
+	     "\"cli-consumer\": as rabbitmq-cli-consumer has it."},
+    {SECTION_HANDLER, "output_lines", VALUE_COUNT, FIELD(handler_settings, output_lines), ONLY_EXEC,
+     .preset = "1000", .zero = "all", RANGE(1, 1000000000),
+     .help = "The most lines of one job's output that are logged; the rest is counted."},
+
+    {SECTION_HANDLER, "processes", VALUE_COUNT, FIELD(handler_settings, processes),
+     .types = 1u << HANDLER_POOL | 1u << HANDLER_PLUGIN, .preset = "1", RANGE(1, 1024),
+     .help = "How many processes there are; for a plugin, with isolate."},
+    {SECTION_HANDLER, "per_process", VALUE_COUNT, FIELD(handler_settings, per_process), ONLY_POOL,
+     .preset = "auto", .zero = "auto", RANGE(1, 10000),
+     .help = "Jobs in one process at once. \"auto\": as many as it says in its ready line."},
+    {SECTION_HANDLER, "ready_timeout", VALUE_DURATION, FIELD(handler_settings, ready_timeout_ms),
+     ONLY_POOL, .preset = "10s", RANGE(10, 1 HOURS),
+     .help = "How long a process may take from its start to its ready line."},
+    {SECTION_HANDLER, "stall_timeout", VALUE_DURATION, FIELD(handler_settings, stall_timeout_ms),
+     ONLY_POOL, .preset = "30s", RANGE(10, 24 HOURS),
+     .help = "How long a process may leave unread what it is sent; then it is replaced."},
+    {SECTION_HANDLER, "max_jobs", VALUE_COUNT, FIELD(handler_settings, max_jobs), ONLY_POOL,
+     .preset = "none", .zero = "none", RANGE(1, 1000000000),
+     .help = "A process is replaced after so many jobs."},
+    {SECTION_HANDLER, "max_memory", VALUE_SIZE, FIELD(handler_settings, max_memory_bytes), ONLY_POOL,
+     .preset = "none", .zero = "none", RANGE(1 << 20, INT64_C(1) << 50),
+     .help = "A process is replaced when its resident memory grows beyond this."},
+
+    {SECTION_HANDLER, "path", VALUE_TEXT, FIELD(handler_settings, path), ONLY_PLUGIN,
+     .help = "The shared object. Without a slash the system's library folders are searched."},
+    {SECTION_HANDLER, "threads", VALUE_COUNT, FIELD(handler_settings, threads), ONLY_PLUGIN,
+     .preset = "4", RANGE(1, 1024),
+     .help = "How many jobs it runs at once, in each process."},
+    {SECTION_HANDLER, "isolate", VALUE_CHOICE, FIELD(handler_settings, isolate), ONLY_PLUGIN,
+     .preset = "false", .choices = isolations,
+     .help = "\"true\": in a process of its own, so that a crash costs only the jobs begun there."},
+
+    {SECTION_HANDLER, "url", VALUE_TEXT, FIELD(handler_settings, url), ONLY_HTTP,
+     .help = "Where each job is POSTed to, http:// or https://."},
+    {SECTION_HANDLER, "headers", VALUE_LIST, FIELD(handler_settings, headers), ONLY_HTTP,
+     .help = "More headers of each request, {\"Authorization: Bearer ${TOKEN}\"}."},
+    {SECTION_HANDLER, "ca_file", VALUE_TEXT, FIELD(handler_settings, ca_file), ONLY_HTTP,
+     .help = "The certificates that https:// servers are checked against. Default: the system's."},
+    {SECTION_HANDLER, "connect_timeout", VALUE_DURATION,
+     FIELD(handler_settings, connect_timeout_ms), ONLY_HTTP, .preset = "5s", RANGE(10, 1 HOURS),
+     .help = "How long connecting may take."},
 
     {SECTION_RETRY, "attempts", VALUE_COUNT, FIELD(retry_settings, attempts),
      .preset = "5", RANGE(1, 1000000),
@@ -202,6 +283,10 @@ const struct key_row table_keys[] = {
      .preset = "0.2", RANGE(0, 1000),
      .help = "How much longer or shorter a wait may be, so that jobs do not come back in step: 0.2 "
 	     "is a fifth."},
+    {SECTION_RETRY, "crashes", VALUE_COUNT, FIELD(retry_settings, crashes),
+     .preset = "3", .zero = "none", RANGE(1, 1000000),
+     .help = "After so many runs in which its handler crashed a job is dead, whatever attempts are "
+	     "left."},
 
     {SECTION_LOG, "level", VALUE_CHOICE, FIELD(log_settings, level),
      .preset = "info", .choices = levels,
@@ -238,6 +323,14 @@ const char *table_type_name(enum value_type type)
 	    [VALUE_RATE] = "rate",     [VALUE_FRACTION] = "fraction", [VALUE_CHOICE] = "word",
 	};
 	return names[type];
+}
+
+const char *handler_type_name(enum handler_type type)
+{
+	const struct choice *choice = handler_types;
+	while (choice->value != (int)type && choice->name != NULL)
+		choice++;
+	return choice->name != NULL ? choice->name : "";
 }
 
 enum { NAME_MOST = 40 }; /* longer names are no misspelt key of ours */

@@ -69,6 +69,7 @@ struct key_row {
 	int64_t least, most;
 	const struct choice *choices;
 	const char *help;
+	unsigned types; /* bits 1 << enum handler_type: the handlers that know it; 0 = all */
 };
 
 extern const struct section_row table_sections[SECTIONS];

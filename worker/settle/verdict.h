@@ -20,12 +20,15 @@ struct verdict {
 	uint64_t delay_ms; /* RETRIED: not before */
 	uint32_t attempt;  /* the number its next run carries */
 	uint32_t interruptions;
+	uint32_t crashes;
+	bool poisonous; /* DEAD because it crashed its handler too often */
 };
 
 struct verdict_facts {
 	const struct outcome *outcome; /* NULL: it was never begun */
 	uint32_t attempt;              /* of the run that ended, from 1 */
 	uint32_t interruptions;
+	uint32_t crashes;      /* before this run */
 	bool stopped_by_drain; /* we asked it to stop because we are stopping */
 	uint32_t random;       /* for the jitter: any 32 random bits */
 };

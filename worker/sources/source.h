@@ -22,6 +22,7 @@
 struct job;
 struct route;
 struct source;
+struct text;
 
 enum link_state {
 	LINK_DOWN,       /* not connected; a reconnect is due */
@@ -86,6 +87,9 @@ struct source_ops {
 	/* Closes whatever is left without asking anybody, and frees. Settles still open are reported
 	 * SETTLED_LOST before it returns. */
 	void (*destroy)(struct source *source);
+	/* Appends what came with the job beside its body, as members of a JSON object, each behind a
+	 * comma: `,"properties":{...},"headers":{...}`. May append nothing; may be NULL. */
+	void (*describe)(const struct source *source, const struct job *job, struct text *to);
 	/* Appends what is still in the way, for people: "cancel-ok of \"emails\"". Returns bytes. */
 	size_t (*waiting_for)(const struct source *source, char *buf, size_t size);
 };

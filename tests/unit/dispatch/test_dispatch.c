@@ -285,6 +285,93 @@ static void overdue_jobs_are_asked_then_killed(void **state)
 }
 
 /* A rate makes its own queue wait, and no other. */
+/* Processes come up and go away: what is held begins when there is width, and not before. */
+static void width_comes_and_goes(void **state)
+{
+	(void)state;
+	struct floor_of_test f;
+	struct lane_place p;
+	set_up(&f, 16);
+	add_place(&f, &p, 0, 0, 0);
+	struct route *route =
+	    roster_add_route(&f.roster, "q", &(struct source){.name = "s"}, p.lane, NULL, 0);
+	hold(&f, route, 6);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(p.n_begun, 0);
+	p.executor.width = p.executor.depth = 4;
+	dispatch_resized(&f.dispatch, &p.executor);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(p.n_begun, 4);
+	assert_int_equal(f.dispatch.budget.taken, 4);
+	p.executor.width = p.executor.depth = 1;
+	dispatch_resized(&f.dispatch, &p.executor);
+	for (size_t i = 0; i < 3; i++) {
+		end(&f, p.begun[i]);
+		dispatch_pump(&f.dispatch);
+		assert_int_equal(p.n_begun, 4); /* three ended, one is still there: it is full */
+	}
+	assert_int_equal(f.dispatch.budget.taken, 1);
+	end(&f, p.begun[3]);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(p.n_begun, 5);
+	end(&f, p.begun[4]);
+	dispatch_pump(&f.dispatch);
+	end(&f, p.begun[5]);
+	assert_int_equal(f.dispatch.budget.taken, 0);
+	tear_down(&f);
+}
+
+/* A handler's own limit holds for all its queues, and nothing is staged behind it. */
+static void a_handlers_limit(void **state)
+{
+	(void)state;
+	struct floor_of_test f;
+	struct lane_place p;
+	struct source source = {.name = "s"};
+	set_up(&f, 16);
+	add_place(&f, &p, 8, 32, 0);
+	p.lane->limit = 3;
+	struct route *a = roster_add_route(&f.roster, "a", &source, p.lane, NULL, 0);
+	struct route *b = roster_add_route(&f.roster, "b", &source, p.lane, NULL, 0);
+	hold(&f, a, 3);
+	hold(&f, b, 3);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(p.n_begun, 3);
+	assert_int_equal(f.dispatch.budget.taken, 3);
+	for (size_t i = 0; i < 6; i++) {
+		end(&f, p.begun[i]);
+		dispatch_pump(&f.dispatch);
+		assert_int_equal(p.n_begun, i + 4 < 6 ? i + 4 : 6);
+	}
+	assert_int_equal(f.dispatch.budget.taken, 0);
+	tear_down(&f);
+}
+
+/* A job that asked for more time is overdue when that has passed, not before. */
+static void extended_jobs_are_left_alone(void **state)
+{
+	(void)state;
+	struct floor_of_test f;
+	struct lane_place p;
+	set_up(&f, 4);
+	add_place(&f, &p, 1, 1, 100);
+	struct route *route =
+	    roster_add_route(&f.roster, "q", &(struct source){.name = "s"}, p.lane, NULL, 0);
+	hold(&f, route, 1);
+	dispatch_pump(&f.dispatch);
+	uint64_t begun = f.now_ns;
+	p.begun[0]->extended_ns = begun + 300 * UINT64_C(1000000);
+	f.now_ns = begun + 100 * UINT64_C(1000000);
+	dispatch_check_timeouts(&f.dispatch, 0);
+	assert_int_equal(p.n_stopped, 0);
+	assert_int_equal(dispatch_next_ns(&f.dispatch, true), begun + 300 * UINT64_C(1000000));
+	f.now_ns = begun + 300 * UINT64_C(1000000);
+	dispatch_check_timeouts(&f.dispatch, 0);
+	assert_int_equal(p.n_stopped, 1);
+	end(&f, p.begun[0]);
+	tear_down(&f);
+}
+
 static void a_rate_holds_its_queue_back(void **state)
 {
 	(void)state;
@@ -371,6 +458,9 @@ int main(void)
 	    cmocka_unit_test(a_permit_is_not_lost),
 	    cmocka_unit_test(the_stage_follows_the_jobs),
 	    cmocka_unit_test(overdue_jobs_are_asked_then_killed),
+	    cmocka_unit_test(width_comes_and_goes),
+	    cmocka_unit_test(a_handlers_limit),
+	    cmocka_unit_test(extended_jobs_are_left_alone),
 	    cmocka_unit_test(a_rate_holds_its_queue_back),
 	    cmocka_unit_test(rates_hold_over_time),
 	    cmocka_unit_test(policies_at_the_drain),

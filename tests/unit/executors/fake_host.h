@@ -40,6 +40,9 @@ struct fake_host {
 	struct outcome last; /* the outcome told last */
 	uint64_t last_serial;
 	unsigned kinds[OUTCOME_ABANDONED + 1];
+	unsigned progressed, resized; /* how often */
+	uint64_t extended_ms;         /* in all */
+	size_t max_checkpoint_bytes;
 	unsigned stop_at; /* loop_stop() when so many jobs have finished or were retracted */
 	bool turns;       /* the loop runs: else there is nothing to stop */
 	bool late;
@@ -82,6 +85,33 @@ static inline void fake_retracted(struct executor_host *host, struct job *job)
 	fake_count(fake, job);
 }
 
+static inline void fake_progress(struct executor_host *host, struct job *job, double done,
+				 struct span note)
+{
+	fake_of(host)->progressed++;
+	job_note(job, done, note);
+}
+
+static inline void fake_extend(struct executor_host *host, struct job *job, uint64_t more_ms)
+{
+	(void)job;
+	fake_of(host)->extended_ms += more_ms;
+}
+
+static inline bool fake_checkpoint(struct executor_host *host, struct job *job, struct span bytes)
+{
+	if (bytes.len > fake_of(host)->max_checkpoint_bytes)
+		return false;
+	job_leave_checkpoint(job, bytes);
+	return true;
+}
+
+static inline void fake_resized(struct executor_host *host, struct executor *executor)
+{
+	(void)executor;
+	fake_of(host)->resized++;
+}
+
 static inline void fake_too_late(void *arg)
 {
 	struct fake_host *fake = arg;
@@ -92,9 +122,15 @@ static inline void fake_too_late(void *arg)
 static inline void fake_host_open(struct fake_host *fake)
 {
 	*fake = (struct fake_host){
-	    .host = {fake_finished, fake_retracted},
-              .stop_at = 1
-        };
+	    .host = {.finished = fake_finished,
+		     .retracted = fake_retracted,
+		     .progress = fake_progress,
+		     .extend = fake_extend,
+		     .checkpoint = fake_checkpoint,
+		     .resized = fake_resized},
+	    .stop_at = 1,
+	    .max_checkpoint_bytes = 1 << 16,
+	};
 	assert_int_equal(loop_create(&fake->loop, NULL), ST_OK);
 	fake->log_fd = memfd_create("log", MFD_CLOEXEC);
 	assert_true(fake->log_fd >= 0);

@@ -227,6 +227,20 @@ static void print_values(FILE *out, const struct key_row *row)
 		(void)fprintf(out, ", or `%s`", row->zero);
 }
 
+/* Which handlers know the key: "exec, pool: ". */
+static void print_types(FILE *out, unsigned types)
+{
+	const char *mark = "";
+	for (int type = 0; type < HANDLER_TYPES; type++) {
+		if ((types & (1u << type)) == 0)
+			continue;
+		(void)fprintf(out, "%s%s", mark, handler_type_name((enum handler_type)type));
+		mark = ", ";
+	}
+	if (types != 0)
+		(void)fputs(": ", out);
+}
+
 static void print_key(FILE *out, const struct key_row *row)
 {
 	(void)fprintf(out, "| `%s` | ", row->name);
@@ -235,6 +249,7 @@ static void print_key(FILE *out, const struct key_row *row)
 		(void)fprintf(out, " | `%s` | ", row->preset);
 	else
 		(void)fputs(" | | ", out);
+	print_types(out, row->types);
 	(void)fprintf(out, "%s |\n", row->help);
 }
 

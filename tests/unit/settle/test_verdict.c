@@ -57,6 +57,47 @@ static void verdicts(void **state)
 	}
 }
 
+/* Three crashes and it is dead, whatever attempts are left; an interruption that ends in a crash is
+ * an interruption. */
+static void crashes(void **state)
+{
+	(void)state;
+	static const struct retry_settings ten = {.attempts = 10,
+						  .backoff = BACKOFF_CONSTANT,
+						  .first_ms = 500,
+						  .max_ms = 1000,
+						  .crashes = 3};
+	static const struct retry_settings never = {
+	    .attempts = 10, .backoff = BACKOFF_CONSTANT, .first_ms = 500, .max_ms = 1000};
+	static const struct {
+		const struct retry_settings *retry;
+		uint32_t before;
+		bool crashed, stopped_by_drain;
+		enum fate fate;
+		uint32_t after;
+		bool poisonous;
+	} rows[] = {
+	    {&ten,   0, true,  false, FATE_RETRIED,  1,  false},
+	    {&ten,   1, true,  false, FATE_RETRIED,  2,  false},
+	    {&ten,   2, true,  false, FATE_DEAD,     3,  true },
+	    {&ten,   7, true,  false, FATE_DEAD,     8,  true },
+	    {&ten,   2, false, false, FATE_RETRIED,  2,  false},
+	    {&ten,   2, true,  true,  FATE_RETURNED, 2,  false},
+	    {&never, 9, true,  false, FATE_RETRIED,  10, false},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct outcome outcome = {.kind = OUTCOME_RETRY, .crashed = rows[i].crashed};
+		struct verdict_facts facts = {.outcome = &outcome,
+					      .attempt = 1,
+					      .crashes = rows[i].before,
+					      .stopped_by_drain = rows[i].stopped_by_drain};
+		struct verdict verdict = verdict_of(&facts, rows[i].retry);
+		assert_int_equal(verdict.fate, rows[i].fate);
+		assert_int_equal(verdict.crashes, rows[i].after);
+		assert_int_equal(verdict.poisonous, rows[i].poisonous);
+	}
+}
+
 static void the_handlers_own_delay_wins(void **state)
 {
 	(void)state;
@@ -110,6 +151,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(verdicts),
+	    cmocka_unit_test(crashes),
 	    cmocka_unit_test(the_handlers_own_delay_wins),
 	    cmocka_unit_test(delays),
 	    cmocka_unit_test(jitter),

@@ -1,0 +1,227 @@
+/* What is said between us and a handler's process, both ways. */
+#include "dispatch/routes.h"
+#include "executors/child_says.h"
+#include "executors/child_told.h"
+#include "job/job.h"
+#include "sources/source.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* --- what it says --- */
+
+static struct child_says parsed(const char *line)
+{
+	struct child_says says;
+	struct error why;
+	if (!child_says_parse(span_text(line), &says, &why))
+		fail_msg("%s: %s", line, why.text);
+	return says;
+}
+
+static void assert_span(struct span got, const char *want)
+{
+	assert_int_equal(got.len, strlen(want));
+	assert_memory_equal(got.len > 0 ? got.ptr : "", want, got.len);
+}
+
+static void results(void **state)
+{
+	(void)state;
+	struct child_says s =
+	    parsed("{\"type\":\"result\",\"id\":\"7\",\"outcome\":\"retry\",\"after_ms\":1500,"
+		   "\"reason\":\"busy\",\"checkpoint\":\"half\",\"unknown\":[1]}");
+	assert_int_equal(s.type, SAYS_RESULT);
+	assert_span(s.id, "7");
+	assert_int_equal(s.outcome.kind, OUTCOME_RETRY);
+	assert_int_equal(s.outcome.after_ms, 1500);
+	assert_string_equal(s.outcome.reason, "busy");
+	assert_true(s.has_checkpoint);
+	assert_span(s.checkpoint, "half");
+	assert_true(s.progress < 0);
+	child_says_fini(&s);
+}
+
+static void facts(void **state)
+{
+	(void)state;
+	struct child_says s =
+	    parsed("{\"progress\":0.4,\"note\":\"resizing\",\"extend_ms\":60000}");
+	assert_int_equal(s.type, SAYS_FACTS);
+	assert_true(s.progress > 0.39 && s.progress < 0.41);
+	assert_span(s.note, "resizing");
+	assert_true(s.has_extend);
+	assert_int_equal(s.extend_ms, 60000);
+	assert_false(s.has_checkpoint);
+	assert_int_equal(s.id.len, 0);
+	child_says_fini(&s);
+	s = parsed("{\"checkpoint\":\"\"}"); /* forgets the one before */
+	assert_true(s.has_checkpoint);
+	assert_int_equal(s.checkpoint.len, 0);
+	child_says_fini(&s);
+}
+
+static void others(void **state)
+{
+	(void)state;
+	struct child_says s = parsed("{\"type\":\"ready\"}");
+	assert_int_equal(s.type, SAYS_READY);
+	assert_int_equal(s.concurrency, 1);
+	child_says_fini(&s);
+	s = parsed(" {\"type\":\"ready\",\"concurrency\":16} ");
+	assert_int_equal(s.concurrency, 16);
+	child_says_fini(&s);
+	s = parsed("{\"type\":\"log\",\"id\":\"7\",\"level\":\"warning\",\"text\":\"slow disk\"}");
+	assert_int_equal(s.type, SAYS_LOG);
+	assert_int_equal(s.level, LOG_WARN);
+	assert_span(s.text, "slow disk");
+	child_says_fini(&s);
+	s = parsed("{\"type\":\"extend\",\"id\":\"7\",\"extend_ms\":5}");
+	assert_int_equal(s.type, SAYS_FACTS);
+	assert_true(s.has_extend);
+	child_says_fini(&s);
+}
+
+static void base64(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text, *bytes;
+		size_t len;
+	} rows[] = {
+	    {"",         "",           0},
+	    {"/w==",     "\xff",       1},
+	    {"/wA=",     "\xff\0",     2},
+	    {"/wAB",     "\xff\0\1",   3},
+	    {"/wABAg==", "\xff\0\1\2", 4},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char line[80];
+		(void)snprintf(line, sizeof line, "{\"checkpoint_base64\":\"%s\"}", rows[i].text);
+		struct child_says s = parsed(line);
+		assert_true(s.has_checkpoint);
+		assert_int_equal(s.checkpoint.len, rows[i].len);
+		assert_memory_equal(s.checkpoint.ptr, rows[i].bytes, rows[i].len);
+		child_says_fini(&s);
+	}
+}
+
+static void rubbish(void **state)
+{
+	(void)state;
+	static const char *const lines[] = {
+	    "",
+	    "hello",
+	    "{",
+	    "[]",
+	    "null",
+	    "{\"type\":\"result\"}",
+	    "{\"type\":\"result\",\"id\":\"1\"}",
+	    "{\"type\":\"result\",\"outcome\":\"done\"}",
+	    "{\"type\":\"result\",\"id\":\"1\",\"outcome\":\"abandoned\"}",
+	    "{\"type\":\"result\",\"id\":1,\"outcome\":\"done\"}",
+	    "{\"type\":\"result\",\"id\":\"1\",\"outcome\":\"retry\",\"after_ms\":-1}",
+	    "{\"type\":\"result\",\"id\":\"1\",\"outcome\":\"retry\",\"after_ms\":1.5}",
+	    "{\"type\":\"result\",\"id\":\"1\",\"id\":\"2\",\"outcome\":\"done\"}",
+	    "{\"type\":\"job\",\"id\":\"1\"}",
+	    "{\"type\":7}",
+	    "{\"type\":\"ready\",\"concurrency\":0}",
+	    "{\"type\":\"ready\",\"concurrency\":1000000}",
+	    "{\"progress\":1.5}",
+	    "{\"progress\":\"half\"}",
+	    "{\"extend_ms\":99999999999999999999}",
+	    "{\"note\":7}",
+	    "{\"note\":\"\\u0000\"}",
+	    "{\"note\":\"\xff\"}",
+	    "{\"checkpoint_base64\":\"/w=\"}",
+	    "{\"checkpoint_base64\":\"/w=x\"}",
+	    "{\"checkpoint_base64\":\"====\"}",
+	    "{} {}",
+	};
+	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+		struct child_says says;
+		struct error why = {0};
+		if (child_says_parse(span_text(lines[i]), &says, &why))
+			fail_msg("taken for good: %s", lines[i]);
+		assert_true(why.text[0] != '\0');
+	}
+}
+
+/* --- what it is told --- */
+
+static void describe(const struct source *source, const struct job *job, struct text *to)
+{
+	(void)source;
+	(void)job;
+	text_put_literal(to, ",\"headers\":{\"k\":1}");
+}
+
+static void job_lines(void **state)
+{
+	(void)state;
+	static const struct source_ops ops = {.describe = describe};
+	struct source source = {.ops = &ops, .name = "main"};
+	struct route route = {.name = "e\"mails", .source = &source, .source_name = "main"};
+	struct job_facts f = {.route = &route,
+			      .attempt = 2,
+			      .interruptions = 1,
+			      .crashes = 3,
+			      .redelivered = true,
+			      .id = span_text("j1"),
+			      .content_type = span_text("text/plain"),
+			      .checkpoint = span_text("page 7"),
+			      .body_bytes = 5};
+	struct job *job = job_create(&f);
+	struct text text = {0};
+	child_told_job(&text, job, 7000);
+	assert_span(text_span(&text),
+		    "{\"type\":\"job\",\"id\":\"j1\",\"source\":\"main\",\"queue\":\"e\\\"mails\","
+		    "\"attempt\":2,\"interruptions\":1,\"crashes\":3,\"redelivered\":true,"
+		    "\"timeout_ms\":7000,\"content_type\":\"text/plain\",\"bytes\":5,"
+		    "\"checkpoint\":\"page 7\",\"headers\":{\"k\":1}}\n");
+	text_clear(&text);
+	job_destroy(job);
+	f.checkpoint = span_of("\xff\0\1\2", 4);
+	job = job_create(&f);
+	child_told_job(&text, job, 0);
+	text_put(&text, span_of("", 1));
+	assert_non_null(strstr(text.bytes, ",\"checkpoint_base64\":\"/wABAg==\","));
+	job_destroy(job);
+	text_fini(&text);
+}
+
+static void notices(void **state)
+{
+	(void)state;
+	struct route route = {.name = "emails", .source_name = "main"};
+	struct job_facts f = {.route = &route, .attempt = 1, .id = span_text("j1")};
+	struct job *job = job_create(&f);
+	struct text text = {0};
+	child_told_drain(&text, 25000);
+	child_told_drain(&text, UINT64_MAX);
+	job->stop = JOB_STOPPED_BY_TIMEOUT;
+	child_told_cancel(&text, job);
+	assert_span(
+	    text_span(&text),
+	    "{\"type\":\"drain\",\"notice\":\"drain\",\"remaining_ms\":25000}\n"
+	    "{\"type\":\"drain\",\"notice\":\"drain\"}\n"
+	    "{\"type\":\"cancel\",\"notice\":\"cancel\",\"id\":\"j1\",\"reason\":\"timeout\"}\n");
+	job_destroy(job);
+	text_fini(&text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(results), cmocka_unit_test(facts),   cmocka_unit_test(others),
+	    cmocka_unit_test(base64),  cmocka_unit_test(rubbish), cmocka_unit_test(job_lines),
+	    cmocka_unit_test(notices),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

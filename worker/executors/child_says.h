@@ -1,0 +1,54 @@
+/* child_says - what a handler's process says to us: one JSON object on each line. exec handlers write
+ * them to descriptor 4, pool processes to their stdout.
+ *
+ *     {"type":"ready","concurrency":4}
+ *     {"type":"result","id":"…","outcome":"done|retry|reject|return","after_ms":…,"reason":"…"}
+ *     {"type":"progress","id":"…","progress":0.4,"note":"…"}
+ *     {"type":"extend","id":"…","extend_ms":60000}
+ *     {"type":"checkpoint","id":"…","checkpoint":"…"}
+ *     {"type":"log","id":"…","level":"info","text":"…"}
+ *
+ * A line without a type says what its keys say: {"progress":0.4,"extend_ms":60000}. progress, extend
+ * and checkpoint lines may carry each other's keys, and so may a result. A checkpoint that is no text
+ * is written "checkpoint_base64". Keys we do not know are skipped.
+ *
+ * Thread: any; a struct belongs to its caller.
+ * Owns:   the parsed line, from child_says_parse() with true until child_says_fini(); spans end with
+ *         it.
+ * Units:  milliseconds.
+ * Fails:  child_says_parse() with false and a sentence for the log, nothing to be freed. */
+#ifndef OUTFALL_EXECUTORS_CHILD_SAYS_H
+#define OUTFALL_EXECUTORS_CHILD_SAYS_H
+
+#include "base/error.h"
+#include "base/span.h"
+#include "job/outcome.h"
+#include "observe/log.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum says_type { SAYS_FACTS, SAYS_READY, SAYS_RESULT, SAYS_LOG };
+
+struct child_says {
+	enum says_type type;
+	struct span id;         /* empty: none was given */
+	unsigned concurrency;   /* READY: at least 1 */
+	struct outcome outcome; /* RESULT */
+	enum log_level level;   /* LOG */
+	struct span text;       /* LOG */
+
+	/* Facts about the job; any line but READY and LOG may have them. */
+	double progress;  /* less than 0: not said */
+	struct span note; /* may be empty */
+	bool has_extend, has_checkpoint;
+	uint64_t extend_ms;
+	struct span checkpoint;
+
+	void *parsed, *decoded; /* what the spans point into */
+};
+
+bool child_says_parse(struct span line, struct child_says *ret_says, struct error *why);
+void child_says_fini(struct child_says *says);
+
+#endif

@@ -1,0 +1,29 @@
+/* rules - what the parts of check.c share: each rule looks at one block of the whole document and
+ * adds what is wrong with it to the problems.
+ *
+ * Thread: the one that loads.
+ * Owns:   nothing.
+ * Fails:  never; what is wrong is reported. */
+#ifndef OUTFALL_SETTINGS_RULES_H
+#define OUTFALL_SETTINGS_RULES_H
+
+#include "settings/parse.h"
+#include "settings/settings.h"
+
+struct rules {
+	const struct document *document;
+	const struct settings *settings;
+	struct problems *problems;
+};
+
+static inline const char *kind_of(const struct block *block)
+{
+	return table_sections[block->section].name;
+}
+
+void check_handler(const struct rules *rules, const struct block *block);
+
+/* A handler or retry section that nobody names. */
+void warn_unused(const struct rules *rules, const struct block *block);
+
+#endif
