@@ -5,7 +5,8 @@
  * Owns:   SIGCHLD, and each process id from children_spawn() until the child was reaped. A struct
  *         child is embedded in whatever the process means to its caller.
  * Units:  none.
- * Fails:  children_spawn() with ST_SYSTEM: no process to be had, or it could not be exec'd. */
+ * Fails:  children_spawn() with ST_SYSTEM: no process to be had, or it could not be exec'd, or not as
+ *         its profile has it; the error says which. */
 #ifndef OUTFALL_EXECUTORS_CHILDREN_H
 #define OUTFALL_EXECUTORS_CHILDREN_H
 
@@ -18,6 +19,7 @@
 struct children;
 struct log;
 struct loop;
+struct spawn_profile;
 
 struct child {
 	struct list in_bucket;
@@ -27,11 +29,15 @@ struct child {
 	void (*ended)(struct child *child, int status, const struct rusage *usage);
 };
 
+enum { SPAWN_FDS = 5 }; /* 0 to 2, and an exec handler's 3 and 4 */
+
 struct spawn {
 	const char *path; /* found already: PATH is not searched here */
 	char *const *argv;
 	char *const *envp;
-	int stdio[3]; /* become its 0, 1 and 2; stay the caller's */
+	const struct spawn_profile *profile; /* NULL: in all as the worker */
+	int fds[SPAWN_FDS];                  /* become its 0, 1, 2 ...; stay the caller's */
+	unsigned n_fds;                      /* 3 to SPAWN_FDS */
 };
 
 /* From here on SIGPIPE is ignored, and 0, 1 and 2 are open (on /dev/null if they were closed). */

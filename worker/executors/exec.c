@@ -26,6 +26,7 @@
 #include "executors/environment.h"
 #include "executors/exit_codes.h"
 #include "executors/lines.h"
+#include "executors/spawn_profile.h"
 #include "job/job.h"
 #include "loop/loop.h"
 #include "observe/log.h"
@@ -82,6 +83,7 @@ struct exec {
 	const struct handler_settings *settings;
 	char *path; /* of the program; NULL: look for it again */
 	struct environment *environment;
+	struct spawn_profile profile;
 	int null_fd;
 	int epoll_fd;
 	struct watch *ready;
@@ -356,7 +358,9 @@ static enum status spawn(struct slot *slot, int stdin_fd, struct error *why)
 	    .path = exec->path,
 	    .argv = (char *const *)exec->settings->command,
 	    .envp = envp,
-	    .stdio = {stdin_fd, slot->out[PIPE_STDOUT].childs_fd, slot->out[PIPE_STDERR].childs_fd},
+	    .profile = &exec->profile,
+	    .fds = {stdin_fd, slot->out[PIPE_STDOUT].childs_fd, slot->out[PIPE_STDERR].childs_fd},
+	    .n_fds = 3,
 	};
 	st = children_spawn(exec->children, &how, &slot->child, why);
 	if (st != ST_OK) { /* it may have moved */
@@ -488,6 +492,7 @@ static void exec_destroy(struct executor *executor)
 	close_fd(&exec->epoll_fd);
 	close_fd(&exec->null_fd);
 	environment_destroy(exec->environment);
+	spawn_profile_fini(&exec->profile);
 	memory_free(exec->slots);
 	memory_free(exec->path);
 	memory_free(exec);
@@ -534,7 +539,11 @@ static void init_slots(struct exec *exec)
 
 static enum status acquire(struct exec *exec, struct error *why)
 {
-	exec->environment = environment_create(environ);
+	enum status st = spawn_profile_init(&exec->profile, exec->settings, why);
+	if (st != ST_OK)
+		return st;
+	exec->environment =
+	    environment_create(environ, exec->settings->environment, &exec->profile.as);
 	exec->slots = memory_clear(exec->base.width, sizeof *exec->slots);
 	exec->stuck = timer_create_on(exec->loop, give_up_stuck, exec);
 	if (exec->environment == NULL || exec->slots == NULL || exec->stuck == NULL)

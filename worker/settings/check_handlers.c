@@ -1,5 +1,6 @@
 /* Handlers are where a configuration meets the machine: programs, shared objects, users. What is not
  * there is found here, not when the first job comes. */
+#include "settings/identity.h"
 #include "settings/problems.h"
 #include "settings/rules.h"
 
@@ -30,11 +31,22 @@ static bool is_in_path(const char *name)
 	return false;
 }
 
+/* As the child will find it: behind its chdir. False: too long to be anything. */
+static bool path_from(const char *directory, const char *path, char *buf, size_t size)
+{
+	bool moves = directory != NULL && path[0] != '/';
+	int n = snprintf(buf, size, "%s%s%s", moves ? directory : "", moves ? "/" : "", path);
+	return n >= 0 && (size_t)n < size;
+}
+
 static void check_program(const struct rules *rules, const struct handler_settings *handler,
 			  struct place place)
 {
 	const char *program = handler->command[0];
+	char path[4096];
 	struct stat st;
+	if (!path_from(handler->directory, program, path, sizeof path))
+		return; /* nothing is found there, and the first job says so */
 	if (program[0] == '\0')
 		problems_error(rules->problems, place,
 			       "handler \"%s\": the first word of command is empty: name a program",
@@ -43,13 +55,13 @@ static void check_program(const struct rules *rules, const struct handler_settin
 		problems_error(rules->problems, place,
 			       "handler \"%s\": %s is in no folder of PATH: give its whole path",
 			       handler->name, program);
-	else if (strchr(program, '/') != NULL && stat(program, &st) != 0)
+	else if (strchr(program, '/') != NULL && stat(path, &st) != 0)
 		problems_error(rules->problems, place, "handler \"%s\": %s: %s", handler->name,
-			       program, strerror(errno));
-	else if (strchr(program, '/') != NULL && !is_program(program))
+			       path, strerror(errno));
+	else if (strchr(program, '/') != NULL && !is_program(path))
 		problems_error(rules->problems, place,
 			       "handler \"%s\": %s is no file that may be executed: chmod +x?",
-			       handler->name, program);
+			       handler->name, path);
 }
 
 /* A name without a slash is looked up by dlopen(), whose rules are not ours to repeat. */
@@ -77,6 +89,53 @@ static void warn_pointless(const struct rules *rules, const struct block *block)
 	}
 }
 
+static void check_directory(const struct rules *rules, const struct block *block)
+{
+	const struct handler_settings *handler = block->fields;
+	struct stat st;
+	if (handler->directory == NULL)
+		return;
+	if (stat(handler->directory, &st) != 0)
+		problems_error(rules->problems, block_place(block, "directory"),
+			       "handler \"%s\": directory %s: %s", handler->name,
+			       handler->directory, strerror(errno));
+	else if (!S_ISDIR(st.st_mode))
+		problems_error(rules->problems, block_place(block, "directory"),
+			       "handler \"%s\": %s is no directory", handler->name,
+			       handler->directory);
+}
+
+static void check_identity(const struct rules *rules, const struct block *block)
+{
+	const struct handler_settings *handler = block->fields;
+	const char *key = handler->user != NULL ? "user" : "group";
+	struct identity identity = {0};
+	struct error why;
+	if (handler->user != NULL && handler->group != NULL &&
+	    identity_find(handler->user, NULL, &identity, &why) == ST_OK)
+		key = "group"; /* then it is this one that is wrong, if anything is */
+	identity_fini(&identity);
+	identity = (struct identity){0};
+	if (identity_find(handler->user, handler->group, &identity, &why) != ST_OK)
+		problems_error(rules->problems, block_place(block, key), "handler \"%s\": %s: %s",
+			       handler->name, key, why.text);
+	identity_fini(&identity);
+}
+
+/* "NAME", "PREFIX_*" or "NAME=value". */
+static void check_variable(const struct rules *rules, const struct block *block, const char *wanted)
+{
+	size_t len = strcspn(wanted, "=*");
+	bool is_value = wanted[len] == '=' && len > 0;
+	bool is_prefix = wanted[len] == '*' && wanted[len + 1] == '\0';
+	if (is_value || is_prefix || (len > 0 && wanted[len] == '\0'))
+		return;
+	problems_error(rules->problems, block_place(block, "environment"),
+		       "handler \"%s\": environment cannot have \"%.*s\": write \"NAME\", "
+		       "\"PREFIX_*\" or \"NAME=value\"",
+		       block->title, (int)strcspn(wanted, "="), wanted);
+}
+
 static void check_command(const struct rules *rules, const struct block *block)
 {
 	const struct handler_settings *handler = block->fields;
@@ -88,6 +147,11 @@ static void check_command(const struct rules *rules, const struct block *block)
 		    block->title);
 	else if (!command->unset)
 		check_program(rules, handler, command->place);
+	check_directory(rules, block);
+	check_identity(rules, block);
+	for (const char **wanted = handler->environment; wanted != NULL && *wanted != NULL;
+	     wanted++)
+		check_variable(rules, block, *wanted);
 }
 
 static void check_plugin_handler(const struct rules *rules, const struct block *block)

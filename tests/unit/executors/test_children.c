@@ -2,6 +2,7 @@
 #include "fake_host.h"
 
 #include "executors/children.h"
+#include "executors/spawn_profile.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -46,18 +47,35 @@ static bool has_ended(void *arg)
 	return ((struct one *)arg)->ended;
 }
 
+static enum status run_as(struct fixture *f, struct one *one, struct spawn how, const char *script,
+			  struct error *why)
+{
+	const char *argv[] = {how.path, "-c", script, NULL};
+	how.argv = (char *const *)argv;
+	how.envp = environ;
+	if (how.n_fds == 0) {
+		how.n_fds = 3;
+		how.fds[1] = 1;
+		how.fds[2] = 2;
+	}
+	*one = (struct one){.child = {.ended = note_end}, .fixture = f};
+	return children_spawn(f->children, &how, &one->child, why);
+}
+
 static enum status run_script(struct fixture *f, struct one *one, const char *program,
 			      const char *script, struct error *why)
 {
-	const char *argv[] = {program, "-c", script, NULL};
-	struct spawn how = {
-	    .path = program,
-	    .argv = (char *const *)argv,
-	    .envp = environ,
-	    .stdio = {0, 1, 2},
-	};
-	*one = (struct one){.child = {.ended = note_end}, .fixture = f};
-	return children_spawn(f->children, &how, &one->child, why);
+	return run_as(f, one, (struct spawn){.path = program}, script, why);
+}
+
+static void assert_exits(struct fixture *f, struct spawn how, const char *script, int status)
+{
+	struct one one;
+	how.path = "/bin/sh";
+	assert_int_equal(run_as(f, &one, how, script, NULL), ST_OK);
+	fake_run_while_not(&f->fake, has_ended, &one);
+	assert_true(WIFEXITED(one.status));
+	assert_int_equal(WEXITSTATUS(one.status), status);
 }
 
 static void each_end_finds_its_child(void **state)
@@ -176,6 +194,185 @@ static void closed_standard_descriptors_are_filled(void **state)
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* --- profiles ------------------------------------------------------------------------------------- */
+
+/* 3 and 4 are a pipe of the test's, before libuv takes them for its own. */
+static int take_low_numbers(void **state)
+{
+	(void)state;
+	int ends[2];
+	if (pipe2(ends, O_CLOEXEC) != 0)
+		return -1;
+	int from = fcntl(ends[0], F_DUPFD_CLOEXEC, 50), to = fcntl(ends[1], F_DUPFD_CLOEXEC, 50);
+	return dup3(from, 3, O_CLOEXEC) == 3 && dup3(to, 4, O_CLOEXEC) == 4 ? 0 : -1;
+}
+
+/* Wherever ours are: also under the numbers that the child's are to have. */
+static void descriptors_come_under_their_numbers(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_fixture(&f);
+	struct spawn crosswise = {
+	    .fds = {0, 1, 2, 4, 3},
+              .n_fds = 5
+        };
+	assert_exits(&f, crosswise, "echo first >&3; read what <&4; test $what = first", 0);
+	struct spawn same = {
+	    .fds = {0, 1, 2, 3, 4},
+              .n_fds = 5
+        };
+	assert_exits(&f, same, "echo first >&4; read what <&3; test $what = first", 0);
+	/* ls has the folder open */
+	assert_exits(&f, same, "test \"$(echo $(ls /proc/self/fd))\" = '0 1 2 3 4 5'", 0);
+	close_fixture(&f);
+}
+
+static void resolve(struct spawn_profile *profile, const struct handler_settings *settings)
+{
+	struct error why;
+	if (spawn_profile_init(profile, settings, &why) != ST_OK)
+		fail_msg("%s", why.text);
+}
+
+static void a_child_starts_in_its_directory(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct spawn_profile profile;
+	struct handler_settings settings = {.directory = "/usr"};
+	char before[PATH_MAX], after[PATH_MAX];
+	assert_non_null(getcwd(before, sizeof before));
+	open_fixture(&f);
+	resolve(&profile, &settings);
+	assert_exits(&f, (struct spawn){.profile = &profile}, "test \"$(pwd)\" = /usr", 0);
+	spawn_profile_fini(&profile);
+	assert_non_null(getcwd(after, sizeof after));
+	assert_string_equal(after, before);
+	close_fixture(&f);
+}
+
+static void limits_are_the_childs_alone(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct spawn_profile profile;
+	struct rlimit before, after;
+	struct handler_settings settings = {
+	    .limits = {
+		       .memory_bytes = 1 << 30, .cpu_ms = 1500, .files = 17, .file_bytes = 1 << 20}
+        };
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	open_fixture(&f);
+	resolve(&profile, &settings);
+	assert_exits(&f, (struct spawn){.profile = &profile},
+		     "test $(ulimit -S -n),$(ulimit -H -n),$(ulimit -S -t),$(ulimit -H -t),"
+		     "$(ulimit -v),$(ulimit -f) = 17,17,2,3,1048576,2048",
+		     0);
+	spawn_profile_fini(&profile);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &after), 0);
+	assert_memory_equal(&before, &after, sizeof before);
+	close_fixture(&f);
+}
+
+static void a_child_is_somebody_else(void **state)
+{
+	(void)state;
+	if (geteuid() != 0) {
+		print_message("LOUD SKIP: only root can run a child as another user\n");
+		skip();
+	}
+	struct fixture f;
+	struct spawn_profile profile;
+	struct handler_settings settings = {.user = "nobody", .group = "daemon"};
+	int dumpable = prctl(PR_GET_DUMPABLE);
+	open_fixture(&f);
+	resolve(&profile, &settings);
+	struct spawn how = {.profile = &profile};
+	/* Real, effective, saved, of the file system. */
+	assert_exits(&f, how,
+		     "u=$(id -u nobody) g=$(getent group daemon | cut -d: -f3);"
+		     "test \"$(grep ^Uid: /proc/self/status | tr -d '\\t ')\" = Uid:$u$u$u$u &&"
+		     "test \"$(id -g),$(id -G)\" = \"$g,$g\" && exit 9",
+		     9);
+	spawn_profile_fini(&profile);
+	assert_int_equal(geteuid(), 0);
+	assert_int_equal(prctl(PR_GET_DUMPABLE), dumpable);
+	close_fixture(&f);
+}
+
+static void a_birth_that_fails_says_where(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct one one;
+	struct error why;
+	struct spawn_profile nowhere = {.directory = "/no/such"};
+	open_fixture(&f);
+	struct spawn how = {.path = "/bin/sh", .profile = &nowhere};
+	assert_int_equal(run_as(&f, &one, how, "", &why), ST_SYSTEM);
+	assert_string_equal(why.text, "directory /no/such: No such file or directory");
+	if (geteuid() != 0) {
+		struct spawn_profile root = {.user = "root", .as = {.changes = true}};
+		how.profile = &root;
+		assert_int_equal(run_as(&f, &one, how, "", &why), ST_SYSTEM);
+		assert_string_equal(why.text, "user root: Operation not permitted");
+	}
+	how.profile = NULL;
+	how.n_fds = 3;
+	how.fds[2] = 9999;
+	assert_int_equal(run_as(&f, &one, how, "", &why), ST_SYSTEM);
+	assert_string_equal(why.text, "descriptors: Bad file descriptor");
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	close_fixture(&f);
+}
+
+static void what_does_not_fit_this_machine_is_said_at_once(void **state)
+{
+	(void)state;
+	static const struct {
+		struct handler_settings settings;
+		const char *text;
+	} rows[] = {
+	    {{.directory = "/no/such"},    "directory: /no/such: No such file or directory"       },
+	    {{.directory = "/etc/passwd"}, "directory: /etc/passwd: not a directory"              },
+	    {{.user = "no-such-user"},     "there is no user \"no-such-user\""                    },
+	    {{.group = "no-such-group"},   "there is no group \"no-such-group\""                  },
+	    {{.user = "4123456789"},       "user 4123456789 is not known here: say its group, too"},
+	    {{.user = "4294967295"},       "there is no user \"4294967295\""                      },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		struct spawn_profile profile;
+		struct error why;
+		assert_int_not_equal(spawn_profile_init(&profile, &rows[i].settings, &why), ST_OK);
+		assert_string_equal(why.text, rows[i].text);
+	}
+}
+
+/* A signal to the worker's group is not for a child that has not left it yet. */
+static void a_signal_to_our_group_spares_the_unborn(void **state)
+{
+	(void)state;
+	enum { MANY = 300 };
+	struct fixture f;
+	open_fixture(&f);
+	assert_true(setpgid(0, 0) == 0 || getpgrp() == getpid());
+	(void)signal(SIGTERM, SIG_IGN); /* the worker would catch it: to a birth it is the same */
+	pid_t group = getpgrp(), shooter = fork();
+	assert_true(shooter >= 0);
+	if (shooter == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			(void)kill(-group, SIGTERM);
+	}
+	for (int i = 0; i < MANY; i++)
+		assert_exits(&f, (struct spawn){0}, "exit 7", 7);
+	(void)kill(shooter, SIGKILL);
+	assert_int_equal(waitpid(shooter, NULL, 0), shooter); /* its last shot is on its way else */
+	(void)signal(SIGTERM, SIG_DFL);
+	close_fixture(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -185,6 +382,13 @@ int main(void)
 	    cmocka_unit_test(a_forgotten_child_is_reaped_in_silence),
 	    cmocka_unit_test(a_blocked_or_ignored_sigchld_is_no_obstacle),
 	    cmocka_unit_test(closed_standard_descriptors_are_filled),
+	    cmocka_unit_test(descriptors_come_under_their_numbers),
+	    cmocka_unit_test(a_child_starts_in_its_directory),
+	    cmocka_unit_test(limits_are_the_childs_alone),
+	    cmocka_unit_test(a_child_is_somebody_else),
+	    cmocka_unit_test(a_birth_that_fails_says_where),
+	    cmocka_unit_test(what_does_not_fit_this_machine_is_said_at_once),
+	    cmocka_unit_test(a_signal_to_our_group_spares_the_unborn),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, take_low_numbers, NULL);
 }
