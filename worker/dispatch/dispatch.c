@@ -212,12 +212,15 @@ static void serve(struct dispatch *dispatch, struct lane *lane, uint64_t now_ns)
 	line_up_lane(dispatch, lane);
 }
 
-/* A starved lane comes back only when a permit is free, so each visit begins a job or retires it. */
+/* The starved go first, and only when a permit is free: whoever has just got room again, because one
+ * of his jobs ended, waits for less long than they do. Each visit begins a job or retires the lane. */
 static struct lane *next_lane(struct dispatch *dispatch)
 {
-	struct list *it = list_take_first(&dispatch->turn);
-	if (it == NULL && budget_left(&dispatch->budget) > 0)
+	struct list *it = NULL;
+	if (budget_left(&dispatch->budget) > 0)
 		it = list_take_first(&dispatch->starved);
+	if (it == NULL)
+		it = list_take_first(&dispatch->turn);
 	return it != NULL ? list_entry(it, struct lane, in_turn) : NULL;
 }
 

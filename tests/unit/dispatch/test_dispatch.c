@@ -196,6 +196,32 @@ static void handlers_take_turns_for_permits(void **state)
 }
 
 /* A permit that one handler cannot use any more must reach the other. */
+/* The first handler could run all that the worker may: each time one of its jobs ends it has room
+ * again, and the other has waited for longer. */
+static void a_full_handler_lets_the_starved_go_first(void **state)
+{
+	(void)state;
+	struct floor_of_test f;
+	struct lane_place wide, other;
+	set_up(&f, 2);
+	add_place(&f, &wide, 2, 2, 0);
+	add_place(&f, &other, 2, 2, 0);
+	hold(&f, add_route(&f, &wide, 0), 20);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(wide.n_begun, 2);
+	hold(&f, add_route(&f, &other, 0), 20);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(other.n_begun, 0);
+	for (size_t i = 0; i < 4; i++) {
+		end(&f, wide.begun[i]);
+		dispatch_pump(&f.dispatch);
+		assert_int_equal(other.n_begun, i + 1);
+		end(&f, other.begun[i]);
+		dispatch_pump(&f.dispatch);
+	}
+	tear_down(&f);
+}
+
 static void a_permit_is_not_lost(void **state)
 {
 	(void)state;
@@ -455,6 +481,7 @@ int main(void)
 	    cmocka_unit_test(three_limits),
 	    cmocka_unit_test(queues_take_turns),
 	    cmocka_unit_test(handlers_take_turns_for_permits),
+	    cmocka_unit_test(a_full_handler_lets_the_starved_go_first),
 	    cmocka_unit_test(a_permit_is_not_lost),
 	    cmocka_unit_test(the_stage_follows_the_jobs),
 	    cmocka_unit_test(overdue_jobs_are_asked_then_killed),
