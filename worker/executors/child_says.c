@@ -3,6 +3,7 @@
  * are no whole milliseconds. */
 #include "executors/child_says.h"
 
+#include "base/base64.h"
 #include "base/memory.h"
 
 #include <jansson.h>
@@ -84,40 +85,15 @@ static bool get_progress(const json_t *object, double *ret_progress, struct erro
 	return true;
 }
 
-static int sextet_of(char c)
+static bool decode_base64(struct span encoded, struct child_says *says, struct error *why)
 {
-	static const char digits[] =
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const char *found = c != '\0' ? strchr(digits, c) : NULL;
-	return found != NULL ? (int)(found - digits) : -1;
-}
-
-static size_t without_padding(struct span text)
-{
-	size_t len = text.len;
-	while (len > 0 && text.len - len < 2 && text.ptr[len - 1] == '=')
-		len--;
-	return len;
-}
-
-static bool decode_base64(struct span text, struct child_says *says, struct error *why)
-{
-	unsigned char *bytes = memory_take(text.len + 1);
-	size_t used = 0, digits = without_padding(text);
-	uint32_t bits = 0;
-	if (bytes == NULL)
+	struct text decoded = {0};
+	bool good = base64_read(&decoded, encoded);
+	says->decoded = decoded.bytes;
+	says->checkpoint = text_span(&decoded);
+	if (decoded.failed)
 		return error_set(why, ST_NOMEM, "out of memory") == ST_OK;
-	says->decoded = bytes;
-	for (size_t i = 0; i < digits; i++) {
-		int sextet = sextet_of(text.ptr[i]);
-		if (sextet < 0 || text.len % 4 != 0)
-			return error_set(why, ST_PROTO, "checkpoint_base64 is no base64") == ST_OK;
-		bits = bits << 6 | (uint32_t)sextet;
-		if (i % 4 != 0)
-			bytes[used++] = (unsigned char)(bits >> (6 - i % 4 * 2));
-	}
-	says->checkpoint = span_of(bytes, used);
-	return true;
+	return good || error_set(why, ST_PROTO, "checkpoint_base64 is no base64") == ST_OK;
 }
 
 static bool get_checkpoint(const json_t *object, struct child_says *says, struct error *why)

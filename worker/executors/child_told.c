@@ -2,6 +2,7 @@
  * line; what the broker adds (headers) is the source's to write. */
 #include "executors/child_told.h"
 
+#include "base/base64.h"
 #include "dispatch/routes.h"
 #include "job/job.h"
 #include "sources/source.h"
@@ -24,25 +25,6 @@ static void put_number(struct text *text, const char *comma_key, uint64_t number
 	text_put_number(text, number);
 }
 
-static void put_base64(struct text *text, struct span bytes)
-{
-	static const char digits[] =
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const unsigned char *in = (const unsigned char *)bytes.ptr;
-	text_put_literal(text, "\"");
-	for (size_t i = 0; i < bytes.len; i += 3) {
-		size_t n = bytes.len - i < 3 ? bytes.len - i : 3;
-		uint32_t bits = (uint32_t)in[i] << 16;
-		bits |= n > 1 ? (uint32_t)in[i + 1] << 8 : 0;
-		bits |= n > 2 ? (uint32_t)in[i + 2] : 0;
-		char out[4] = {digits[bits >> 18], digits[bits >> 12 & 63],
-			       n > 1 ? digits[bits >> 6 & 63] : '=',
-			       n > 2 ? digits[bits & 63] : '='};
-		text_put(text, span_of(out, sizeof out));
-	}
-	text_put_literal(text, "\"");
-}
-
 static void put_checkpoint(struct text *text, struct span checkpoint)
 {
 	if (checkpoint.len == 0)
@@ -52,8 +34,9 @@ static void put_checkpoint(struct text *text, struct span checkpoint)
 		text_put_json(text, checkpoint);
 		return;
 	}
-	text_put_literal(text, ",\"checkpoint_base64\":");
-	put_base64(text, checkpoint);
+	text_put_literal(text, ",\"checkpoint_base64\":\"");
+	base64_put(text, checkpoint);
+	text_put_literal(text, "\"");
 }
 
 void child_told_job(struct text *text, const struct job *job, uint64_t timeout_ms)
