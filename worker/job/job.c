@@ -120,6 +120,11 @@ struct span job_next_checkpoint(const struct job *job)
 	return job->left.set ? span_of(job->left.bytes, job->left.len) : job->checkpoint;
 }
 
+bool job_left_new_checkpoint(const struct job *job)
+{
+	return !span_equal(job_next_checkpoint(job), job->checkpoint);
+}
+
 void job_destroy(struct job *job)
 {
 	if (job == NULL)

@@ -105,5 +105,7 @@ void job_leave_checkpoint(struct job *job, struct span bytes);
 
 /* What the next run is to be handed: what this one left, else what it came with. */
 struct span job_next_checkpoint(const struct job *job);
+/* Whether that is another than it came with: then the broker must be told of it. */
+bool job_left_new_checkpoint(const struct job *job);
 
 #endif

@@ -19,6 +19,7 @@
 #include "settings/settings.h"
 #include "sources/rabbitmq_channel.h"
 #include "sources/rabbitmq_copies.h"
+#include "sources/rabbitmq_describe.h"
 #include "sources/rabbitmq_link.h"
 #include "sources/rabbitmq_pace.h"
 #include "sources/source.h"
@@ -216,6 +217,12 @@ static void copy_arrived(void *arg, struct job *job)
 	rabbitmq_channel_copied(job->route->source_ref, job);
 }
 
+static void copy_given_up(void *arg, struct job *job)
+{
+	(void)arg;
+	rabbitmq_channel_not_copied(job->route->source_ref, job);
+}
+
 static void copies_closed(void *arg)
 {
 	struct rabbitmq *s = arg;
@@ -225,6 +232,7 @@ static void copies_closed(void *arg)
 
 static const struct rabbitmq_copies_events on_copies = {
     .arrived = copy_arrived,
+    .gave_up = copy_given_up,
     .closed = copies_closed,
 };
 
@@ -328,6 +336,7 @@ static void flush(struct source *source)
 {
 	struct rabbitmq *s = of(source);
 	s->all.urgent = true;
+	rabbitmq_copies_hurry(s->all.copies);
 	read_on(s);
 	loop_turn_again(s->all.loop);
 }
@@ -374,6 +383,12 @@ static void append(char *buf, size_t size, size_t *len, const char *what, const 
 		*len = *len + (size_t)n < size ? *len + (size_t)n : size - 1;
 }
 
+static void describe(const struct source *source, const struct job *job, struct text *to)
+{
+	(void)source;
+	rabbitmq_describe(job->origin, to);
+}
+
 static size_t waiting_for(const struct source *source, char *buf, size_t size)
 {
 	const struct rabbitmq *s = list_entry(source, const struct rabbitmq, base);
@@ -404,6 +419,7 @@ static const struct source_ops ops = {
     .flush = flush,
     .close = close_in_order,
     .destroy = destroy,
+    .describe = describe,
     .waiting_for = waiting_for,
 };
 

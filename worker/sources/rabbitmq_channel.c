@@ -382,6 +382,14 @@ static void begin_copy(struct rabbitmq_channel *ch, struct job *job)
 		reset(ch, why.text); /* no memory: the broker keeps it better than we could */
 }
 
+/* A nack cannot carry a checkpoint. Without memory for a copy it is lost, and the job is not. */
+static void give_back(struct rabbitmq_channel *ch, struct job *job)
+{
+	if (!job_left_new_checkpoint(job) ||
+	    rabbitmq_copies_begin(ch->all->copies, job, ch->settings, NULL) != ST_OK)
+		finish(ch, job, ANSWER_REQUEUE);
+}
+
 void rabbitmq_channel_settle(struct rabbitmq_channel *ch, struct job *job)
 {
 	if (job->source_epoch != ch->epoch) {
@@ -393,7 +401,7 @@ void rabbitmq_channel_settle(struct rabbitmq_channel *ch, struct job *job)
 		finish(ch, job, ANSWER_ACK);
 		return;
 	case FATE_RETURNED:
-		finish(ch, job, ANSWER_REQUEUE);
+		give_back(ch, job);
 		return;
 	case FATE_DEAD:
 		if (ch->settings->dead == NULL)
@@ -415,6 +423,12 @@ void rabbitmq_channel_copied(struct rabbitmq_channel *ch, struct job *job)
 {
 	must(job->source_epoch == ch->epoch); /* else its copy would have been forgotten */
 	finish(ch, job, ANSWER_ACK);
+}
+
+void rabbitmq_channel_not_copied(struct rabbitmq_channel *ch, struct job *job)
+{
+	must(job->source_epoch == ch->epoch && job->verdict.fate == FATE_RETURNED);
+	finish(ch, job, ANSWER_REQUEUE);
 }
 
 /* --- assembling -------------------------------------------------------------------------------- */
@@ -461,10 +475,12 @@ static struct job *make_job(struct rabbitmq_channel *ch, const struct amqp_heade
 	    .serial = serial,
 	    .attempt = m.attempt,
 	    .interruptions = m.interruptions,
-	    .redelivered = in->redelivered,
+	    .crashes = m.crashes,
+	    .redelivered = in->redelivered || m.interruptions > 0, /* a copy's first delivery too */
 	    .id = m.id,
 	    .content_type = m.content_type,
 	    .traceparent = m.traceparent,
+	    .checkpoint = m.checkpoint,
 	    .origin = header->encoded,
 	    .body_bytes = (size_t)header->body_bytes,
 	});

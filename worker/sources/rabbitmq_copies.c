@@ -1,7 +1,13 @@
 /* A copy either arrives or rests: one that bounced (its queue does not exist, the broker had no
  * room) waits on the resting list, and all that rest are sent again together, after a wait that
  * doubles to ten seconds and starts over when one arrives. The job stays unsettled meanwhile, which
- * the drain shows by name. When it cannot wait any longer, the broker still has the original. */
+ * the drain shows by name. When it cannot wait any longer, the broker still has the original.
+ *
+ * A copy that goes back into its own queue saves a checkpoint, and that is worth less than the job and
+ * than the time of a drain. So it never rests: if the broker will not have it, the original is given
+ * back instead, without the new checkpoint. The same while somebody waits and the publishing connection
+ * is not there, or is blocked; but only what was never sent, else the job could be in the queue
+ * twice. */
 #include "sources/rabbitmq_copies.h"
 
 #include "base/list.h"
@@ -22,7 +28,12 @@ struct copy {
 	struct list in_all;
 	struct list in_resting;
 	struct job *job;
+	enum rabbitmq_copy_for purpose;
+	const char *from; /* the queue it was taken from */
+	bool has_checkpoint;
 };
+
+enum { HURRY_MS = 1000 };
 
 struct rabbitmq_copies {
 	struct log *log;
@@ -35,6 +46,7 @@ struct rabbitmq_copies {
 	struct list resting;
 	struct timer *again;
 	struct reconnect backoff;
+	struct timer *hurry;
 };
 
 static struct copy *of_publication(struct publication *publication)
@@ -62,10 +74,47 @@ static void on_arrived(void *arg, struct publication *publication)
 	copies->events->arrived(copies->arg, job);
 }
 
+static void give_up(struct rabbitmq_copies *copies, struct copy *copy, const struct error *why)
+{
+	struct job *job = copy->job;
+	log_say(copies->log, LOG_WARN, "job goes back without its new checkpoint",
+		kv_text("source", copies->settings->name), kv_text("queue", copy->from),
+		kv_text("job", job->id), kv_why(why));
+	drop(copies, copy);
+	copies->events->gave_up(copies->arg, job);
+}
+
+/* Properties and headers have to fit into one frame. Whether this is possible at all. */
+static bool leave_checkpoint_out(struct rabbitmq_copies *copies, struct copy *copy)
+{
+	struct publication *it = &copy->publication;
+	struct span encoded;
+	if (!copy->has_checkpoint ||
+	    rabbitmq_message_copy(copy->job, copy->purpose, copy->from, span_of(NULL, 0), &encoded,
+				  NULL) != ST_OK)
+		return false;
+	log_say(copies->log, LOG_WARN, "checkpoint left out, it does not fit into the message",
+		kv_text("source", copies->settings->name), kv_text("queue", copy->from),
+		kv_text("job", copy->job->id),
+		kv_int("bytes", (int64_t)job_next_checkpoint(copy->job).len));
+	memory_free((char *)(uintptr_t)it->encoded.ptr);
+	it->encoded = encoded;
+	copy->has_checkpoint = false;
+	return true;
+}
+
 static void on_bounced(void *arg, struct publication *publication, const struct error *why)
 {
 	struct rabbitmq_copies *copies = arg;
 	struct copy *copy = of_publication(publication);
+	if (copy->purpose == COPY_FOR_RETURN) {
+		give_up(copies, copy, why);
+		return;
+	}
+	if (why->status == ST_INVALID && leave_checkpoint_out(copies, copy)) {
+		publisher_send(copies->publisher, publication);
+		return;
+	}
 	if (list_empty(
 		&copies->resting)) { /* else the others' wait is its too, and has been told */
 		uint64_t wait_ms = reconnect_failed(&copies->backoff, rabbitmq_random());
@@ -90,6 +139,25 @@ static void send_again(void *arg)
 			       &list_entry(it, struct copy, in_resting)->publication);
 }
 
+static void hurry_is_over(void *arg)
+{
+	struct rabbitmq_copies *copies = arg;
+	struct error why;
+	timer_stop(copies->hurry);
+	(void)error_set(&why, ST_TIMEOUT, "its copy could not be sent in time");
+	list_each_safe (it, &copies->all) {
+		struct copy *copy = list_entry(it, struct copy, in_all);
+		if (copy->purpose == COPY_FOR_RETURN && !copy->publication.sent)
+			give_up(copies, copy, &why);
+	}
+}
+
+void rabbitmq_copies_hurry(struct rabbitmq_copies *copies)
+{
+	if (!timer_armed(copies->hurry) && !list_empty(&copies->all))
+		timer_start(copies->hurry, HURRY_MS);
+}
+
 static void on_closed(void *arg)
 {
 	struct rabbitmq_copies *copies = arg;
@@ -102,26 +170,47 @@ static const struct publisher_events on_publisher = {
     .closed = on_closed,
 };
 
+static enum rabbitmq_copy_for purpose_of(const struct job *job)
+{
+	switch (job->verdict.fate) {
+	case FATE_RETRIED:
+		return COPY_FOR_RETRY;
+	case FATE_RETURNED:
+		return COPY_FOR_RETURN;
+	case FATE_DEAD:
+		return COPY_FOR_DEAD;
+	case FATE_DONE:
+	case FATE_UNSETTLED:
+	case FATE_COUNT:
+		break;
+	}
+	must(!"a fate that takes a copy");
+}
+
 enum status rabbitmq_copies_begin(struct rabbitmq_copies *copies, struct job *job,
 				  const struct queue_settings *queue, struct error *why)
 {
-	bool dead = job->verdict.fate == FATE_DEAD;
-	must(dead ? queue->dead != NULL : job->verdict.fate == FATE_RETRIED);
+	enum rabbitmq_copy_for purpose = purpose_of(job);
+	struct span checkpoint = job_next_checkpoint(job);
+	must(purpose != COPY_FOR_DEAD || queue->dead != NULL);
 	struct copy *copy = memory_clear(1, sizeof *copy);
 	if (copy == NULL)
 		return error_set(why, ST_NOMEM, "copy of a job: out of memory");
 	struct publication *to = &copy->publication;
-	enum status st = rabbitmq_message_copy(job, dead ? COPY_FOR_DEAD : COPY_FOR_RETRY,
-					       queue->name, &to->encoded, why);
+	enum status st =
+	    rabbitmq_message_copy(job, purpose, queue->name, checkpoint, &to->encoded, why);
 	if (st != ST_OK) {
 		memory_free(copy);
 		return st;
 	}
-	to->queue = dead ? queue->dead : queue->name;
-	to->delay_ms = dead ? 0 : job->verdict.delay_ms;
+	to->queue = purpose == COPY_FOR_DEAD ? queue->dead : queue->name;
+	to->delay_ms = purpose == COPY_FOR_RETRY ? job->verdict.delay_ms : 0;
 	to->id = span_text(job->id);
 	to->body = job->body;
 	copy->job = job;
+	copy->purpose = purpose;
+	copy->from = queue->name;
+	copy->has_checkpoint = checkpoint.len > 0;
 	list_init(&to->node);
 	list_init(&copy->in_resting);
 	list_init(&copy->in_all);
@@ -163,7 +252,8 @@ enum status rabbitmq_copies_create(struct loop *loop, struct log *log,
 	list_init(&copies->resting);
 	copies->again = timer_create_on(loop, send_again, copies);
 	enum status st = ST_NOMEM;
-	if (copies->again == NULL)
+	copies->hurry = timer_create_on(loop, hurry_is_over, copies);
+	if (copies->again == NULL || copies->hurry == NULL)
 		(void)error_set(why, st, "out of memory");
 	else
 		st = publisher_create(loop, log, settings, name, NULL, PUBLISHER_COMES_BACK,
@@ -179,6 +269,7 @@ enum status rabbitmq_copies_create(struct loop *loop, struct log *log,
 void rabbitmq_copies_close(struct rabbitmq_copies *copies)
 {
 	timer_stop(copies->again);
+	timer_stop(copies->hurry);
 	publisher_close(copies->publisher);
 }
 
@@ -191,5 +282,6 @@ void rabbitmq_copies_destroy(struct rabbitmq_copies *copies)
 	}
 	publisher_destroy(copies->publisher);
 	timer_destroy(copies->again);
+	timer_destroy(copies->hurry);
 	memory_free(copies);
 }

@@ -1,4 +1,5 @@
-/* rabbitmq_copies - jobs on their way to a retry queue or a dead letter queue.
+/* rabbitmq_copies - jobs on their way to a retry queue, a dead letter queue, or back into their own
+ * queue with a checkpoint that they had not come with.
  *
  * The original stays unacknowledged until its copy is confirmed; then arrived() says so, and the
  * channel may acknowledge it. So a job is in two places for a moment, and never in none.
@@ -8,7 +9,9 @@
  *         stay until arrived(), or be forgotten here first.
  * Units:  counts of jobs.
  * Fails:  rabbitmq_copies_begin() with ST_NOMEM or ST_INVALID, nothing begun. A copy that cannot be
- *         placed (no such queue) is tried again, with a growing wait, for as long as it takes. */
+ *         placed (no such queue) is tried again, with a growing wait, for as long as it takes; but
+ *         one that goes back is given up, for the broker has the original. A checkpoint that does not
+ *         fit into the message is left out, and the log says so. */
 #ifndef OUTFALL_SOURCES_RABBITMQ_COPIES_H
 #define OUTFALL_SOURCES_RABBITMQ_COPIES_H
 
@@ -26,6 +29,9 @@ struct route;
 
 struct rabbitmq_copies_events {
 	void (*arrived)(void *arg, struct job *job);
+	/* The copy of a job that goes back is nowhere: the original shall go back as it is. May come
+	 * from within rabbitmq_copies_begin(). */
+	void (*gave_up)(void *arg, struct job *job);
 	void (*closed)(void *arg);
 };
 
@@ -33,11 +39,14 @@ enum status rabbitmq_copies_create(struct loop *loop, struct log *log,
 				   const struct rabbitmq_settings *settings, const char *worker,
 				   const struct rabbitmq_copies_events *events, void *arg,
 				   struct rabbitmq_copies **ret_copies, struct error *why);
-/* As job->verdict says: RETRIED into the retry queue of its delay, DEAD into queue->dead. */
+/* As job->verdict says: RETRIED into the retry queue of its delay, DEAD into queue->dead, RETURNED to
+ * the end of the queue. */
 enum status rabbitmq_copies_begin(struct rabbitmq_copies *copies, struct job *job,
 				  const struct queue_settings *queue, struct error *why);
 /* The broker has taken this route's originals back: their copies are nobody's business any more. */
 void rabbitmq_copies_forget(struct rabbitmq_copies *copies, const struct route *route);
+/* Somebody waits: what goes back and cannot even be sent within a second is given up. */
+void rabbitmq_copies_hurry(struct rabbitmq_copies *copies);
 size_t rabbitmq_copies_count(const struct rabbitmq_copies *copies);
 void rabbitmq_copies_close(struct rabbitmq_copies *copies); /* ends in closed() */
 void rabbitmq_copies_destroy(struct rabbitmq_copies *copies);

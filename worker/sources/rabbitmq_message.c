@@ -1,26 +1,41 @@
-/* Attempts and interruptions travel with the message, because the worker that runs it next may be
- * another one. Attempts are exact: only we write that header, when a run has failed. Interruptions
- * are known in three parts: what the header says; what a quorum queue counted since
+/* Counts travel with the message, because the worker that runs it next may be another one. Attempts
+ * and crashes are exact: only we write those headers, when a run has failed. A crash is a handler's
+ * process that died while it had begun this job; a message that lay prefetched beside it is not
+ * blamed. But where the whole worker dies (SIGKILL, a plugin that crashes inside it) nobody is left
+ * to write anything: the broker redelivers what was begun and what was not, all alike, and it counts
+ * as interrupted at most. A plugin that may crash belongs into a process of its own.
+ *
+ * Interruptions are known in three parts: what the header says; what a quorum queue counted since
  * (x-delivery-count); and on a classic queue, which keeps no count, one more if the message was
  * delivered before. That last one is an upper bound: a message that was prefetched and given back
  * unbegun looks the same as one whose worker was killed.
  *
+ * A nack cannot carry a checkpoint either. A job that goes back with a new one is therefore published
+ * anew, to the tail of its queue; its count starts over there, and x-outfall-interruptions has the
+ * sum. (So a job that leaves checkpoints is exactly counted on classic queues too, and a quorum
+ * queue's delivery limit does not end it.) What a run leaves is in our memory until then: a worker
+ * that is killed loses it, and the next run gets the one before.
+ *
  * A copy keeps what the message came with, except for what would change its way:
- *   expiration      it would die in the retry queue before its time
  *   user_id         the broker checks it against our login, and closes the channel
  *   CC, BCC         the broker would deliver the copy to those queues once more
  *   x-delivery-count  is part of x-outfall-interruptions now
+ *   expiration      (not on its way back) it would die in the retry queue before its time; in its own
+ *                   queue its time starts anew
  *   x-death         (retry only) the broker takes a way it has gone before for a loop, and drops the
  *                   message without a word; a dead letter keeps it, for whoever looks at it */
 #include "sources/rabbitmq_message.h"
 
 #include "base/memory.h"
+#include "base/text.h"
 #include "job/job.h"
 
 #include <stdlib.h>
 
 #define HEADER_ATTEMPT       "x-outfall-attempt"
 #define HEADER_INTERRUPTIONS "x-outfall-interruptions"
+#define HEADER_CRASHES       "x-outfall-crashes"
+#define HEADER_CHECKPOINT    "x-outfall-checkpoint"
 #define HEADER_REASON        "x-outfall-reason"
 #define HEADER_QUEUE         "x-outfall-queue"
 
@@ -79,6 +94,7 @@ struct rabbitmq_message rabbitmq_message_read(const amqp_basic_properties_t *pro
 	    .id = span_of("", 0),
 	    .content_type = span_of("", 0),
 	    .traceparent = span_of("", 0),
+	    .checkpoint = span_of("", 0),
 	};
 	uint32_t deliveries = redelivered ? 1 : 0;
 	if (properties->_flags & AMQP_BASIC_MESSAGE_ID_FLAG)
@@ -92,6 +108,10 @@ struct rabbitmq_message rabbitmq_message_read(const amqp_basic_properties_t *pro
 			(void)count_of(&e->value, &m.attempt); /* nonsense: as if it were absent */
 		else if (key_is(e, HEADER_INTERRUPTIONS))
 			(void)count_of(&e->value, &m.interruptions);
+		else if (key_is(e, HEADER_CRASHES))
+			(void)count_of(&e->value, &m.crashes);
+		else if (key_is(e, HEADER_CHECKPOINT))
+			m.checkpoint = text_of(&e->value);
 		else if (key_is(e, "x-delivery-count"))
 			(void)count_of(&e->value, &deliveries);
 		else if (key_is(e, "traceparent"))
@@ -119,11 +139,21 @@ amqp_table_entry_t rabbitmq_number_entry(const char *key, int64_t number)
 	return e;
 }
 
+/* Long strings are said to be UTF-8, and some clients insist. */
+static amqp_table_entry_t bytes_entry(const char *key, struct span bytes)
+{
+	amqp_table_entry_t e = rabbitmq_text_entry(key, bytes);
+	if (!text_is_utf8(bytes))
+		e.value.kind = AMQP_FIELD_KIND_BYTES;
+	return e;
+}
+
 static bool stays_behind(const amqp_table_entry_t *entry, enum rabbitmq_copy_for purpose)
 {
 	static const char *const always[] = {
-	    HEADER_ATTEMPT, HEADER_INTERRUPTIONS, HEADER_REASON, HEADER_QUEUE, "CC",
-	    "BCC",          "x-delivery-count",
+	    HEADER_ATTEMPT,     HEADER_INTERRUPTIONS, HEADER_CRASHES, HEADER_CHECKPOINT,
+	    HEADER_REASON,      HEADER_QUEUE,         "CC",           "BCC",
+	    "x-delivery-count",
 	};
 	for (size_t i = 0; i < sizeof always / sizeof *always; i++)
 		if (key_is(entry, always[i]))
@@ -131,23 +161,34 @@ static bool stays_behind(const amqp_table_entry_t *entry, enum rabbitmq_copy_for
 	return purpose == COPY_FOR_RETRY && key_is(entry, "x-death");
 }
 
-enum { OWN_HEADERS = 4 };
+enum { OWN_HEADERS = 6 };
+
+struct original { /* what a copy is made of */
+	const struct job *job;
+	enum rabbitmq_copy_for purpose;
+	const char *queue;
+	struct span checkpoint;
+};
 
 /* `pool` provides the memory, and with it the table's lifetime. */
-static bool copy_headers(const struct job *job, enum rabbitmq_copy_for purpose, const char *queue,
-			 amqp_pool_t *pool, amqp_table_t *headers)
+static bool copy_headers(const struct original *from, amqp_pool_t *pool, amqp_table_t *headers)
 {
+	const struct job *job = from->job;
 	size_t most = (size_t)headers->num_entries + OWN_HEADERS;
 	amqp_table_entry_t *to = amqp_pool_alloc(pool, most * sizeof *to);
 	if (to == NULL)
 		return false;
 	int n = 0;
 	for (int i = 0; i < headers->num_entries; i++)
-		if (!stays_behind(&headers->entries[i], purpose))
+		if (!stays_behind(&headers->entries[i], from->purpose))
 			to[n++] = headers->entries[i];
 	to[n++] = rabbitmq_number_entry(HEADER_ATTEMPT, job->verdict.attempt);
 	to[n++] = rabbitmq_number_entry(HEADER_INTERRUPTIONS, job->verdict.interruptions);
-	to[n++] = rabbitmq_text_entry(HEADER_QUEUE, span_text(queue));
+	to[n++] = rabbitmq_text_entry(HEADER_QUEUE, span_text(from->queue));
+	if (job->verdict.crashes > 0)
+		to[n++] = rabbitmq_number_entry(HEADER_CRASHES, job->verdict.crashes);
+	if (from->checkpoint.len > 0)
+		to[n++] = bytes_entry(HEADER_CHECKPOINT, from->checkpoint);
 	if (job->outcome.reason[0] != '\0')
 		to[n++] = rabbitmq_text_entry(HEADER_REASON, span_text(job->outcome.reason));
 	*headers = (amqp_table_t){.num_entries = n, .entries = to};
@@ -171,11 +212,18 @@ enum status rabbitmq_message_encode(const amqp_basic_properties_t *properties, s
 	return ST_OK;
 }
 
-static enum status copy_with(const struct job *job, enum rabbitmq_copy_for purpose,
-			     const char *queue, amqp_pool_t *pool, struct span *ret_encoded,
-			     struct error *why)
+/* The names and lengths of our own headers take 200 bytes or so. */
+static size_t room_for(const struct original *from)
+{
+	return from->job->origin.len + from->checkpoint.len + strlen(from->job->id) +
+	       strlen(from->queue) + sizeof from->job->outcome.reason + 320;
+}
+
+static enum status copy_with(const struct original *from, amqp_pool_t *pool,
+			     struct span *ret_encoded, struct error *why)
 {
 	void *decoded;
+	const struct job *job = from->job;
 	int err =
 	    amqp_decode_properties(AMQP_BASIC_CLASS, pool, amqp_bytes_of(job->origin), &decoded);
 	if (err < 0)
@@ -184,23 +232,26 @@ static enum status copy_with(const struct job *job, enum rabbitmq_copy_for purpo
 	amqp_basic_properties_t *p = decoded;
 	if (!(p->_flags & AMQP_BASIC_HEADERS_FLAG))
 		p->headers = (amqp_table_t){0};
-	if (!copy_headers(job, purpose, queue, pool, &p->headers))
+	if (!copy_headers(from, pool, &p->headers))
 		return error_set(why, ST_NOMEM, "message properties: out of memory");
-	p->_flags &= ~(amqp_flags_t)(AMQP_BASIC_EXPIRATION_FLAG | AMQP_BASIC_USER_ID_FLAG);
+	p->_flags &= ~(amqp_flags_t)AMQP_BASIC_USER_ID_FLAG;
+	if (from->purpose != COPY_FOR_RETURN)
+		p->_flags &= ~(amqp_flags_t)AMQP_BASIC_EXPIRATION_FLAG;
 	p->_flags |=
 	    AMQP_BASIC_HEADERS_FLAG | AMQP_BASIC_DELIVERY_MODE_FLAG | AMQP_BASIC_MESSAGE_ID_FLAG;
 	p->delivery_mode = AMQP_DELIVERY_PERSISTENT;
 	p->message_id = amqp_cstring_bytes(job->id);
-	size_t added = 256 + strlen(job->id) + strlen(queue) + sizeof job->outcome.reason;
-	return rabbitmq_message_encode(p, job->origin.len + added, ret_encoded, why);
+	return rabbitmq_message_encode(p, room_for(from), ret_encoded, why);
 }
 
 enum status rabbitmq_message_copy(const struct job *job, enum rabbitmq_copy_for purpose,
-				  const char *queue, struct span *ret_encoded, struct error *why)
+				  const char *queue, struct span checkpoint,
+				  struct span *ret_encoded, struct error *why)
 {
 	amqp_pool_t pool;
+	struct original from = {job, purpose, queue, checkpoint};
 	init_amqp_pool(&pool, 4096);
-	enum status st = copy_with(job, purpose, queue, &pool, ret_encoded, why);
+	enum status st = copy_with(&from, &pool, ret_encoded, why);
 	empty_amqp_pool(&pool);
 	return st;
 }

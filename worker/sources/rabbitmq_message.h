@@ -1,8 +1,11 @@
 /* rabbitmq_message - what a message's properties say of the job in it, and the properties that a
- * copy of it carries into a retry queue or a dead letter queue. Pure: no connection, no clock.
+ * copy of it carries into a retry queue, a dead letter queue or back into its own. Pure: no
+ * connection, no clock.
  *
  *     x-outfall-attempt        which run this will be, from 1
  *     x-outfall-interruptions  how many runs were ended by us and not by the job
+ *     x-outfall-crashes        in how many the handler died; absent: in none
+ *     x-outfall-checkpoint     what an earlier run left for the next; absent: nothing
  *     x-outfall-reason         why the last run failed, for people
  *     x-outfall-queue          the queue it was taken from
  *
@@ -25,19 +28,21 @@ struct job;
 struct rabbitmq_message { /* spans borrow from the decoded properties */
 	uint32_t attempt;
 	uint32_t interruptions; /* an upper bound on classic queues; see the .c */
-	struct span id;         /* empty: it has none */
-	struct span content_type, traceparent;
+	uint32_t crashes;
+	struct span id; /* empty: it has none */
+	struct span content_type, traceparent, checkpoint;
 };
 
 struct rabbitmq_message rabbitmq_message_read(const amqp_basic_properties_t *properties,
 					      bool redelivered);
 
-enum rabbitmq_copy_for { COPY_FOR_RETRY, COPY_FOR_DEAD };
+enum rabbitmq_copy_for { COPY_FOR_RETRY, COPY_FOR_DEAD, COPY_FOR_RETURN };
 
-/* The properties of `job`'s copy, encoded, flags first. Attempt, interruptions and reason come
- * from its verdict and outcome. */
+/* The properties of `job`'s copy, encoded, flags first. The counts and the reason come from its
+ * verdict and outcome. `checkpoint`: for the next run; empty: the copy carries none. */
 enum status rabbitmq_message_copy(const struct job *job, enum rabbitmq_copy_for purpose,
-				  const char *queue, struct span *ret_encoded, struct error *why);
+				  const char *queue, struct span checkpoint,
+				  struct span *ret_encoded, struct error *why);
 
 /* Encodes `properties`; the span's memory belongs to the caller. */
 enum status rabbitmq_message_encode(const amqp_basic_properties_t *properties, size_t room,

@@ -158,6 +158,7 @@ static void send_one(struct publisher *p, struct publication *it)
 	}
 	it->sequence = ++p->last_sequence;
 	it->returned = false;
+	it->sent = true;
 	list_append(&p->sent, &it->node);
 }
 

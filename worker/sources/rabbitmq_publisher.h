@@ -40,6 +40,7 @@ struct publication {
 	uint64_t sequence;  /* among the channel's publications, from 1 */
 	uint64_t leased_ns; /* when its retry queue was declared last */
 	bool returned;      /* basic.return came; its confirm is about to */
+	bool sent;          /* at least once, so that it may be there */
 };
 
 struct publisher_events {         /* not to destroy the publisher from within, closed() excepted */

@@ -122,15 +122,22 @@ struct copied {
 	const amqp_basic_properties_t *properties;
 };
 
-static void copy(struct copied *c, const struct job *job, enum rabbitmq_copy_for purpose)
+static void copy_with(struct copied *c, const struct job *job, enum rabbitmq_copy_for purpose,
+		      struct span checkpoint)
 {
 	void *decoded;
 	struct error why;
-	assert_int_equal(rabbitmq_message_copy(job, purpose, "mail", &c->encoded, &why), ST_OK);
+	assert_int_equal(rabbitmq_message_copy(job, purpose, "mail", checkpoint, &c->encoded, &why),
+			 ST_OK);
 	init_amqp_pool(&c->pool, 4096);
 	assert_true(amqp_decode_properties(AMQP_BASIC_CLASS, &c->pool, amqp_bytes_of(c->encoded),
 					   &decoded) >= 0);
 	c->properties = decoded;
+}
+
+static void copy(struct copied *c, const struct job *job, enum rabbitmq_copy_for purpose)
+{
+	copy_with(c, job, purpose, job_next_checkpoint(job));
 }
 
 static void drop(struct copied *c)
@@ -226,6 +233,81 @@ static void test_a_copy_keeps_what_does_not_change_its_way(void **state)
 	copy(&c, job, COPY_FOR_DEAD);
 	assert_header_text(&c, "x-death", "of old age");
 	drop(&c);
+	copy(&c, job, COPY_FOR_RETURN); /* what a requeued message would keep */
+	assert_header_text(&c, "x-death", "of old age");
+	assert_true(c.properties->_flags & AMQP_BASIC_EXPIRATION_FLAG);
+	assert_false(c.properties->_flags & AMQP_BASIC_USER_ID_FLAG);
+	assert_null(header(&c, "CC"));
+	assert_null(header(&c, "x-delivery-count"));
+	drop(&c);
+	job_destroy(job);
+}
+
+static const struct {
+	const char *came_with, *left; /* NULL: nothing; left "": it forgets */
+	const char *want;
+} checkpoints[] = {
+    {NULL,  NULL,  NULL },
+    {NULL,  "new", "new"},
+    {"old", NULL,  "old"},
+    {"old", "new", "new"},
+    {"old", "",    NULL },
+    {NULL,  "",    NULL },
+};
+
+static void test_checkpoints_and_crashes_travel(void **state)
+{
+	(void)state;
+	static const enum rabbitmq_copy_for purposes[] = {COPY_FOR_RETRY, COPY_FOR_DEAD,
+							  COPY_FOR_RETURN};
+	size_t n = sizeof checkpoints / sizeof *checkpoints;
+	for (size_t i = 0; i < 3 * n; i++) {
+		const char *came_with = checkpoints[i / 3].came_with,
+			   *left = checkpoints[i / 3].left;
+		const char *want = checkpoints[i / 3].want;
+		amqp_table_entry_t h[] = {rabbitmq_number_entry("x-outfall-crashes", 1),
+					  text("x-outfall-checkpoint", came_with ? came_with : "")};
+		amqp_basic_properties_t p = with_headers(h, came_with ? 2 : 1);
+		struct job *job = job_from(&p, "m1");
+		assert_true(
+		    span_equal(rabbitmq_message_read(&p, false).checkpoint, span_text(came_with)));
+		assert_int_equal(rabbitmq_message_read(&p, false).crashes, 1);
+		job->checkpoint = span_text(came_with); /* as make_job() would have it */
+		if (left != NULL)
+			job_leave_checkpoint(job, span_text(left));
+		job->verdict.crashes = i % 2 == 0 ? 2 : 0;
+		struct copied c;
+		copy(&c, job, purposes[i % 3]);
+		if (want != NULL)
+			assert_header_text(&c, "x-outfall-checkpoint", want);
+		else
+			assert_null(header(&c, "x-outfall-checkpoint"));
+		if (i % 2 == 0)
+			assert_int_equal(header(&c, "x-outfall-crashes")->value.i64, 2);
+		else
+			assert_null(header(&c, "x-outfall-crashes"));
+		drop(&c);
+		job_destroy(job);
+	}
+}
+
+static void test_a_checkpoint_may_be_any_bytes(void **state)
+{
+	(void)state;
+	static char large[96 * 1024];
+	memset(large, 0xff, sizeof large);
+	amqp_basic_properties_t bare = {0};
+	struct job *job = job_from(&bare, "m1");
+	struct copied c;
+	copy_with(&c, job, COPY_FOR_RETURN, span_of(large, sizeof large));
+	const amqp_field_value_t *value = header(&c, "x-outfall-checkpoint");
+	assert_int_equal(value->kind, AMQP_FIELD_KIND_BYTES);
+	struct span read = rabbitmq_message_read(c.properties, false).checkpoint;
+	assert_true(span_equal(read, span_of(large, sizeof large)));
+	drop(&c);
+	copy_with(&c, job, COPY_FOR_RETURN, span_text("{\"page\":3}"));
+	assert_int_equal(header(&c, "x-outfall-checkpoint")->kind, AMQP_FIELD_KIND_UTF8);
+	drop(&c);
 	job_destroy(job);
 }
 
@@ -236,8 +318,9 @@ static void test_every_failed_allocation_is_reported(void **state)
 	struct job *job = job_from(&bare, "m1");
 	struct span untouched = span_of("before", 6), encoded = untouched;
 	(void)memory_fail_at(1);
-	assert_int_equal(rabbitmq_message_copy(job, COPY_FOR_DEAD, "mail", &encoded, NULL),
-			 ST_NOMEM);
+	assert_int_equal(
+	    rabbitmq_message_copy(job, COPY_FOR_DEAD, "mail", span_of("c", 1), &encoded, NULL),
+	    ST_NOMEM);
 	(void)memory_fail_at(0);
 	assert_ptr_equal(encoded.ptr, untouched.ptr);
 	job_destroy(job);
@@ -269,6 +352,8 @@ int main(void)
 	    cmocka_unit_test(test_headers_of_another_type_are_not_counts),
 	    cmocka_unit_test(test_a_copy_of_a_bare_message),
 	    cmocka_unit_test(test_a_copy_keeps_what_does_not_change_its_way),
+	    cmocka_unit_test(test_checkpoints_and_crashes_travel),
+	    cmocka_unit_test(test_a_checkpoint_may_be_any_bytes),
 	    cmocka_unit_test(test_every_failed_allocation_is_reported),
 	    cmocka_unit_test(test_retry_queues_are_named_after_queue_and_delay),
 	};
