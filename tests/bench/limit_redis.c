@@ -15,9 +15,10 @@
 
 enum {
 	BATCH = 64,
-	KEYS = 9,
-	FIXED = 3 + KEYS + 9, /* EVALSHA, hash, number of keys; keys; what stands before the jobs */
-	REPLY_HEAD = 5,
+	KEYS = 10,
+	FIXED =
+	    3 + KEYS + 10, /* EVALSHA, hash, number of keys; keys; what stands before the jobs */
+	REPLY_HEAD = 6,
 };
 
 struct arguments {
@@ -66,7 +67,7 @@ static void prepare(struct arguments *args, const char *hash, char keys[KEYS][25
 	};
 	add_text(args, "EVALSHA");
 	add_text(args, hash);
-	add_text(args, "9");
+	add_text(args, "10");
 	for (int i = 0; i < KEYS; i++)
 		add_text(args, keys[i]);
 	for (size_t i = 0; i < sizeof head / sizeof *head; i++)
@@ -76,7 +77,8 @@ static void prepare(struct arguments *args, const char *hash, char keys[KEYS][25
 static void name_keys(char keys[KEYS][256], const char *list)
 {
 	static const char *const suffixes[KEYS] = {
-	    "", "held:limit", "workers", "seq", "delayed", "dead", "notes", "history", "wake:limit",
+	    "",     "held:limit", "workers", "seq",        "delayed",
+	    "dead", "notes",      "history", "wake:limit", "checkpoints",
 	};
 	snprintf(keys[0], sizeof keys[0], "%s", list);
 	for (int i = 1; i < KEYS; i++)
@@ -94,6 +96,7 @@ static size_t complete(struct arguments *args, const redisReply *claimed, char *
 	size_t jobs = claimed != NULL ? (claimed->elements - REPLY_HEAD) / 2 : 0;
 	snprintf(number, size, "%zu", jobs);
 	add_text(args, number);
+	add_text(args, "0");
 	add_text(args, "0");
 	add_text(args, "0");
 	add_text(args, "0");

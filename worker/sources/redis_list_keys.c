@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEYS = 13, LONGEST_PART = sizeof "{}:dead:notes" };
+enum { KEYS = 14, LONGEST_PART = sizeof "{}:checkpoints" };
 
 /* Redis' rule: the first "{", and at least one byte before the next "}". */
 static bool has_tag(const char *name)
@@ -51,6 +51,7 @@ static void print_all(struct printer *p, struct redis_keys *keys, const char *li
 	keys->seq = print(p, stem, "seq");
 	keys->delayed = print(p, stem, "delayed");
 	keys->history = print(p, stem, "history");
+	keys->checkpoints = print(p, stem, "checkpoints");
 	keys->workers = print(p, stem, "workers");
 	keys->clients = print(p, stem, "clients");
 	keys->held_of = print(p, stem, "held:");

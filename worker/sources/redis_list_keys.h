@@ -8,6 +8,7 @@
  *     {thumbnails}:seq              counter of job ids
  *     {thumbnails}:delayed          ZSET  jobs not yet due
  *     {thumbnails}:history          HASH  what is known of bodies that went back to the list
+ *     {thumbnails}:checkpoints      HASH  job id -> what its last run left for the next
  *     {thumbnails}:dead             LIST  raw bodies that were rejected, or tried too often
  *     {thumbnails}:dead:notes       LIST  why, as JSON
  *
@@ -28,7 +29,7 @@
 
 struct redis_keys {
 	const char *list, *dead, *notes;
-	const char *seq, *delayed, *history, *workers, *clients;
+	const char *seq, *delayed, *history, *checkpoints, *workers, *clients;
 	const char *held_of, *wake_of; /* to which the name of any worker is appended */
 	const char *held, *wake;       /* those of the worker given */
 	char *text;

@@ -286,7 +286,8 @@ static void join_answered(void *arg, const struct reply *reply)
 static void send_renewal(struct redis_queue *queue, const char *how, resp_answered *answered)
 {
 	const struct redis_keys *k = &queue->keys;
-	const char *keys[] = {k->list, k->workers, k->delayed, k->history, k->clients};
+	const char *keys[] = {k->list,    k->workers, k->delayed,
+			      k->history, k->clients, k->checkpoints};
 	struct resp *redis = queue->shared->redis;
 	int64_t client = redis_wait_client_id(queue->wait);
 	begin_script(queue, SCRIPT_RENEW, keys, COUNT_OF(keys), 6, answered);
@@ -391,7 +392,7 @@ static void name_one(void *arg, const struct job *job)
 static void undo(struct redis_queue *queue)
 {
 	const struct redis_keys *k = &queue->keys;
-	const char *keys[] = {k->list, k->held, k->workers, k->history, k->wake};
+	const char *keys[] = {k->list, k->held, k->workers, k->history, k->wake, k->checkpoints};
 	struct resp *redis = queue->shared->redis;
 	size_t n_known = 0;
 	walk_known(queue, count_one, &n_known);
@@ -475,7 +476,15 @@ static bool parse_number(struct span *text, uint32_t *ret_number)
 	return true;
 }
 
-/* "id:attempt:interruptions" */
+static bool parse_byte(struct span *text, char byte)
+{
+	if (text->len == 0 || *text->ptr != byte)
+		return false;
+	*text = span_of(text->ptr + 1, text->len - 1);
+	return true;
+}
+
+/* "id:attempt:interruptions", and ".crashes" once there are any (redis_put_back.lua). */
 static bool parse_field(struct span field, struct job_facts *facts)
 {
 	const char *colon = memchr(field.ptr, ':', field.len);
@@ -483,21 +492,43 @@ static bool parse_field(struct span field, struct job_facts *facts)
 		return false;
 	facts->id = span_of(field.ptr, (size_t)(colon - field.ptr));
 	struct span rest = span_of(colon + 1, field.len - facts->id.len - 1);
-	if (!parse_number(&rest, &facts->attempt) || rest.len == 0 || *rest.ptr != ':')
+	if (!parse_number(&rest, &facts->attempt) || !parse_byte(&rest, ':') ||
+	    !parse_number(&rest, &facts->interruptions))
 		return false;
-	rest = span_of(rest.ptr + 1, rest.len - 1);
-	return parse_number(&rest, &facts->interruptions) && rest.len == 0;
+	if (parse_byte(&rest, '.') && !parse_number(&rest, &facts->crashes))
+		return false;
+	return rest.len == 0;
 }
 
-static enum status make_job(struct redis_queue *queue, const struct reply *field,
-			    const struct reply *body, struct list *jobs)
+/* What has been claimed: pairs of texts, first of fields and checkpoints, then of fields and
+ * bodies. The first are in the order of the second, so both are read from the front. */
+struct claimed {
+	const struct reply *checkpoint, *job;
+	size_t n_checkpoints, n_jobs;
+};
+
+/* The checkpoint of the job with that field, if the next one is its. */
+static struct span take_checkpoint(struct claimed *claimed, struct span field)
 {
+	const struct reply *pair = claimed->checkpoint;
+	if (claimed->n_checkpoints == 0 || pair[0].kind != REPLY_TEXT ||
+	    pair[1].kind != REPLY_TEXT || !span_equal(pair[0].text, field))
+		return span_of("", 0);
+	claimed->checkpoint += 2;
+	claimed->n_checkpoints--;
+	return pair[1].text;
+}
+
+static enum status make_job(struct redis_queue *queue, struct claimed *claimed, struct list *jobs)
+{
+	const struct reply *field = &claimed->job[0], *body = &claimed->job[1];
 	struct job_facts facts = {.route = queue->route};
 	if (field->kind != REPLY_TEXT || body->kind != REPLY_TEXT ||
 	    !parse_field(field->text, &facts))
 		return ST_PROTO;
 	facts.serial = host_of(queue)->next_serial(host_of(queue));
 	facts.redelivered = facts.interruptions > 0;
+	facts.checkpoint = take_checkpoint(claimed, field->text);
 	facts.origin = field->text;
 	facts.body_bytes = body->text.len;
 	struct job *job = job_create(&facts);
@@ -511,11 +542,10 @@ static enum status make_job(struct redis_queue *queue, const struct reply *field
 }
 
 /* All of them or none, so that what we do not know is exactly what redis_undo.lua puts back. */
-static enum status make_jobs(struct redis_queue *queue, const struct reply *fields, size_t n,
-			     struct list *jobs)
+static enum status make_jobs(struct redis_queue *queue, struct claimed *claimed, struct list *jobs)
 {
-	for (size_t i = 0; i + 1 < n; i += 2) {
-		enum status st = make_job(queue, &fields[i], &fields[i + 1], jobs);
+	for (; claimed->n_jobs > 0; claimed->n_jobs--, claimed->job += 2) {
+		enum status st = make_job(queue, claimed, jobs);
 		if (st == ST_OK)
 			continue;
 		struct list *it;
@@ -535,7 +565,24 @@ static void deliver(struct redis_queue *queue, struct list *jobs)
 	}
 }
 
-enum { TURN_DUE = 1, TURN_DRY, TURN_BURIED, TURN_TROUBLE, TURN_JOBS }; /* in its reply */
+/* Places in its reply. */
+enum { TURN_DUE = 1, TURN_DRY, TURN_BURIED, TURN_TROUBLE, TURN_CHECKPOINTS, TURN_CLAIMED };
+
+static enum status read_claimed(const struct reply *reply, struct claimed *ret_claimed)
+{
+	size_t n_pairs = (reply->n_items - TURN_CLAIMED) / 2;
+	int64_t n_checkpoints = number_at(reply, TURN_CHECKPOINTS);
+	if (n_checkpoints < 0 || (uint64_t)n_checkpoints > n_pairs)
+		return ST_PROTO;
+	const struct reply *pairs = reply->items + TURN_CLAIMED;
+	*ret_claimed = (struct claimed){
+	    .checkpoint = pairs,
+	    .n_checkpoints = (size_t)n_checkpoints,
+	    .job = pairs + 2 * n_checkpoints,
+	    .n_jobs = n_pairs - (size_t)n_checkpoints,
+	};
+	return ST_OK;
+}
 
 static void note_trouble(struct redis_queue *queue, const struct reply *trouble)
 {
@@ -550,15 +597,17 @@ static void note_trouble(struct redis_queue *queue, const struct reply *trouble)
 static void take_claimed(struct redis_queue *queue, const struct reply *reply)
 {
 	struct list jobs;
+	struct claimed claimed;
 	list_init(&jobs);
-	enum status st =
-	    make_jobs(queue, reply->items + TURN_JOBS, reply->n_items - TURN_JOBS, &jobs);
+	enum status st = read_claimed(reply, &claimed);
+	if (st == ST_OK)
+		st = make_jobs(queue, &claimed, &jobs);
 	if (st == ST_OK) {
 		deliver(queue, &jobs);
 		return;
 	}
 	say(queue, LOG_ERROR, "claimed jobs put back, out of memory", "jobs",
-	    (int64_t)(reply->n_items - TURN_JOBS) / 2);
+	    (int64_t)(reply->n_items - TURN_CLAIMED) / 2);
 	undo(queue);
 	queue->starved_until_ns = now_ns(queue) + STARVED_NS; /* the next tick looks again */
 }
@@ -585,7 +634,7 @@ static void note_claim(struct redis_queue *queue, const struct reply *reply)
 static void turn_answered(void *arg, const struct reply *reply)
 {
 	struct redis_queue *queue = arg;
-	if (!is_answer(queue, reply, TURN_JOBS) || queue->membership != QUEUE_MEMBER)
+	if (!is_answer(queue, reply, TURN_CLAIMED) || queue->membership != QUEUE_MEMBER)
 		return;
 	if (number_at(reply, 0) == 0) {
 		shut_out(queue);
@@ -663,10 +712,22 @@ static const struct {
 	size_t n_args;
 } groups[GROUPS] = {
     [GROUP_DONE] = {FATE_DONE,     1},
-    [GROUP_RETRIED] = {FATE_RETRIED,  4},
+    [GROUP_RETRIED] = {FATE_RETRIED,  3},
     [GROUP_DEAD] = {FATE_DEAD,     2},
-    [GROUP_RETURNED] = {FATE_RETURNED, 3},
+    [GROUP_RETURNED] = {FATE_RETURNED, 2},
 };
+
+/* "attempt:interruptions", and ".crashes" once there are any. */
+static void tell_counts(struct resp *redis, const struct verdict *verdict)
+{
+	char counts[40];
+	int len = snprintf(counts, sizeof counts, "%u:%u", (unsigned)verdict->attempt,
+			   (unsigned)verdict->interruptions);
+	if (verdict->crashes > 0)
+		(void)snprintf(counts + len, sizeof counts - (size_t)len, ".%u",
+			       (unsigned)verdict->crashes);
+	resp_arg_text(redis, counts);
+}
 
 static void tell_one(struct resp *redis, const struct job *job)
 {
@@ -678,8 +739,7 @@ static void tell_one(struct resp *redis, const struct job *job)
 		return;
 	case FATE_RETRIED:
 	case FATE_RETURNED:
-		resp_arg_number(redis, verdict->attempt);
-		resp_arg_number(redis, verdict->interruptions);
+		tell_counts(redis, verdict);
 		if (verdict->fate == FATE_RETRIED)
 			resp_arg_number(redis, (int64_t)verdict->delay_ms);
 		return;
@@ -692,18 +752,43 @@ static void tell_one(struct resp *redis, const struct job *job)
 	must(!"a verdict says how to settle");
 }
 
+static bool ends(const struct job *job)
+{
+	return job->verdict.fate == FATE_DONE || job->verdict.fate == FATE_DEAD;
+}
+
+/* Whether the hash of checkpoints must learn of it: a job that ends takes its own along. */
+static bool changes_checkpoint(const struct job *job)
+{
+	return ends(job) ? job->checkpoint.len > 0 : job_left_new_checkpoint(job);
+}
+
+static void tell_checkpoints(struct resp *redis, struct list *jobs)
+{
+	list_each (it, jobs) {
+		const struct job *job = list_entry(it, struct job, in_source);
+		if (!changes_checkpoint(job))
+			continue;
+		resp_arg(redis, job->origin);
+		resp_arg(redis, ends(job) ? span_of("", 0) : job_next_checkpoint(job));
+	}
+}
+
 static void send_turn(struct redis_queue *queue, size_t claim)
 {
 	const struct redis_keys *k = &queue->keys;
-	const char *keys[] = {k->list, k->held,  k->workers, k->seq, k->delayed,
-			      k->dead, k->notes, k->history, k->wake};
+	const char *keys[] = {k->list, k->held,  k->workers, k->seq,  k->delayed,
+			      k->dead, k->notes, k->history, k->wake, k->checkpoints};
 	struct resp *redis = queue->shared->redis;
 	size_t counts[FATE_COUNT] = {0};
-	size_t n_args = 5 + GROUPS;
+	size_t n_args = 6 + GROUPS, n_checkpoints = 0;
 	list_splice(&queue->telling, &queue->pending);
 	list_each (it, &queue->telling) {
-		counts[list_entry(it, struct job, in_source)->verdict.fate]++;
+		const struct job *job = list_entry(it, struct job, in_source);
+		counts[job->verdict.fate]++;
+		n_checkpoints += changes_checkpoint(job);
 	}
+	n_args += 2 * n_checkpoints;
 	for (int g = 0; g < GROUPS; g++)
 		n_args += counts[groups[g].fate] * groups[g].n_args;
 
@@ -715,6 +800,9 @@ static void send_turn(struct redis_queue *queue, size_t claim)
 	resp_arg_number(redis, (int64_t)queue->shared->max_body_bytes);
 	for (int g = 0; g < GROUPS; g++)
 		resp_arg_number(redis, (int64_t)counts[groups[g].fate]);
+	resp_arg_number(redis, (int64_t)n_checkpoints);
+	if (n_checkpoints > 0)
+		tell_checkpoints(redis, &queue->telling);
 	for (int g = 0; g < GROUPS; g++) {
 		if (counts[groups[g].fate] == 0)
 			continue;

@@ -2,10 +2,17 @@
 --
 -- The list holds raw bodies and nothing else, so that producers, LLEN and LRANGE need to know
 -- nothing of us. What a body alone cannot say (its id, which attempt it is on, how often it was
--- interrupted) waits in the history, a hash: fingerprint of the body -> "id:attempt:interruptions",
+-- interrupted or crashed its handler) waits in the history, a hash: fingerprint of the body -> facts,
 -- several separated by a blank. Jobs with the very same body are interchangeable. Only jobs with
 -- something to remember are in it, so that in good times the key does not exist, and a claim pays
 -- one EXISTS for it. Entries of bodies that somebody else removed expire with the key.
+--
+-- facts    "id:counts"
+-- counts   "attempt:interruptions", and ".crashes" behind it once there are any: a body may follow
+--          facts and a colon (redis_turn.lua, delayed), so crashes must not look like one's beginning
+--
+-- What a run left for the next one is in checkpoints, a hash: id -> bytes. It expires like the
+-- history, and a job that has one is one to remember.
 --
 -- Lua's unpack() is limited to some 8000 values: long commands go out in pieces.
 
@@ -41,31 +48,38 @@ local function push_all(command, key, values)
 	end
 end
 
--- jobs: {{id, attempt, interruptions, body}, ...}, the one to be taken first in front.
-local function put_back(list, history, jobs)
+local FRESH = '1:0' -- counts of a job that nothing has happened to
+
+-- jobs: {{id, counts, body}, ...}, the one to be taken first in front.
+local function put_back(list, history, checkpoints, jobs)
 	local bodies = {}
+	local some_left_one = #jobs > 0 and redis.call('EXISTS', checkpoints) == 1
 	for i = #jobs, 1, -1 do
-		local job = jobs[i]
-		bodies[#bodies + 1] = job[4]
-		if job[2] > 1 or job[3] > 0 then
-			remember(history, job[4], job[1] .. ':' .. job[2] .. ':' .. job[3])
+		local id, counts, body = jobs[i][1], jobs[i][2], jobs[i][3]
+		bodies[#bodies + 1] = body
+		if counts ~= FRESH or some_left_one and redis.call('HEXISTS', checkpoints, id) == 1 then
+			remember(history, body, id .. ':' .. counts)
 		end
 	end
 	push_all('RPUSH', list, bodies)
 end
 
--- A field of a held hash: "id:attempt:interruptions".
-local function split_field(field)
-	local id, attempt, interruptions = string.match(field, '^(%d+):(%d+):(%d+)$')
-	return id, tonumber(attempt), tonumber(interruptions)
+-- "id:counts" to its two halves.
+local function split_facts(facts)
+	return string.match(facts, '^(%d+):(.*)$')
 end
 
--- Fields and their bodies, as HGETALL gives them, to jobs for put_back(); the oldest id in front.
-local function jobs_by_id(found, more_interruptions)
+local function interrupted_once_more(counts)
+	local attempt, interruptions, crashes = string.match(counts, '^(%d+):(%d+)(.*)$')
+	return attempt .. ':' .. string.format('%.0f', interruptions + 1) .. crashes
+end
+
+-- Facts and bodies, as HGETALL gives a held hash, to jobs for put_back(); the oldest id in front.
+local function jobs_by_id(found)
 	local jobs = {}
 	for i = 1, #found, 2 do
-		local id, attempt, interruptions = split_field(found[i])
-		jobs[#jobs + 1] = {id, attempt, interruptions + more_interruptions, found[i + 1]}
+		local id, counts = split_facts(found[i])
+		jobs[#jobs + 1] = {id, counts, found[i + 1]}
 	end
 	table.sort(jobs, function(a, b) return tonumber(a[1]) < tonumber(b[1]) end)
 	return jobs

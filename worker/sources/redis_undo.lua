@@ -1,6 +1,6 @@
 -- redis_undo: puts back whatever a worker has claimed and knows nothing of.
 --
--- KEYS 1 list, 2 held, 3 workers, 4 history, 5 wake
+-- KEYS 1 list, 2 held, 3 workers, 4 history, 5 wake, 6 checkpoints
 -- ARGV 1 worker, 2 lease in ms, then the fields of all jobs that the worker does know
 -- Returns {1, jobs put back}, or {0} when the worker holds no lease.
 --
@@ -10,6 +10,7 @@
 -- a word.
 
 local list, held, workers, history, wake = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local checkpoints = KEYS[6]
 local worker, lease = ARGV[1], tonumber(ARGV[2])
 
 redis.call('HDEL', held, '') -- a first write that needs no memory: see redis_turn.lua
@@ -31,6 +32,6 @@ for _, field in ipairs(redis.call('HKEYS', held)) do
 		found[#found + 1] = redis.call('HGET', held, field)
 	end
 end
-put_back(list, history, jobs_by_id(found, 0))
+put_back(list, history, checkpoints, jobs_by_id(found))
 push_all('HDEL', held, fields)
 return {1, #fields}

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -31,6 +32,10 @@ static void names_share_the_tag_of_the_list(void **state)
 		assert_string_equal(keys.seq, rows[i].seq);
 		assert_string_equal(keys.dead, rows[i].want_dead);
 		assert_string_equal(keys.notes, rows[i].notes);
+		/* All of a list's own names have the same beginning; this is the longest. */
+		size_t stem = strlen(keys.seq) - strlen("seq");
+		assert_int_equal(strncmp(keys.checkpoints, keys.seq, stem), 0);
+		assert_string_equal(keys.checkpoints + stem, "checkpoints");
 		if (rows[i].held != NULL)
 			assert_string_equal(keys.held, rows[i].held);
 		else
