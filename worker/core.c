@@ -22,6 +22,87 @@ static struct core *of_executor_host(struct executor_host *host)
 
 /* --- a job arrives --------------------------------------------------------------------------- */
 
+/* Connections die under jobs that run, and under jobs that have ended and could not be told. The
+ * broker gives both out again, to us or to another worker. What comes back to us need not run a second
+ * time: a job that still runs is awaited by its second delivery (parked), which takes over its end; one
+ * that has ended is kept in `recall`, and its second delivery is settled at once. */
+
+static struct job *find_orphan(struct core *core, const struct job *again)
+{
+	if (again->route->orphans == 0)
+		return NULL;
+	list_each (it, &core->ledger.lists[JOB_RUNNING]) {
+		struct job *job = list_entry(it, struct job, in_ledger);
+		if (job->orphaned && job->twin == NULL && recall_is_same(job, again))
+			return job;
+	}
+	return NULL;
+}
+
+static void log_recognised(struct core *core, const struct job *job, const char *how)
+{
+	log_say(core->log, LOG_INFO, "job recognised, not run again", kv_text("job", job->id),
+		kv_text("source", job->route->source_name), kv_text("queue", job->route->name),
+		kv_text("first_run", how));
+}
+
+static void park(struct core *core, struct job *orphan, struct job *again)
+{
+	log_recognised(core, again, "still running");
+	orphan->twin = again;
+	again->twin = orphan;
+	list_append(&again->route->parked, &again->in_route);
+}
+
+static void unpark(struct job *again)
+{
+	again->twin->twin = NULL;
+	again->twin = NULL;
+	list_remove(&again->in_route);
+}
+
+/* How `from` ended is how `to` has ended. */
+static void take_over_end(struct job *to, struct job *from)
+{
+	to->outcome = from->outcome;
+	to->given_ns = from->given_ns;
+	to->begun_ns = from->begun_ns;
+	to->finished_ns = from->finished_ns;
+	to->stop = from->stop;
+	to->killed = from->killed;
+	to->in_drain = from->in_drain;
+	to->copied = from->copied;
+	to->left = from->left;
+	from->left = (struct left_checkpoint){0};
+}
+
+static void settle_again(struct core *core, struct job *job, struct job *kept)
+{
+	log_recognised(core, job, fate_name(kept->verdict.fate));
+	take_over_end(job, kept);
+	job->verdict = kept->verdict;
+	job_destroy(kept);
+	ledger_tell(&core->ledger, job);
+	job->route->source->ops->settle(job->route->source, job);
+}
+
+/* Whether this is the second delivery of a job that has begun here; it is taken care of then. */
+static bool recognise(struct core *core, struct job *job)
+{
+	if (!job->redelivered && job->interruptions == 0)
+		return false;
+	struct job *orphan = find_orphan(core, job);
+	if (orphan != NULL) {
+		park(core, orphan, job);
+		return true;
+	}
+	struct job *kept = recall_take(&core->recall, job, job->taken_ns);
+	if (kept == NULL)
+		return false;
+	settle_again(core, job, kept);
+	return true;
+}
+
 static void deliver(struct source_host *host, struct job **delivered)
 {
 	struct core *core = of_source_host(host);
@@ -31,7 +112,8 @@ static void deliver(struct source_host *host, struct job **delivered)
 	job->taken_ns = clock_now_ns(core->clock);
 	job->route->in_ledger++;
 	ledger_admit(&core->ledger, job);
-	dispatch_hold(&core->dispatch, job);
+	if (!recognise(core, job))
+		dispatch_hold(&core->dispatch, job);
 }
 
 void core_begin_jobs(struct core *core)
@@ -57,6 +139,30 @@ static void blame_timeout(struct job *job)
 		       (double)(job->finished_ns - job->begun_ns) / 1e9);
 }
 
+/* Out of the ledger; freed, unless a thread still reads it. */
+static void drop(struct core *core, struct job *job)
+{
+	must(job->route->in_ledger > 0);
+	job->route->in_ledger--;
+	ledger_drop(&core->ledger, job);
+	if (job->stuck)
+		core->stuck++;
+	else
+		job_destroy(job);
+}
+
+/* The orphan leaves without a word: its second delivery has ended in its place. */
+static struct job *succeed(struct core *core, struct job *orphan)
+{
+	struct job *again = orphan->twin;
+	unpark(again);
+	take_over_end(again, orphan);
+	ledger_begin(&core->ledger, again);
+	ledger_finish(&core->ledger, again);
+	drop(core, orphan);
+	return again;
+}
+
 static void finished(struct executor_host *host, struct job *job, const struct outcome *outcome)
 {
 	struct core *core = of_executor_host(host);
@@ -68,7 +174,9 @@ static void finished(struct executor_host *host, struct job *job, const struct o
 	blame_timeout(job);
 	ledger_finish(&core->ledger, job);
 	dispatch_release(&core->dispatch, job);
-	settle_job(&core->settle, job);
+	if (job->orphaned)
+		job->route->orphans--;
+	settle_job(&core->settle, job->twin == NULL ? job : succeed(core, job));
 }
 
 static void retracted(struct executor_host *host, struct job *job)
@@ -138,20 +246,35 @@ static void log_fate(struct core *core, const struct job *job, enum fate fate)
 		kv_text("reason", job->outcome.reason[0] != '\0' ? job->outcome.reason : NULL));
 }
 
-static void leave(struct core *core, struct job *job, enum fate fate)
+static void count_fate(struct core *core, const struct job *job, enum fate fate)
 {
-	uint64_t now_ns = clock_now_ns(core->clock);
 	bool draining = phase_is_stopping(core->drain.phase);
 	job->route->fates[fate]++;
+	log_fate(core, job, fate);
+	report_count(&core->drain.report, job, fate, draining, clock_now_ns(core->clock));
+}
+
+static void leave(struct core *core, struct job *job, enum fate fate)
+{
+	count_fate(core, job, fate);
+	drop(core, job);
+}
+
+/* Its end is worth keeping, should the broker give it out again, to us. */
+static bool may_come_back(const struct core *core, const struct job *job, enum settled how)
+{
+	return how != SETTLED && !phase_is_stopping(core->drain.phase) &&
+	       job->verdict.fate != FATE_RETURNED && !job->stuck &&
+	       !(how == SETTLED_UNPROVED && job->id_made_up);
+}
+
+static void keep(struct core *core, struct job *job)
+{
+	count_fate(core, job, FATE_UNSETTLED);
 	must(job->route->in_ledger > 0);
 	job->route->in_ledger--;
-	log_fate(core, job, fate);
-	report_count(&core->drain.report, job, fate, draining, now_ns);
 	ledger_drop(&core->ledger, job);
-	if (job->stuck)
-		core->stuck++;
-	else
-		job_destroy(job);
+	recall_keep(&core->recall, &job, clock_now_ns(core->clock));
 }
 
 /* What could not be told: a job that goes back does so by itself (the broker redelivers it); for
@@ -166,9 +289,23 @@ static void settled(struct source_host *host, struct job *job, enum settled how)
 	struct core *core = of_source_host(host);
 	must(job->state == JOB_SETTLING);
 	struct route *route = job->route;
-	leave(core, job, how == SETTLED ? job->verdict.fate : fate_when_lost(job));
+	if (may_come_back(core, job, how))
+		keep(core, job);
+	else
+		leave(core, job, how == SETTLED ? job->verdict.fate : fate_when_lost(job));
 	if (route->source->ops->room_came != NULL)
 		route->source->ops->room_came(route->source, route);
+}
+
+static void orphan_running(struct core *core, struct route *route)
+{
+	list_each (it, &core->ledger.lists[JOB_RUNNING]) {
+		struct job *job = list_entry(it, struct job, in_ledger);
+		if (job->route != route || job->orphaned)
+			continue;
+		job->orphaned = true;
+		route->orphans++;
+	}
 }
 
 static void took_back(struct source_host *host, struct route *route)
@@ -180,6 +317,12 @@ static void took_back(struct source_host *host, struct route *route)
 		dispatch_forget(&core->dispatch, job);
 		leave(core, job, FATE_RETURNED);
 	}
+	while (!list_empty(&route->parked)) {
+		job = list_entry(route->parked.next, struct job, in_route);
+		unpark(job);
+		leave(core, job, FATE_RETURNED);
+	}
+	orphan_running(core, route);
 }
 
 /* --- sources speak of themselves ------------------------------------------------------------- */
@@ -241,6 +384,7 @@ void core_init(struct core *core, const struct clock *clock, struct log *log, un
 	core->max_checkpoint_bytes = SIZE_MAX;
 	core->timeout_grace_ns = drain->grace_ms * UINT64_C(1000000);
 	ledger_init(&core->ledger);
+	recall_init(&core->recall);
 	roster_init(&core->roster);
 	dispatch_init(&core->dispatch, clock, &core->ledger, &core->roster, concurrency);
 	settle_init(&core->settle, &core->ledger, seed);
@@ -272,6 +416,11 @@ uint64_t core_next_ns(const struct core *core)
 static void abandon(struct core *core, struct job *job)
 {
 	enum fate fate = FATE_RETURNED;
+	if (job->twin != NULL && job->state == JOB_HELD) { /* counted as the one it waits for */
+		unpark(job);
+		drop(core, job);
+		return;
+	}
 	if (job->state == JOB_HELD)
 		dispatch_forget(&core->dispatch, job);
 	if (job->state == JOB_RUNNING) {
@@ -297,6 +446,7 @@ void core_abandon_rest(struct core *core)
 void core_fini(struct core *core)
 {
 	must(ledger_total(&core->ledger) == 0);
+	recall_fini(&core->recall); /* before the routes its jobs came from */
 	roster_fini(&core->roster);
 	drain_fini(&core->drain);
 }

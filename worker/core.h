@@ -18,6 +18,7 @@
 #include "drain/drain.h"
 #include "executors/executor.h"
 #include "job/ledger.h"
+#include "job/recall.h"
 #include "settle/settle.h"
 #include "sources/source.h"
 
@@ -31,6 +32,7 @@ struct core {
 	struct dispatch dispatch;
 	struct settle settle;
 	struct drain drain;
+	struct recall recall;
 	uint64_t last_serial;
 	size_t stuck;              /* jobs that are never freed, because a handler still has them */
 	uint64_t timeout_grace_ns; /* between asking an overdue job to stop and killing it */

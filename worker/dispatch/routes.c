@@ -56,6 +56,7 @@ struct route *roster_add_route(struct roster *roster, const char *name, struct s
 	route->retry = retry;
 	route->limit = limit;
 	list_init(&route->held_jobs);
+	list_init(&route->parked);
 	list_init(&route->in_ready);
 	list_append(&roster->routes, &route->in_roster);
 	return route;

@@ -53,6 +53,9 @@ struct route {
 	size_t in_ledger;  /* all of its jobs */
 	struct list held_jobs; /* struct job.in_route, head of the queue first */
 	struct list in_ready;  /* struct lane.ready, or dispatch's list of paced routes */
+	unsigned orphans;      /* running jobs that the broker has taken back */
+	struct list
+	    parked; /* struct job.in_route: second deliveries of those, which wait for them */
 	uint64_t fates[FATE_COUNT];
 	void *source_ref; /* the source's own record of this queue */
 };

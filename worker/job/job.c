@@ -68,6 +68,7 @@ struct job *job_create(const struct job_facts *facts)
 	job->interruptions = facts->interruptions;
 	job->crashes = facts->crashes;
 	job->redelivered = facts->redelivered;
+	job->id_made_up = facts->id_made_up;
 
 	char *at = (char *)(job + 1);
 	job->id = place_text(&at, facts->id);

@@ -43,6 +43,9 @@ struct job {
 	bool
 	    stuck; /* set by an executor that abandons it: a thread still reads it, so its memory is
 		     * never freed (the process is about to end) */
+	bool orphaned;    /* runs, and the broker has taken it back: it will be given out again */
+	bool copied;      /* its copy for later or for the dead is there; only its answer is open */
+	struct job *twin; /* of an orphan: its second delivery, parked; and back; else NULL */
 	struct outcome outcome; /* valid from FINISHED */
 	struct verdict verdict; /* valid from SETTLING */
 
@@ -71,7 +74,8 @@ struct job {
 	uint32_t interruptions;
 	uint32_t crashes; /* of the earlier runs, those in which the handler died */
 	bool redelivered;
-	const char *id;           /* never NULL; unique among live jobs of the queue */
+	bool id_made_up; /* by us: the producer gave none, and the next delivery has another */
+	const char *id;  /* never NULL; unique among live jobs of the queue */
 	const char *content_type; /* "" when unknown */
 	const char *traceparent;  /* W3C; "" when there is none */
 	struct span origin;       /* the source's own record of how it came, opaque to the core:
@@ -87,7 +91,7 @@ struct job_facts {
 	uint32_t attempt;
 	uint32_t interruptions;
 	uint32_t crashes;
-	bool redelivered;
+	bool redelivered, id_made_up;
 	struct span id, content_type, traceparent, origin, checkpoint;
 	size_t body_bytes; /* room that job_body() then fills */
 };

@@ -336,7 +336,7 @@ static void lose_unproved(struct rabbitmq_channel *ch)
 	struct job *job;
 	tags_begin_proof(&ch->tags);
 	while ((job = tags_take_proved(&ch->tags)) != NULL)
-		host_of(ch)->settled(host_of(ch), job, SETTLED_LOST);
+		host_of(ch)->settled(host_of(ch), job, SETTLED_UNPROVED);
 	ch->proof = PROOF_NONE;
 }
 
@@ -396,6 +396,10 @@ void rabbitmq_channel_settle(struct rabbitmq_channel *ch, struct job *job)
 		host_of(ch)->settled(host_of(ch), job, SETTLED_LOST);
 		return;
 	}
+	if (job->copied) {
+		finish(ch, job, ANSWER_ACK);
+		return;
+	}
 	switch (job->verdict.fate) {
 	case FATE_DONE:
 		finish(ch, job, ANSWER_ACK);
@@ -422,6 +426,7 @@ void rabbitmq_channel_settle(struct rabbitmq_channel *ch, struct job *job)
 void rabbitmq_channel_copied(struct rabbitmq_channel *ch, struct job *job)
 {
 	must(job->source_epoch == ch->epoch); /* else its copy would have been forgotten */
+	job->copied = true;
 	finish(ch, job, ANSWER_ACK);
 }
 
@@ -465,7 +470,8 @@ static struct job *make_job(struct rabbitmq_channel *ch, const struct amqp_heade
 	struct rabbitmq_message m = rabbitmq_message_read(header->properties, in->redelivered);
 	uint64_t serial = host_of(ch)->next_serial(host_of(ch));
 	char made_up[160];
-	if (m.id.len == 0) {
+	bool id_made_up = m.id.len == 0;
+	if (id_made_up) {
 		(void)snprintf(made_up, sizeof made_up, "%.120s-%" PRIu64, ch->all->worker->name,
 			       serial);
 		m.id = span_text(made_up);
@@ -476,6 +482,7 @@ static struct job *make_job(struct rabbitmq_channel *ch, const struct amqp_heade
 	    .attempt = m.attempt,
 	    .interruptions = m.interruptions,
 	    .crashes = m.crashes,
+	    .id_made_up = id_made_up,
 	    .redelivered = in->redelivered || m.interruptions > 0, /* a copy's first delivery too */
 	    .id = m.id,
 	    .content_type = m.content_type,

@@ -42,6 +42,7 @@ enum intake {
 enum settled {
 	SETTLED,      /* the broker has it, proved by a round trip */
 	SETTLED_LOST, /* the connection (or our lease) was gone first: the broker will redeliver */
+	SETTLED_UNPROVED, /* told, but the connection went before the proof: it may redeliver or not */
 };
 
 /* What a source tells the core. The core implements it once; unit tests bring their own. */
