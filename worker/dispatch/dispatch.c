@@ -47,11 +47,11 @@ void dispatch_init(struct dispatch *dispatch, const struct clock *clock, struct 
 	dispatch->next_paced_ns = UINT64_MAX;
 }
 
-/* A queue limit at or above the handler's width says nothing that the width does not. */
+/* A queue limit at or above what the handler can ever run says nothing; its jobs may be staged. */
 static bool route_is_full(const struct route *route)
 {
-	unsigned width = lane_width(route->lane);
-	return route->limit != 0 && route->limit < width && route->assigned >= route->limit;
+	unsigned widest = lane_widest(route->lane);
+	return route->limit != 0 && route->limit < widest && route->assigned >= route->limit;
 }
 
 static bool lane_is_full(const struct lane *lane)

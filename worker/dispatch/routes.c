@@ -36,10 +36,19 @@ struct lane *roster_add_lane(struct roster *roster, struct executor *executor, u
 	return lane;
 }
 
+static unsigned limited(const struct lane *lane, unsigned width)
+{
+	return lane->limit != 0 && lane->limit < width ? lane->limit : width;
+}
+
 unsigned lane_width(const struct lane *lane)
 {
-	unsigned width = lane->executor->width;
-	return lane->limit != 0 && lane->limit < width ? lane->limit : width;
+	return limited(lane, lane->executor->width);
+}
+
+unsigned lane_widest(const struct lane *lane)
+{
+	return limited(lane, lane->executor->widest);
 }
 
 struct route *roster_add_route(struct roster *roster, const char *name, struct source *source,

@@ -68,6 +68,7 @@ struct roster {
 
 /* How many of its jobs can run at once. Changes with the executor's. */
 unsigned lane_width(const struct lane *lane);
+unsigned lane_widest(const struct lane *lane); /* when all of its processes are up */
 
 void roster_init(struct roster *roster);
 void roster_fini(struct roster *roster); /* frees routes and lanes; not sources, not executors */

@@ -73,7 +73,7 @@ static void add_place(struct floor_of_test *f, struct lane_place *p, unsigned wi
 		      uint64_t timeout_ms)
 {
 	*p = (struct lane_place){
-	    .executor = {.ops = &ops, .width = width, .depth = depth}
+	    .executor = {.ops = &ops, .width = width, .widest = width, .depth = depth}
         };
 	p->lane = roster_add_lane(&f->roster, &p->executor, timeout_ms);
 }
@@ -319,6 +319,7 @@ static void width_comes_and_goes(void **state)
 	struct lane_place p;
 	set_up(&f, 16);
 	add_place(&f, &p, 0, 0, 0);
+	p.executor.widest = 4;
 	struct route *route =
 	    roster_add_route(&f.roster, "q", &(struct source){.name = "s"}, p.lane, NULL, 0);
 	hold(&f, route, 6);
@@ -344,6 +345,31 @@ static void width_comes_and_goes(void **state)
 	dispatch_pump(&f.dispatch);
 	end(&f, p.begun[5]);
 	assert_int_equal(f.dispatch.budget.taken, 0);
+	tear_down(&f);
+}
+
+/* While one process is up a queue's limit of one says nothing; it says it again when others come. */
+static void a_queue_limit_outlives_a_narrow_handler(void **state)
+{
+	(void)state;
+	struct floor_of_test f;
+	struct lane_place p;
+	set_up(&f, 16);
+	add_place(&f, &p, 1, 1, 0);
+	p.executor.widest = 4;
+	struct route *limited = add_route(&f, &p, 1);
+	hold(&f, limited, 6);
+	dispatch_pump(&f.dispatch);
+	hold(&f, add_route(&f, &p, 0), 1); /* brings the handler back in line */
+	p.executor.width = p.executor.depth = 4;
+	dispatch_resized(&f.dispatch, &p.executor);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(limited->assigned, 1);
+	assert_int_equal(p.n_begun, 2);
+	end(&f, p.begun[0]);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(limited->assigned, 1);
+	assert_int_equal(p.n_begun, 3);
 	tear_down(&f);
 }
 
@@ -486,6 +512,7 @@ int main(void)
 	    cmocka_unit_test(the_stage_follows_the_jobs),
 	    cmocka_unit_test(overdue_jobs_are_asked_then_killed),
 	    cmocka_unit_test(width_comes_and_goes),
+	    cmocka_unit_test(a_queue_limit_outlives_a_narrow_handler),
 	    cmocka_unit_test(a_handlers_limit),
 	    cmocka_unit_test(extended_jobs_are_left_alone),
 	    cmocka_unit_test(a_rate_holds_its_queue_back),
