@@ -1,6 +1,6 @@
 /* One seed is one schedule: how many brokers, queues and handlers there are, when messages arrive,
- * how long jobs run and whether they listen when asked to stop, when connections die, brokers hang and
- * signals come. step() jumps to the next event (or to the core's own next deadline), lets the core
+ * how long jobs run, what they say of themselves, whether they crash or listen when asked to stop, when
+ * handlers' processes come and go, connections die, brokers hang and signals come. step() jumps to the next event (or to the core's own next deadline), lets the core
  * take its turn, and then checks every promise that holds at all times. */
 #include "world.h"
 
@@ -66,6 +66,46 @@ static struct message *message_of(struct world *w, const struct job *job)
 	return &w->messages[job->source_tag];
 }
 
+static unsigned index_of(const struct world *w, const struct route *route)
+{
+	unsigned i = 0;
+	while (w->routes[i] != route)
+		i++;
+	return i;
+}
+
+/* --- checkpoints ----------------------------------------------------------------------------- */
+
+/* Each is a number that no other run has left, written out; none is 0. */
+static struct span checkpoint_text(unsigned number, char *buf, size_t size)
+{
+	return span_of(buf, number == 0 ? 0 : (size_t)snprintf(buf, size, "%u", number));
+}
+
+static unsigned checkpoint_number(struct span text)
+{
+	unsigned number = 0;
+	for (size_t i = 0; i < text.len; i++)
+		number = number * 10 + (unsigned)(text.ptr[i] - '0');
+	return number;
+}
+
+static struct run *run_of(const struct job *job)
+{
+	return job->executor_ref;
+}
+
+/* What the broker learns of a job that will run again, told as the sources do; and what it should
+ * learn, by our books. */
+static void settle_checkpoint(struct message *m, const struct job *job)
+{
+	const struct run *run = run_of(job);
+	if (job_left_new_checkpoint(job))
+		m->checkpoint = checkpoint_number(job_next_checkpoint(job));
+	if (run != NULL && run->has_left)
+		m->due = run->left;
+}
+
 /* --- sources --------------------------------------------------------------------------------- */
 
 static unsigned unacked(const struct world *w, unsigned route)
@@ -79,14 +119,16 @@ static unsigned unacked(const struct world *w, unsigned route)
 static void give_to_core(struct world *w, struct fake_source *source, unsigned index)
 {
 	struct message *m = &w->messages[index];
-	char id[16];
+	char id[16], checkpoint[16];
 	(void)snprintf(id, sizeof id, "m%u", index);
 	struct job_facts facts = {
 	    .route = w->routes[m->route],
 	    .serial = source->base.host->next_serial(source->base.host),
 	    .attempt = m->attempt,
 	    .interruptions = m->interruptions,
+	    .crashes = m->crashes,
 	    .id = span_text(id),
+	    .checkpoint = checkpoint_text(m->checkpoint, checkpoint, sizeof checkpoint),
 	};
 	struct job *job = job_create(&facts);
 	promise(w, job != NULL, "no memory");
@@ -122,8 +164,32 @@ static bool delivers(const struct fake_source *source)
 	       (source->base.intake == INTAKE_OPEN || source->base.intake == INTAKE_SHUTTING);
 }
 
-static void apply_verdict(struct world *w, struct message *m, const struct verdict *v)
+/* A job that failed is dead when its attempts are used up, or when it has crashed too often; and only
+ * a run that crashed by itself counts as one. */
+static void check_failure(struct world *w, const struct message *m, const struct job *job)
 {
+	const struct verdict *v = &job->verdict;
+	bool crashed = job->outcome.crashed && job->stop == JOB_NOT_STOPPED;
+	promise(w, v->crashes == m->crashes + crashed, "%u crashes after %u and %d", v->crashes,
+		m->crashes, crashed);
+	bool poisonous = crashed && w->retry.crashes != 0 && v->crashes >= w->retry.crashes;
+	bool dead = poisonous || m->attempt >= w->retry.attempts;
+	promise(w, v->poisonous == poisonous, "poison, or not");
+	promise(w, (v->fate == FATE_DEAD) == dead, "%s after attempt %u and %u crashes",
+		fate_name(v->fate), m->attempt, v->crashes);
+}
+
+static void apply_verdict(struct world *w, struct message *m, const struct job *job)
+{
+	const struct verdict *v = &job->verdict;
+	bool failed = v->fate == FATE_RETRIED ||
+		      (v->fate == FATE_DEAD && job->outcome.kind != OUTCOME_REJECT);
+	if (failed)
+		check_failure(w, m, job);
+	else
+		promise(w, v->crashes == m->crashes, "blamed for a crash that was not its own");
+	if (v->fate == FATE_RETRIED || v->fate == FATE_RETURNED)
+		settle_checkpoint(m, job);
 	switch (v->fate) {
 	case FATE_DONE:
 		m->place = GONE;
@@ -152,6 +218,7 @@ static void apply_verdict(struct world *w, struct message *m, const struct verdi
 	}
 	m->attempt = v->attempt;
 	m->interruptions = v->interruptions;
+	m->crashes = v->crashes;
 }
 
 static void core_lets_go(struct world *w, struct fake_source *source, struct job *job,
@@ -191,7 +258,7 @@ static void everything_proved(struct world *w, struct fake_source *source)
 	struct list *it;
 	while (!source->hung && (it = list_take_first(&source->told)) != NULL) {
 		struct job *job = list_entry(it, struct job, in_source);
-		apply_verdict(w, message_of(w, job), &job->verdict);
+		apply_verdict(w, message_of(w, job), job);
 		core_lets_go(w, source, job, SETTLED);
 	}
 }
@@ -303,18 +370,70 @@ static const struct source_ops fake_source_ops = {
 
 /* --- executors ------------------------------------------------------------------------------- */
 
+static void begin_run(struct world *w, struct fake_executor *e, struct job *job)
+{
+	promise(w, w->core.drain.phase == PHASE_OPEN, "job %s began in %s", job->id,
+		phase_name(w->core.drain.phase));
+	promise(w, w->n_runs < MAX_RUNS, "too many runs for the simulation");
+	unsigned handed = checkpoint_number(job->checkpoint), due = message_of(w, job)->due;
+	promise(w, handed == due, "job %s is handed checkpoint %u and not %u", job->id, handed,
+		due);
+	list_append(&e->running, &job->in_executor);
+	job->begun_ns = w->now_ns;
+	job->executor_ref = &w->runs[w->n_runs++];
+	*run_of(job) = (struct run){0};
+	e->begun++;
+	uint64_t run_ns = chance(w, 50) ? roll(w, 5) * MS : roll(w, 4000) * MS;
+	struct event event = {.kind = EV_END_OF_RUN, .executor = e, .job = job};
+	schedule(w, event, run_ns);
+	event.kind = EV_SAY;
+	/* Who was handed something has more to say: few are, and of those fewer come again. */
+	for (unsigned i = 0; i < 3 && chance(w, handed != 0 ? 80 : 40); i++)
+		schedule(w, event, roll(w, run_ns + 1));
+}
+
 static void begin_staged(struct world *w, struct fake_executor *e)
 {
-	while (e->begun < e->base.width && !list_empty(&e->staged)) {
-		struct job *job = list_entry(list_take_first(&e->staged), struct job, in_executor);
-		promise(w, w->core.drain.phase == PHASE_OPEN, "job %s began in %s", job->id,
-			phase_name(w->core.drain.phase));
-		list_append(&e->running, &job->in_executor);
-		job->begun_ns = w->now_ns;
-		e->begun++;
-		uint64_t run_ns = chance(w, 50) ? roll(w, 5) * MS : roll(w, 4000) * MS;
-		schedule(w, (struct event){.kind = EV_END_OF_RUN, .executor = e, .job = job},
-			 run_ns);
+	while (e->begun < e->base.width && !list_empty(&e->staged))
+		begin_run(w, e, list_entry(list_take_first(&e->staged), struct job, in_executor));
+}
+
+/* Could the route begin a job, if only it were its turn? Of another lane than the one that is being
+ * served it must be known that it has room. */
+static bool may_begin(const struct world *w, const struct route *r, const struct lane *served)
+{
+	const struct lane *lane = r->lane;
+	if (r->held == 0 || (r->limit != 0 && r->assigned >= r->limit) ||
+	    rate_next_ns(&r->rate, w->now_ns) > w->now_ns)
+		return false;
+	return lane == served || (lane->assigned < lane_width(lane) &&
+				  rate_next_ns(&lane->rate, w->now_ns) <= w->now_ns);
+}
+
+static unsigned routes_of(const struct world *w, const struct lane *lane)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < w->n_routes; i++)
+		n += w->routes[i]->lane == lane;
+	return n;
+}
+
+/* Handlers take turns, and so do the queues of each: while one could begin a job, another one of its
+ * handler gets at most two in, and one of another handler at most that for each that its own handler
+ * has to serve. A job that is only staged takes nothing away from other handlers. */
+static void check_turns(struct world *w, const struct route *begins)
+{
+	const struct lane *lane = begins->lane;
+	unsigned b = index_of(w, begins);
+	bool staged = lane->assigned > lane_width(lane);
+	memset(w->overtaken[b], 0, sizeof w->overtaken[b]);
+	for (unsigned a = 0; a < w->n_routes; a++) {
+		const struct route *waits = w->routes[a];
+		if (a == b || (staged && waits->lane != lane) || !may_begin(w, waits, lane))
+			continue;
+		unsigned most = waits->lane == lane ? 2 : 1 + routes_of(w, waits->lane);
+		promise(w, ++w->overtaken[a][b] <= most,
+			"queue %u waits while queue %u is served %u times", a, b, most + 1);
 	}
 }
 
@@ -322,8 +441,11 @@ static void executor_start(struct executor *base, struct job *job)
 {
 	struct fake_executor *e = list_entry(base, struct fake_executor, base);
 	promise(e->world, e->world->core.drain.phase == PHASE_OPEN, "started while stopping");
+	promise(e->world, base->width > 0, "started where nothing can run");
+	check_turns(e->world, job->route);
 	list_append(&e->staged, &job->in_executor);
 	begin_staged(e->world, e);
+	promise(e->world, !e->resizes || list_empty(&e->staged), "staged where nothing may be");
 }
 
 static void executor_retract(struct executor *base)
@@ -343,23 +465,79 @@ static uint64_t executor_begun_ns(const struct executor *base, const struct job 
 }
 
 static void end_run(struct world *w, struct fake_executor *e, struct job *job,
-		    enum outcome_kind kind)
+		    struct outcome outcome)
 {
 	struct message *m = message_of(w, job);
-	struct outcome outcome = {.kind = kind};
 	unschedule_job(w, job);
 	list_remove(&job->in_executor);
 	e->begun--;
-	m->done += kind == OUTCOME_DONE;
-	m->failed += kind == OUTCOME_RETRY && job->stop != JOB_STOPPED_BY_DRAIN;
-	m->stopped += kind == OUTCOME_ABANDONED || job->stop == JOB_STOPPED_BY_DRAIN;
+	m->done += outcome.kind == OUTCOME_DONE;
+	m->failed += outcome.kind == OUTCOME_RETRY && job->stop != JOB_STOPPED_BY_DRAIN;
+	m->stopped += outcome.kind == OUTCOME_ABANDONED || job->stop == JOB_STOPPED_BY_DRAIN;
 	e->base.host->finished(e->base.host, job, &outcome);
+}
+
+static void crash_run(struct world *w, struct fake_executor *e, struct job *job)
+{
+	end_run(w, e, job, (struct outcome){.kind = OUTCOME_RETRY, .crashed = true});
+}
+
+static void say(struct world *w, struct fake_executor *e, struct job *job)
+{
+	struct executor_host *host = e->base.host;
+	struct run *run = run_of(job);
+	char text[16];
+	uint64_t more_ms = roll(w, 2000);
+	switch (roll(w, 4)) {
+	case 0:
+		host->progress(host, job, 0.5, span_text("half of it"));
+		return;
+	case 1:
+		host->extend(host, job, more_ms);
+		if (w->now_ns + more_ms * MS > run->extended_to_ns)
+			run->extended_to_ns = w->now_ns + more_ms * MS;
+		return;
+	default:
+		run->has_left = true;
+		run->left = chance(w, 40) ? 0 : ++w->last_checkpoint;
+		promise(w,
+			host->checkpoint(host, job, checkpoint_text(run->left, text, sizeof text)),
+			"a small checkpoint was refused");
+	}
+}
+
+/* Some of its children are gone. Those that died take along what they ran; those that retire finish
+ * it, and only begin nothing any more. */
+static void shrink(struct world *w, struct fake_executor *e)
+{
+	unsigned lost = 1 + (unsigned)roll(w, e->base.widest);
+	if (lost > e->base.width)
+		lost = e->base.width;
+	e->base.width -= lost;
+	e->base.depth = e->base.width;
+	e->base.host->resized(e->base.host, &e->base);
+	schedule(w, (struct event){.kind = EV_GROW, .executor = e, .number = lost},
+		 roll(w, 500) * MS);
+	if (chance(w, 30))
+		return;
+	for (unsigned i = 0; i < lost && !list_empty(&e->running); i++)
+		crash_run(w, e, list_entry(e->running.next, struct job, in_executor));
+}
+
+static void grow(struct fake_executor *e, unsigned by)
+{
+	e->base.width += by;
+	e->base.depth = e->base.width;
+	e->base.host->resized(e->base.host, &e->base);
 }
 
 static void executor_stop(struct executor *base, struct job *job, enum stop_how how)
 {
 	struct fake_executor *e = list_entry(base, struct fake_executor, base);
 	struct world *w = e->world;
+	bool in_time = w->now_ns >= run_of(job)->extended_to_ns;
+	promise(w, in_time || phase_is_stopping(w->core.drain.phase),
+		"job %s is asked to stop for a timeout that it had put off", job->id);
 	if (how == STOP_ASK) {
 		if (chance(w, 50)) { /* it listens */
 			unschedule_job(w, job);
@@ -372,7 +550,7 @@ static void executor_stop(struct executor *base, struct job *job, enum stop_how 
 	if (e->threads) {
 		job->stuck = true;
 		w->stuck[w->n_stuck++] = job;
-		end_run(w, e, job, OUTCOME_ABANDONED);
+		end_run(w, e, job, (struct outcome){.kind = OUTCOME_ABANDONED});
 		return;
 	}
 	unschedule_job(w, job);
@@ -395,12 +573,16 @@ static const struct executor_ops fake_executor_ops = {
     .drain_notice = executor_notice,
 };
 
-static enum outcome_kind how_it_ends(struct world *w, const struct job *job)
+static struct outcome how_it_ends(struct world *w, const struct job *job)
 {
-	if (job->stop != JOB_NOT_STOPPED)
-		return chance(w, 20) ? OUTCOME_DONE : OUTCOME_RETRY;
 	uint64_t r = roll(w, 100);
-	return r < 80 ? OUTCOME_DONE : r < 95 ? OUTCOME_RETRY : OUTCOME_REJECT;
+	if (job->stop != JOB_NOT_STOPPED && r >= 20) /* SIGTERM is a way to die, too */
+		return (struct outcome){.kind = OUTCOME_RETRY, .crashed = r < 60};
+	if (r < 80)
+		return (struct outcome){.kind = OUTCOME_DONE};
+	if (r < 95)
+		return (struct outcome){.kind = OUTCOME_RETRY, .crashed = r < 87};
+	return (struct outcome){.kind = OUTCOME_REJECT};
 }
 
 /* --- what happens ---------------------------------------------------------------------------- */
@@ -455,6 +637,16 @@ static void happen(struct world *w, const struct event *ev)
 	case EV_END_OF_RUN:
 		end_run(w, ev->executor, ev->job, how_it_ends(w, ev->job));
 		break;
+	case EV_SAY:
+		say(w, ev->executor, ev->job);
+		break;
+	case EV_SHRINK:
+		if (ev->executor->base.width > 0)
+			shrink(w, ev->executor);
+		break;
+	case EV_GROW:
+		grow(ev->executor, (unsigned)ev->number);
+		break;
 	case EV_REQUEUE:
 		w->messages[ev->number].place = IN_QUEUE;
 		break;
@@ -472,7 +664,9 @@ static void check_budgets(struct world *w)
 	for (unsigned i = 0; i < w->n_executors; i++) {
 		struct fake_executor *e = &w->executors[i];
 		running += e->begun;
-		promise(w, e->begun <= e->base.width, "a handler runs more than its width");
+		unsigned limit = e->lane->limit != 0 ? e->lane->limit : e->base.widest;
+		promise(w, e->begun <= e->base.widest, "a handler runs more than its width");
+		promise(w, e->begun <= limit, "a handler runs more than its limit");
 		list_each (it, &e->running) {
 			const struct job *job = list_entry(it, struct job, in_executor);
 			per_route[message_of(w, job)->route]++;
@@ -503,13 +697,21 @@ static void check_no_idle_room(struct world *w)
 		return;
 	for (unsigned i = 0; i < w->n_routes; i++) {
 		const struct route *r = w->routes[i];
-		bool room = r->lane->assigned < r->lane->executor->width &&
+		bool room = r->lane->assigned < lane_width(r->lane) &&
 			    (r->limit == 0 || r->assigned < r->limit) &&
 			    rate_next_ns(&r->rate, w->now_ns) <= w->now_ns &&
 			    rate_next_ns(&r->lane->rate, w->now_ns) <= w->now_ns;
 		promise(w, r->held == 0 || !room, "queue %u holds %zu with room to run", i,
 			r->held);
 	}
+}
+
+/* Whoever could not have begun a job anyway was not kept waiting by the others. */
+static void forget_turns(struct world *w)
+{
+	for (unsigned a = 0; a < w->n_routes; a++)
+		if (!may_begin(w, w->routes[a], NULL))
+			memset(w->overtaken[a], 0, sizeof w->overtaken[a]);
 }
 
 static void check_in_time(struct world *w)
@@ -526,6 +728,7 @@ static void check(struct world *w)
 	check_budgets(w);
 	check_counts(w);
 	check_no_idle_room(w);
+	forget_turns(w);
 	check_in_time(w);
 }
 
@@ -585,6 +788,7 @@ static void build_drain(struct world *w)
 	w->retry = (struct retry_settings){
 	    .name = "default",
 	    .attempts = 1 + (unsigned)roll(w, 4),
+	    .crashes = (unsigned)roll(w, 4),
 	    .first_ms = 1 + roll(w, 200),
 	    .max_ms = 1000,
 	    .jitter = 0.2,
@@ -604,16 +808,21 @@ static void build_edges(struct world *w)
 		    .host = &w->core.executor_host,
 		    .name = "handler",
 		    .width = width,
+		    .widest = width,
 		    .depth = width + (chance(w, 50) ? (unsigned)roll(w, 20) : 0),
 		};
 		e->threads = chance(w, 50);
 		e->base.can_kill = !e->threads;
+		e->resizes = !e->threads && chance(w, 60);
+		if (e->resizes)
+			e->base.depth = width;
 		e->world = w;
 		e->index = i;
 		list_init(&e->staged);
 		list_init(&e->running);
 		lanes[i] = roster_add_lane(&w->core.roster, &e->base,
 					   chance(w, 30) ? 1 + roll(w, 1000) : 0);
+		e->lane = lanes[i];
 	}
 	w->n_sources = 1 + (unsigned)roll(w, MAX_SOURCES);
 	for (unsigned i = 0; i < w->n_sources; i++) {
@@ -633,7 +842,8 @@ static void build_edges(struct world *w)
 				     chance(w, 40) ? 1 + (unsigned)roll(w, 4) : 0);
 }
 
-/* Some queues and handlers have a rate; handlers differ in what a drain does to their jobs. */
+/* Some queues and handlers have a rate, some handlers a limit; they differ in what a drain does to
+ * their jobs. */
 static void build_manners(struct world *w)
 {
 	for (unsigned i = 0; i < w->n_routes; i++)
@@ -644,6 +854,8 @@ static void build_manners(struct world *w)
 		lane->policy = (enum deadline_policy)roll(w, 3);
 		if (chance(w, 20))
 			lane->rate.interval_ns = (1 + roll(w, 200)) * MS;
+		if (chance(w, 20))
+			lane->limit = 1 + (unsigned)roll(w, lane->executor->width + 1);
 	}
 }
 
@@ -660,6 +872,10 @@ static void build_schedule(struct world *w)
 			schedule(w, (struct event){.kind = EV_HANG, .source = s},
 				 roll(w, 6000) * MS);
 	}
+	for (unsigned i = 0; i < w->n_executors; i++)
+		while (w->executors[i].resizes && chance(w, 70))
+			schedule(w, (struct event){.kind = EV_SHRINK, .executor = &w->executors[i]},
+				 roll(w, 6000) * MS);
 	uint64_t stop_ms = roll(w, 4000);
 	while (chance(w, 30))
 		schedule(w,
@@ -679,7 +895,7 @@ static void build_schedule(struct world *w)
 
 void world_build(struct world *w, uint64_t seed, bool trace)
 {
-	memset(w, 0, sizeof *w);
+	memset(w, 0, offsetof(struct world, events));
 	w->seed = seed;
 	w->random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
 	w->trace = trace;

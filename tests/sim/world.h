@@ -12,7 +12,14 @@
 #include "core.h"
 #include "settings/settings.h"
 
-enum { MAX_SOURCES = 3, MAX_ROUTES = 6, MAX_EXECUTORS = 3, MAX_MESSAGES = 200, MAX_EVENTS = 4096 };
+enum {
+	MAX_SOURCES = 3,
+	MAX_ROUTES = 6,
+	MAX_EXECUTORS = 3,
+	MAX_MESSAGES = 200,
+	MAX_EVENTS = 4096,
+	MAX_RUNS = 4096,
+};
 
 enum message_place {
 	IN_QUEUE, /* with the broker, to be delivered */
@@ -24,12 +31,14 @@ enum message_place {
 struct message {
 	enum message_place place;
 	unsigned route;
-	uint32_t attempt, interruptions;
-	struct job *job;  /* that stands for it in this process now, or NULL */
-	unsigned done;    /* how often a handler ran it to its good end */
-	unsigned failed;  /* how often one failed it */
-	unsigned stopped; /* runs that we ended */
-	bool excused;     /* a duplicate was announced (unsettled, or interrupted) */
+	uint32_t attempt, interruptions, crashes;
+	unsigned checkpoint; /* that the broker has; 0: none */
+	unsigned due;        /* that the next run must be handed, by our own books */
+	struct job *job;     /* that stands for it in this process now, or NULL */
+	unsigned done;       /* how often a handler ran it to its good end */
+	unsigned failed;     /* how often one failed it */
+	unsigned stopped;    /* runs that we ended */
+	bool excused;        /* a duplicate was announced (unsettled, or interrupted) */
 	bool dead;
 };
 
@@ -48,10 +57,19 @@ struct fake_executor {
 	struct executor base;
 	struct world *world;
 	unsigned index;
-	unsigned begun;      /* running now */
-	bool threads;        /* cannot be killed */
+	unsigned begun; /* running now */
+	bool threads;   /* cannot be killed */
+	bool resizes;   /* its children come and go */
+	struct lane *lane;
 	struct list staged;  /* struct job.in_executor */
 	struct list running; /* struct job.in_executor */
+};
+
+/* What we know of one run of a job, for as long as the job lives: job->executor_ref. */
+struct run {
+	bool has_left;
+	unsigned left;           /* its last checkpoint; 0: it forgot the one it had */
+	uint64_t extended_to_ns; /* it may not be asked to stop for its timeout before */
 };
 
 enum event_kind {
@@ -65,6 +83,9 @@ enum event_kind {
 	EV_HANG,       /* source */
 	EV_CLOSED,     /* source */
 	EV_END_OF_RUN, /* executor, job */
+	EV_SAY,        /* executor, job: a checkpoint, more time, progress */
+	EV_SHRINK,     /* executor: `number` of its children die, or are retired */
+	EV_GROW,       /* executor: as many are back */
 	EV_REQUEUE,    /* message */
 	EV_SIGNAL,     /* enum drain_event in `number` */
 };
@@ -91,8 +112,11 @@ struct world {
 	unsigned n_sources, n_executors, n_routes, prefetch, concurrency;
 	struct message messages[MAX_MESSAGES];
 	unsigned n_messages;
-	struct event events[MAX_EVENTS];
+	unsigned overtaken[MAX_ROUTES]
+			  [MAX_ROUTES]; /* how often [a] had to see [b] served instead */
+	unsigned last_checkpoint;
 	size_t n_events;
+	size_t n_runs;
 	uint64_t next_order;
 	uint64_t delivered; /* jobs handed to the core */
 	uint64_t left;      /* jobs the core has seen off */
@@ -100,6 +124,9 @@ struct world {
 	struct job *stuck[MAX_MESSAGES];
 	unsigned n_stuck;
 	bool trace;
+	/* Large, and cleared as they are used. */
+	struct event events[MAX_EVENTS];
+	struct run runs[MAX_RUNS];
 };
 
 void world_build(struct world *w, uint64_t seed, bool trace);
