@@ -879,6 +879,8 @@ unsigned rabbitmq_channel_prefetch(const struct queue_settings *queue,
 		return queue->prefetch;
 	if (queue->concurrency != 0 && queue->concurrency < width)
 		width = queue->concurrency;
+	if (queue->handler->concurrency != 0 && queue->handler->concurrency < width)
+		width = queue->handler->concurrency;
 	if (threads && queue->handler->threads < width)
 		width = queue->handler->threads;
 	unsigned prefetch = width * (threads ? 16 : 2);

@@ -40,7 +40,6 @@
 #include "base/memory.h"
 #include "base/must.h"
 #include "dispatch/routes.h"
-#include "executors/executor.h"
 #include "job/job.h"
 #include "loop/loop.h"
 #include "observe/log.h"
@@ -669,15 +668,16 @@ static size_t room_after_settling(struct redis_queue *queue)
 static size_t unbegun(const struct redis_queue *queue)
 {
 	const struct route *route = queue->route;
-	unsigned width = route->lane->executor->width;
+	unsigned width = lane_width(route->lane);
 	unsigned staged = route->lane->assigned > width ? route->lane->assigned - width : 0;
 	return route->held + (staged < route->assigned ? staged : route->assigned);
 }
 
+/* Places of processes that are not up yet count: their jobs shall be here when they are. */
 static unsigned idle_places(const struct redis_queue *queue)
 {
 	const struct route *route = queue->route;
-	unsigned most = route->lane->executor->width;
+	unsigned most = lane_widest(route->lane);
 	if (route->lane->assigned >= most)
 		return 0;
 	most -= route->lane->assigned;
