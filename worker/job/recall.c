@@ -1,5 +1,7 @@
 /* What makes two deliveries one job. An id that came with the job is compared, and the body on top, so
- * that a producer who uses an id twice loses nothing. Without an id there is the body alone: jobs with
+ * that a producer who uses an id twice loses nothing. The attempt is compared too: the copy for the next
+ * one has the id and the body of the one that ended, and is all that is left of the job when the
+ * broker has taken our answer after all. Without an id there is the body alone: jobs with
  * the same body are interchangeable, as long as each end kept here stands for a job that is still the
  * broker's. That is so when the broker was never told. When it was told and only the proof is missing,
  * the job may be gone, and its twin tomorrow is another job; so the core keeps such ends only for jobs
@@ -99,7 +101,8 @@ void recall_keep(struct recall *recall, struct job **kept, uint64_t now_ns)
 
 bool recall_is_same(const struct job *a, const struct job *b)
 {
-	if (a->route != b->route || a->id_made_up != b->id_made_up || !span_equal(a->body, b->body))
+	if (a->route != b->route || a->id_made_up != b->id_made_up || a->attempt != b->attempt ||
+	    !span_equal(a->body, b->body))
 		return false;
 	return a->id_made_up || strcmp(a->id, b->id) == 0;
 }

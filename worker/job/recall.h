@@ -33,8 +33,8 @@ void recall_keep(struct recall *recall, struct job **job, uint64_t now_ns);
 /* The one that `job`, just given out, is a second delivery of; the caller's then. NULL: none. */
 struct job *recall_take(struct recall *recall, const struct job *job, uint64_t now_ns);
 
-/* Whether these two are deliveries of the same job: the same queue, the same id or, where the producer
- * gave none, the same body. */
+/* Whether these two are deliveries of the same run of a job: the same queue and attempt, the same id or,
+ * where the producer gave none, the same body. */
 bool recall_is_same(const struct job *a, const struct job *b);
 
 #endif

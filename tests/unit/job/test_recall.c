@@ -64,6 +64,21 @@ static void what_is_the_same(void **state)
 	}
 }
 
+/* The broker may have had our answer, and the copy for the next attempt be all that is left. */
+static void the_next_attempt_is_not_the_last_one(void **state)
+{
+	(void)state;
+	struct recall recall;
+	recall_init(&recall);
+	struct job *kept = a_job(&emails, "1", "a");
+	recall_keep(&recall, &kept, 1);
+	struct job *copy = a_job(&emails, "1", "a");
+	copy->attempt = 2;
+	assert_null(recall_take(&recall, copy, 2));
+	job_destroy(copy);
+	recall_fini(&recall);
+}
+
 /* Equal bodies stand for each other, one for one. */
 static void as_many_as_were_kept(void **state)
 {
@@ -131,6 +146,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(what_is_the_same),
+	    cmocka_unit_test(the_next_attempt_is_not_the_last_one),
 	    cmocka_unit_test(as_many_as_were_kept),
 	    cmocka_unit_test(the_oldest_are_forgotten),
 	    cmocka_unit_test(large_bodies_are_bounded),
