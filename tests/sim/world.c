@@ -99,10 +99,10 @@ static struct run *run_of(const struct job *job)
  * learn, by our books. */
 static void settle_checkpoint(struct message *m, const struct job *job)
 {
-	const struct run *run = run_of(job);
+	const struct run *run = m->last_run; /* not job's own, when it is a second delivery */
 	if (job_left_new_checkpoint(job))
 		m->checkpoint = checkpoint_number(job_next_checkpoint(job));
-	if (run != NULL && run->has_left)
+	if (job->begun_ns != 0 && run->has_left)
 		m->due = run->left;
 }
 
@@ -119,21 +119,29 @@ static unsigned unacked(const struct world *w, unsigned route)
 static void give_to_core(struct world *w, struct fake_source *source, unsigned index)
 {
 	struct message *m = &w->messages[index];
-	char id[16], checkpoint[16];
-	(void)snprintf(id, sizeof id, "m%u", index);
+	char id[32], checkpoint[16];
+	uint64_t serial = source->base.host->next_serial(source->base.host);
+	if (m->without_id)
+		(void)snprintf(id, sizeof id, "made-up-%" PRIu64, serial);
+	else
+		(void)snprintf(id, sizeof id, "m%u", index);
 	struct job_facts facts = {
 	    .route = w->routes[m->route],
-	    .serial = source->base.host->next_serial(source->base.host),
+	    .serial = serial,
 	    .attempt = m->attempt,
 	    .interruptions = m->interruptions,
 	    .crashes = m->crashes,
+	    .redelivered = m->redelivered,
 	    .id = span_text(id),
+	    .id_made_up = m->without_id,
+	    .body_bytes = sizeof index,
 	    .checkpoint = checkpoint_text(m->checkpoint, checkpoint, sizeof checkpoint),
 	};
 	struct job *job = job_create(&facts);
 	promise(w, job != NULL, "no memory");
 	promise(w, m->job == NULL || m->job->source_epoch != source->epoch,
 		"message %u delivered twice on one connection", index);
+	memcpy(job_body(job), &index, sizeof index);
 	job->source_tag = index;
 	job->source_epoch = source->epoch;
 	m->place = OUT;
@@ -200,6 +208,7 @@ static void apply_verdict(struct world *w, struct message *m, const struct job *
 		return;
 	case FATE_RETRIED:
 		m->place = DELAYED;
+		m->redelivered = false; /* a copy */
 		promise(w, v->attempt == m->attempt + 1, "a retry must count one attempt");
 		schedule(w,
 			 (struct event){.kind = EV_REQUEUE, .number = (uint64_t)(m - w->messages)},
@@ -207,6 +216,7 @@ static void apply_verdict(struct world *w, struct message *m, const struct job *
 		break;
 	case FATE_RETURNED:
 		m->place = IN_QUEUE;
+		m->redelivered = !job_left_new_checkpoint(job); /* else a copy */
 		promise(w, v->attempt == m->attempt, "a return must not count an attempt");
 		promise(w, v->interruptions == m->interruptions + (v->interrupted ? 1 : 0),
 			"an interruption is counted when the job had begun, and only then");
@@ -263,26 +273,36 @@ static void everything_proved(struct world *w, struct fake_source *source)
 	}
 }
 
+/* What was told, and not proved, may have arrived. */
+static void lose_told(struct world *w, struct fake_source *source)
+{
+	struct list *it;
+	while ((it = list_take_first(&source->told)) != NULL) {
+		struct job *job = list_entry(it, struct job, in_source);
+		struct message *m = message_of(w, job);
+		bool arrived = chance(w, 30);
+		m->excused |= job->verdict.interrupted || job->begun_ns != 0;
+		if (arrived)
+			apply_verdict(w, m, job);
+		core_lets_go(w, source, job,
+			     arrived || chance(w, 50) ? SETTLED_UNPROVED : SETTLED_LOST);
+	}
+}
+
 /* The connection is gone: the broker takes back whatever was not acknowledged. */
 static void disconnect(struct world *w, struct fake_source *source)
 {
-	struct list *it;
 	source->epoch++;
 	source->base.link = LINK_DOWN;
 	if (source->base.intake != INTAKE_SHUT)
 		source->base.intake = source->wanted ? INTAKE_OPENING : INTAKE_SHUT;
-	while ((it = list_take_first(&source->told)) != NULL) {
-		struct job *job = list_entry(it, struct job, in_source);
-		message_of(w, job)->excused |=
-		    job->verdict.interrupted || job->outcome.kind == OUTCOME_DONE;
-		message_of(w, job)->excused |= job->begun_ns != 0;
-		core_lets_go(w, source, job, SETTLED_LOST);
-	}
+	lose_told(w, source);
 	for (unsigned i = 0; i < w->n_messages; i++) {
 		struct message *m = &w->messages[i];
 		if (m->place != OUT || w->routes[m->route]->source != &source->base)
 			continue;
 		m->place = IN_QUEUE;
+		m->redelivered = true;
 		if (m->job != NULL && m->job->begun_ns == 0)
 			m->job = NULL; /* held or staged: the core drops it below */
 		else if (m->job != NULL)
@@ -474,6 +494,8 @@ static void end_run(struct world *w, struct fake_executor *e, struct job *job,
 	m->done += outcome.kind == OUTCOME_DONE;
 	m->failed += outcome.kind == OUTCOME_RETRY && job->stop != JOB_STOPPED_BY_DRAIN;
 	m->stopped += outcome.kind == OUTCOME_ABANDONED || job->stop == JOB_STOPPED_BY_DRAIN;
+	m->last_run = run_of(job);
+	w->merged += job->twin != NULL;
 	e->base.host->finished(e->base.host, job, &outcome);
 }
 
@@ -685,9 +707,9 @@ static void check_counts(struct world *w)
 		fates += w->core.drain.report.since_start[fate];
 	promise(w, fates == w->left, "%" PRIu64 " fates for %" PRIu64 " jobs that left", fates,
 		w->left);
-	promise(w, fates + ledger_total(&w->core.ledger) == w->delivered,
-		"%" PRIu64 " taken, %" PRIu64 " left, %zu here", w->delivered, fates,
-		ledger_total(&w->core.ledger));
+	promise(w, fates + w->merged + ledger_total(&w->core.ledger) == w->delivered,
+		"%" PRIu64 " taken, %" PRIu64 " left, %" PRIu64 " merged, %zu here", w->delivered,
+		fates, w->merged, ledger_total(&w->core.ledger));
 }
 
 /* Nothing that could begin may wait: a permit, a place and a held job at once is a lost wake-up. */
@@ -909,8 +931,10 @@ void world_build(struct world *w, uint64_t seed, bool trace)
 	build_manners(w);
 	w->n_messages = (unsigned)roll(w, MAX_MESSAGES);
 	for (unsigned i = 0; i < w->n_messages; i++)
-		w->messages[i] =
-		    (struct message){.route = (unsigned)roll(w, w->n_routes), .attempt = 1};
+		w->messages[i] = (struct message){.route = (unsigned)roll(w, w->n_routes),
+						  .attempt = 1,
+						  .interruptions = chance(w, 30),
+						  .without_id = chance(w, 20)};
 	build_schedule(w);
 }
 
@@ -963,7 +987,11 @@ void world_end(struct world *w)
 		message_of(w, job)->excused = true;
 		w->stuck[w->n_stuck++] = job;
 	}
+	list_each (it, &w->core.ledger.lists[JOB_HELD])
+		w->merged += list_entry(it, struct job, in_ledger)->twin != NULL;
 	w->left += ledger_total(&w->core.ledger);
+	list_each (it, &w->core.ledger.lists[JOB_HELD])
+		w->left -= list_entry(it, struct job, in_ledger)->twin != NULL;
 	core_abandon_rest(&w->core);
 	check_counts(w);
 	check_exit_code(w);

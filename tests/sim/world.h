@@ -34,11 +34,14 @@ struct message {
 	uint32_t attempt, interruptions, crashes;
 	unsigned checkpoint; /* that the broker has; 0: none */
 	unsigned due;        /* that the next run must be handed, by our own books */
-	struct job *job;     /* that stands for it in this process now, or NULL */
-	unsigned done;       /* how often a handler ran it to its good end */
-	unsigned failed;     /* how often one failed it */
-	unsigned stopped;    /* runs that we ended */
-	bool excused;        /* a duplicate was announced (unsettled, or interrupted) */
+	struct run *last_run;
+	bool without_id;  /* its producer gave none: each delivery has another */
+	bool redelivered; /* its next delivery is a second one of the same message */
+	struct job *job;  /* that stands for it in this process now, or NULL */
+	unsigned done;    /* how often a handler ran it to its good end */
+	unsigned failed;  /* how often one failed it */
+	unsigned stopped; /* runs that we ended */
+	bool excused;     /* a duplicate was announced (unsettled, or interrupted) */
 	bool dead;
 };
 
@@ -120,6 +123,7 @@ struct world {
 	uint64_t next_order;
 	uint64_t delivered; /* jobs handed to the core */
 	uint64_t left;      /* jobs the core has seen off */
+	uint64_t merged;    /* second deliveries that took over the end of the first */
 	uint64_t stop_ns;   /* when a stop first counted */
 	struct job *stuck[MAX_MESSAGES];
 	unsigned n_stuck;
