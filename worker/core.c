@@ -120,6 +120,9 @@ void core_begin_jobs(struct core *core)
 {
 	if (phase_begins_jobs(core->drain.phase))
 		dispatch_pump(&core->dispatch);
+	else if (core->held_again)
+		drain_give_back_all(&core->drain);
+	core->held_again = false;
 	dispatch_check_timeouts(&core->dispatch, core->timeout_grace_ns);
 }
 
@@ -184,6 +187,7 @@ static void retracted(struct executor_host *host, struct job *job)
 	struct core *core = of_executor_host(host);
 	ledger_hold_again(&core->ledger, job);
 	dispatch_hold_again(&core->dispatch, job);
+	core->held_again = true;
 }
 
 /* --- what it says of itself while it runs ----------------------------------------------------- */
@@ -223,7 +227,13 @@ static bool checkpoint(struct executor_host *host, struct job *job, struct span 
 
 static void resized(struct executor_host *host, struct executor *executor)
 {
-	dispatch_resized(&of_executor_host(host)->dispatch, executor);
+	struct core *core = of_executor_host(host);
+	dispatch_resized(&core->dispatch, executor);
+	list_each (it, &core->roster.routes) {
+		struct route *route = list_entry(it, struct route, in_roster);
+		if (route->lane->executor == executor && route->source->ops->room_came != NULL)
+			route->source->ops->room_came(route->source, route);
+	}
 }
 
 /* --- and it leaves --------------------------------------------------------------------------- */
@@ -381,6 +391,7 @@ void core_init(struct core *core, const struct clock *clock, struct log *log, un
 	core->log = log;
 	core->last_serial = 0;
 	core->stuck = 0;
+	core->held_again = false;
 	core->max_checkpoint_bytes = SIZE_MAX;
 	core->timeout_grace_ns = drain->grace_ms * UINT64_C(1000000);
 	ledger_init(&core->ledger);

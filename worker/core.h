@@ -34,8 +34,9 @@ struct core {
 	struct drain drain;
 	struct recall recall;
 	uint64_t last_serial;
-	size_t stuck;              /* jobs that are never freed, because a handler still has them */
-	uint64_t timeout_grace_ns; /* between asking an overdue job to stop and killing it */
+	size_t stuck;    /* jobs that are never freed, because a handler still has them */
+	bool held_again; /* jobs came back unbegun: in a drain they are given back, together */
+	uint64_t timeout_grace_ns;   /* between asking an overdue job to stop and killing it */
 	size_t max_checkpoint_bytes; /* larger ones are refused; no limit until somebody sets one */
 };
 

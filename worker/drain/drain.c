@@ -187,7 +187,7 @@ void drain_give_back(struct drain *drain, struct source *source)
 	}
 }
 
-static void give_back_all(struct drain *drain)
+void drain_give_back_all(struct drain *drain)
 {
 	list_each (it, &drain->roster->sources) {
 		drain_give_back(drain, list_entry(it, struct source, in_roster));
@@ -293,7 +293,7 @@ void drain_event(struct drain *drain, enum drain_event event, const char *why)
 	if (is_stop(event) && !accept_stop(drain, event, why, now_ns))
 		return;
 	(void)step(drain, event, why);
-	give_back_all(drain);
+	drain_give_back_all(drain);
 }
 
 static void log_progress(struct drain *drain, uint64_t now_ns)

@@ -52,6 +52,7 @@ void drain_turn(struct drain *drain);
 /* Gives back what this source's routes hold, if jobs do not begin any more and its intake is
  * shut. */
 void drain_give_back(struct drain *drain, struct source *source);
+void drain_give_back_all(struct drain *drain); /* of each source */
 
 /* When drain_turn() must be called again even if nothing happens. */
 uint64_t drain_next_ns(const struct drain *drain);
