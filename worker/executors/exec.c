@@ -26,6 +26,7 @@
 #include "executors/environment.h"
 #include "executors/exit_codes.h"
 #include "executors/lines.h"
+#include "executors/program.h"
 #include "executors/spawn_profile.h"
 #include "job/job.h"
 #include "loop/loop.h"
@@ -34,14 +35,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -290,40 +288,11 @@ static void serve_pipes(void *arg, unsigned ready)
 
 /* --- starting ------------------------------------------------------------------------------------ */
 
-static bool is_program(const char *path)
-{
-	struct stat st;
-	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
-}
-
-/* As execvp() would find it, but here and not in the child, where it could not. */
-static char *look_up(const char *name)
-{
-	char path[PATH_MAX];
-	const char *dir = getenv("PATH");
-	if (strchr(name, '/') != NULL)
-		return memory_text(name);
-	if (dir == NULL)
-		dir = "/usr/local/bin:/usr/bin:/bin";
-	for (;;) {
-		int len = (int)strcspn(dir, ":");
-		int n = snprintf(path, sizeof path, "%.*s/%s", len, len ? dir : ".", name);
-		if (n > 0 && (size_t)n < sizeof path && is_program(path))
-			return memory_text(path);
-		if (dir[len] == '\0')
-			return NULL;
-		dir += len + 1;
-	}
-}
-
 static enum status find_program(struct exec *exec, struct error *why)
 {
-	if (exec->path == NULL)
-		exec->path = look_up(exec->settings->command[0]);
-	if (exec->path == NULL)
-		return error_set(why, ST_SYSTEM, "%s: not found in PATH",
-				 exec->settings->command[0]);
-	return ST_OK;
+	if (exec->path != NULL)
+		return ST_OK;
+	return program_find(exec->settings->command[0], &exec->path, why);
 }
 
 /* Without a body *ret_stdin stays -1; else it is the child's end, and the caller's to close. */
