@@ -96,9 +96,21 @@ static void close_further(struct rabbitmq *s)
 		update(s, LINK_CLOSED);
 }
 
+/* A channel may just have been given another limit. */
+static void find_least_prefetch(struct rabbitmq *s)
+{
+	s->least_prefetch = UINT16_MAX;
+	for (size_t i = 0; i < s->n_channels; i++) {
+		unsigned prefetch = rabbitmq_channel_limit(s->channels[i]);
+		if (prefetch != 0 && prefetch < s->least_prefetch)
+			s->least_prefetch = prefetch;
+	}
+}
+
 static void channel_moved(struct source *source)
 {
 	struct rabbitmq *s = of(source);
+	find_least_prefetch(s);
 	update(s, s->base.link);
 	if (s->base.link == LINK_CLOSING)
 		close_further(s);
@@ -434,9 +446,6 @@ static enum status create_channels(struct rabbitmq *s, struct error *why)
 	s->least_prefetch = UINT16_MAX;
 	for (size_t i = 0; i < settings->n_queues; i++) {
 		const struct queue_settings *queue = &settings->queues[i];
-		unsigned prefetch = rabbitmq_channel_prefetch(queue, s->all.worker);
-		if (prefetch < s->least_prefetch)
-			s->least_prefetch = prefetch;
 		enum status st = rabbitmq_channel_create(&s->all, queue, (uint16_t)(i + 1),
 							 &s->channels[i], why);
 		if (st != ST_OK)

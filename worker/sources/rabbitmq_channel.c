@@ -36,6 +36,7 @@
 #include "base/memory.h"
 #include "base/must.h"
 #include "dispatch/routes.h"
+#include "executors/executor.h"
 #include "job/job.h"
 #include "loop/loop.h"
 #include "observe/log.h"
@@ -119,7 +120,7 @@ struct rabbitmq_channel {
 	const struct queue_settings *settings;
 	struct route *route;
 	uint16_t number;
-	uint16_t prefetch;
+	uint16_t prefetch; /* told last; 0: not yet */
 	char consumer_tag[256];
 
 	enum channel_state state;
@@ -578,13 +579,40 @@ static void opened(struct rabbitmq_channel *ch)
 	declare(ch);
 }
 
-/* The same basic.qos that proves; one that is under way will do. */
+static unsigned lesser(unsigned a, unsigned b)
+{
+	return a < b ? a : b;
+}
+
+/* Twice what can run, so that the next job is here when one ends. Where jobs are staged they may take
+ * microseconds, less than the way to the broker: more of them have to be on it. */
+unsigned rabbitmq_channel_prefetch(const struct queue_settings *queue,
+				   const struct worker_settings *worker, const struct lane *lane)
+{
+	const struct executor *executor = lane->executor;
+	bool stages = executor->depth > executor->width;
+	unsigned width = lesser(worker->concurrency, executor->widest);
+	if (queue->prefetch != 0)
+		return queue->prefetch;
+	if (queue->concurrency != 0)
+		width = lesser(width, queue->concurrency);
+	if (lane->limit != 0)
+		width = lesser(width, lane->limit);
+	return lesser(width * (stages ? 16 : 2), UINT16_MAX);
+}
+
+/* The same basic.qos that proves; one that is under way will do. The broker applies it to the consumers
+ * that come after it, so it is worked out now, when the handler's processes have said what they can. */
 static void limit(struct rabbitmq_channel *ch)
 {
 	move(ch, CHANNEL_LIMITING);
+	if (!ch->in_transactions && ch->proof != PROOF_NONE)
+		return;
+	ch->prefetch =
+	    (uint16_t)rabbitmq_channel_prefetch(ch->settings, ch->all->worker, ch->route->lane);
 	if (ch->in_transactions)
 		send_qos(ch);
-	else if (ch->proof == PROOF_NONE)
+	else
 		begin_proof(ch);
 }
 
@@ -866,26 +894,12 @@ const char *rabbitmq_channel_queue(const struct rabbitmq_channel *ch)
 	return ch->settings->name;
 }
 
-/* --- life -------------------------------------------------------------------------------------- */
-
-/* Twice what can run, so that the next job is here when one ends. A plugin's jobs may take
- * microseconds, less than the way to the broker: more of them have to be on it. */
-unsigned rabbitmq_channel_prefetch(const struct queue_settings *queue,
-				   const struct worker_settings *worker)
+unsigned rabbitmq_channel_limit(const struct rabbitmq_channel *ch)
 {
-	bool threads = queue->handler->type == HANDLER_PLUGIN;
-	unsigned width = worker->concurrency;
-	if (queue->prefetch != 0)
-		return queue->prefetch;
-	if (queue->concurrency != 0 && queue->concurrency < width)
-		width = queue->concurrency;
-	if (queue->handler->concurrency != 0 && queue->handler->concurrency < width)
-		width = queue->handler->concurrency;
-	if (threads && queue->handler->threads < width)
-		width = queue->handler->threads;
-	unsigned prefetch = width * (threads ? 16 : 2);
-	return prefetch < UINT16_MAX ? prefetch : UINT16_MAX;
+	return ch->prefetch;
 }
+
+/* --- life -------------------------------------------------------------------------------------- */
 
 enum status rabbitmq_channel_create(struct rabbitmq_channels *all,
 				    const struct queue_settings *settings, uint16_t number,
@@ -897,7 +911,6 @@ enum status rabbitmq_channel_create(struct rabbitmq_channels *all,
 	ch->all = all;
 	ch->settings = settings;
 	ch->number = number;
-	ch->prefetch = (uint16_t)rabbitmq_channel_prefetch(settings, all->worker);
 	(void)snprintf(ch->consumer_tag, sizeof ch->consumer_tag, "%.120s/%.120s",
 		       all->worker->name, settings->name);
 	list_init(&ch->in_busy);

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 struct job;
+struct lane;
 struct log;
 struct loop;
 struct queue_settings;
@@ -78,8 +79,10 @@ bool rabbitmq_channel_is_closed(const struct rabbitmq_channel *ch);
 const char *rabbitmq_channel_waits_for(const struct rabbitmq_channel *ch);
 const char *rabbitmq_channel_queue(const struct rabbitmq_channel *ch);
 
-/* How many deliveries the broker may have outstanding here when the settings leave it open. */
+/* How many deliveries the broker may have outstanding here; 0: it has not been told yet. */
+unsigned rabbitmq_channel_limit(const struct rabbitmq_channel *ch);
+/* The same, from what the settings say or leave open. */
 unsigned rabbitmq_channel_prefetch(const struct queue_settings *queue,
-				   const struct worker_settings *worker);
+				   const struct worker_settings *worker, const struct lane *lane);
 
 #endif

@@ -677,7 +677,7 @@ static size_t unbegun(const struct redis_queue *queue)
 static unsigned idle_places(const struct redis_queue *queue)
 {
 	const struct route *route = queue->route;
-	unsigned most = lane_widest(route->lane);
+	unsigned most = lane_width(route->lane);
 	if (route->lane->assigned >= most)
 		return 0;
 	most -= route->lane->assigned;
@@ -698,7 +698,8 @@ static size_t wanted(struct redis_queue *queue)
 	if (!list_empty(&queue->route->held_jobs))
 		facts.oldest_taken_ns =
 		    list_entry(queue->route->held_jobs.next, struct job, in_route)->taken_ns;
-	if (!queue->open || facts.now_ns < queue->starved_until_ns)
+	if (!queue->open || facts.now_ns < queue->starved_until_ns ||
+	    queue->route->lane->executor->width == 0) /* nobody could run it now */
 		return 0;
 	return pace_wanted(&queue->pace, &facts);
 }
