@@ -10,9 +10,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { BUCKETS = 256 }; /* process ids come in sequence, so they spread by themselves */
@@ -104,6 +107,35 @@ void children_destroy(struct children *children)
 void children_forget(struct child *child)
 {
 	list_remove(&child->in_bucket);
+}
+
+static uint64_t now_ns(void) /* the loop's clock */
+{
+	struct timespec now;
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+/* Without pidfd_open() (before Linux 5.3) there is no waiting with a limit, and so none. */
+static void await_end(pid_t pid, uint64_t until_ns)
+{
+	struct pollfd ended = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+	uint64_t at_ns = now_ns();
+	if (ended.fd < 0)
+		return;
+	if (at_ns < until_ns)
+		(void)poll(&ended, 1, (int)((until_ns - at_ns + 999999) / 1000000));
+	(void)close(ended.fd);
+}
+
+bool children_reap(struct child *child, uint64_t until_ns)
+{
+	int status;
+	await_end(child->pid, until_ns);
+	if (waitpid(child->pid, &status, WNOHANG) == 0)
+		return false;
+	list_remove(&child->in_bucket);
+	return true;
 }
 
 enum status children_spawn(struct children *children, const struct spawn *spawn,

@@ -13,6 +13,8 @@
 #include "base/error.h"
 #include "base/list.h"
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 
@@ -49,6 +51,10 @@ void children_destroy(struct children *children); /* NULL is fine */
  * none of our descriptors. child->ended must be set. */
 enum status children_spawn(struct children *children, const struct spawn *spawn,
 			   struct child *child, struct error *why);
+
+/* Waits for its end, until then at most, and reaps it; `ended` is not called. For the exit, when the
+ * loop turns no more. False: it still runs. */
+bool children_reap(struct child *child, uint64_t until_ns);
 
 /* The caller waits no longer: the process will be reaped in silence. */
 void children_forget(struct child *child);

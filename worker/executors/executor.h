@@ -12,7 +12,8 @@
  * retract(). Threads take their next job from the stage without a trip through the loop, which is
  * what makes a no-op job cost microseconds; a process for each job has depth = width. Where the
  * processes are long-lived, width follows those that are up (resized() tells the core), and
- * `widest` is what it is when all of them are. */
+ * `widest` is what it is when all of them are. It is 0 until the first of them is ready, and for a
+ * moment more than `widest` while one replaces another. */
 #ifndef OUTFALL_EXECUTORS_EXECUTOR_H
 #define OUTFALL_EXECUTORS_EXECUTOR_H
 
@@ -78,7 +79,7 @@ struct executor {
 	struct executor_host *host;
 	const char *name; /* borrowed from the settings */
 	unsigned width;
-	unsigned widest; /* >= width; what sources hold jobs ready for */
+	unsigned widest; /* what sources hold jobs ready for; at least 1 */
 	unsigned depth;  /* >= width; follows it */
 	bool
 	    can_kill; /* STOP_KILL ends a job (a process), not only our waiting for it (a thread) */
