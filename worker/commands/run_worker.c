@@ -2,6 +2,9 @@
  * code. The order of building is the order of the tree: loop, core, executors, sources; the order
  * of the end is the reverse, after the report is out.
  *
+ * Sources take nothing before somebody can run it: they start when every handler has a process that is
+ * ready. A handler that does not get there within its time cannot keep the others from their work.
+ *
  * At the very end there may be threads that never came back from a handler, or jobs that even
  * SIGKILL did not end. Nothing they might touch is freed then: the process just ends. */
 #include "commands/commands.h"
@@ -13,6 +16,7 @@
 #include "executors/children.h"
 #include "executors/exec.h"
 #include "executors/plugin.h"
+#include "executors/pool.h"
 #include "loop/loop.h"
 #include "observe/drain_report.h"
 #include "observe/log.h"
@@ -46,6 +50,9 @@ struct run {
 	struct source **sources;     /* rabbitmqs first, then redises */
 	size_t n_sources;
 	struct turn_hook begin_jobs, drain_turn;
+	bool hooked; /* these two */
+	bool sources_started;
+	struct timer *patience; /* with handlers that are not ready */
 	struct timer *wake;
 	uint64_t wake_ns; /* when it is set for; UINT64_MAX = not */
 	struct signal_watch *signals[8];
@@ -102,11 +109,61 @@ static enum status watch_signals(struct run *run, struct error *why)
 	return ST_OK;
 }
 
+/* --- handlers first --------------------------------------------------------------------------- */
+
+static bool handlers_are_ready(const struct run *run)
+{
+	for (size_t i = 0; i < run->settings->n_handlers; i++)
+		if (run->executors[i]->width == 0)
+			return false;
+	return true;
+}
+
+/* A stop may have come while we waited; then they stay as they are, which is closed. A quiet worker
+ * starts them when it is resumed. */
+static void start_sources(struct run *run)
+{
+	if (run->core.drain.phase != PHASE_OPEN)
+		return;
+	run->sources_started = true;
+	timer_stop(run->patience);
+	for (size_t i = 0; i < run->n_sources; i++)
+		run->sources[i]->ops->start(run->sources[i]);
+}
+
+static void patience_ended(void *arg)
+{
+	struct run *run = arg;
+	for (size_t i = 0; i < run->settings->n_handlers; i++)
+		if (run->executors[i]->width == 0)
+			log_say(run->log, LOG_WARN,
+				"handler not ready in time, its jobs will wait for it",
+				kv_text("handler", run->executors[i]->name));
+	start_sources(run);
+	if (!run->sources_started && !phase_is_stopping(run->core.drain.phase))
+		timer_start(run->patience, 1000); /* quiet */
+}
+
+/* Until the last of them must have said something. */
+static void await_handlers(struct run *run)
+{
+	uint64_t longest_ms = 0;
+	for (size_t i = 0; i < run->settings->n_handlers; i++) {
+		const struct handler_settings *h = &run->settings->handlers[i];
+		if (run->executors[i]->width == 0 && h->ready_timeout_ms > longest_ms)
+			longest_ms = h->ready_timeout_ms;
+	}
+	if (!handlers_are_ready(run))
+		timer_start(run->patience, longest_ms);
+}
+
 /* --- turns ----------------------------------------------------------------------------------- */
 
 static void begin_jobs(void *arg)
 {
 	struct run *run = arg;
+	if (!run->sources_started && handlers_are_ready(run))
+		start_sources(run);
 	core_begin_jobs(&run->core);
 }
 
@@ -144,13 +201,15 @@ static void woke(void *arg)
 static enum status hook_turns(struct run *run, struct error *why)
 {
 	run->wake = timer_create_on(run->loop, woke, run);
-	if (run->wake == NULL)
+	run->patience = timer_create_on(run->loop, patience_ended, run);
+	if (run->wake == NULL || run->patience == NULL)
 		return error_set(why, ST_NOMEM, "timer");
 	run->wake_ns = UINT64_MAX;
 	run->begin_jobs = (struct turn_hook){.run = begin_jobs, .arg = run};
 	run->drain_turn = (struct turn_hook){.run = drain_turn_hook, .arg = run};
 	loop_add_hook(run->loop, TURN_DISPATCH, &run->begin_jobs);
 	loop_add_hook(run->loop, TURN_DRAIN, &run->drain_turn);
+	run->hooked = true;
 	return ST_OK;
 }
 
@@ -170,6 +229,9 @@ static enum status build_handler(struct run *run, size_t i, struct error *why)
 		st = plugin_executor_create(run->loop, run->log, h, host, &run->executors[i], why);
 		break;
 	case HANDLER_POOL:
+		st = pool_executor_create(run->loop, run->log, run->children, h,
+					  &run->settings->worker, host, &run->executors[i], why);
+		break;
 	case HANDLER_HTTP:
 	case HANDLER_TYPES:
 		st = error_set(why, ST_INVALID, "type \"%s\" is not in this build",
@@ -285,13 +347,15 @@ static void warn_of_shell(struct run *run)
 			kv_int("parent", getppid()));
 }
 
-/* A process for each job takes a few descriptors. The soft limit is raised to what this
+/* A process for each job takes a few descriptors, and so does one of a pool. The soft limit is raised to what this
  * configuration needs and no further: children inherit it, and some close every descriptor below
  * it one by one. */
-static void raise_descriptor_limit(unsigned concurrency)
+static void raise_descriptor_limit(const struct settings *s)
 {
 	struct rlimit limit;
-	rlim_t needed = 256 + (rlim_t)concurrency * 8;
+	rlim_t needed = 256 + (rlim_t)s->worker.concurrency * 8;
+	for (size_t i = 0; i < s->n_handlers; i++)
+		needed += s->handlers[i].processes * 4;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed)
 		return;
 	limit.rlim_cur = needed < limit.rlim_max ? needed : limit.rlim_max;
@@ -309,12 +373,6 @@ static void log_start(struct run *run)
 	log_say(run->log, LOG_INFO, "worker started", kv_text("name", s->worker.name),
 		kv_text("version", OUTFALL_VERSION), kv_int("pid", getpid()),
 		kv_int("concurrency", s->worker.concurrency), kv_text("drain_timeout", limit));
-}
-
-static void start_sources(struct run *run)
-{
-	for (size_t i = 0; i < run->n_sources; i++)
-		run->sources[i]->ops->start(run->sources[i]);
 }
 
 static void destroy_sources(struct run *run)
@@ -349,11 +407,12 @@ static void tear_down(struct run *run)
 	children_destroy(run->children);
 	for (size_t i = 0; i < run->n_signals; i++)
 		signal_watch_destroy(run->signals[i]);
-	if (run->wake != NULL) {
+	if (run->hooked) {
 		loop_remove_hook(&run->begin_jobs);
 		loop_remove_hook(&run->drain_turn);
-		timer_destroy(run->wake);
 	}
+	timer_destroy(run->wake);
+	timer_destroy(run->patience);
 	core_fini(&run->core);
 	loop_destroy(run->loop);
 	memory_free(run->executors);
@@ -373,7 +432,7 @@ static int run_to_the_end(struct run *run)
 {
 	log_start(run);
 	warn_of_shell(run);
-	start_sources(run);
+	await_handlers(run);
 	loop_run(run->loop);
 	destroy_sources(run);
 	bool at_work = finish(run);
@@ -387,7 +446,7 @@ int run_worker(const struct settings *settings, struct log *log)
 {
 	struct run run = {.settings = settings, .log = log};
 	struct error why;
-	raise_descriptor_limit(settings->worker.concurrency);
+	raise_descriptor_limit(settings);
 	if (loop_create(&run.loop, &why) != ST_OK) {
 		log_say(log, LOG_ERROR, "worker not started", kv_why(&why));
 		return EXIT_INTERNAL;
