@@ -673,7 +673,7 @@ static size_t unbegun(const struct redis_queue *queue)
 	return route->held + (staged < route->assigned ? staged : route->assigned);
 }
 
-/* Places of processes that are not up yet count: their jobs shall be here when they are. */
+/* A process that comes up says so (room_came), and its places count then. */
 static unsigned idle_places(const struct redis_queue *queue)
 {
 	const struct route *route = queue->route;
@@ -699,7 +699,7 @@ static size_t wanted(struct redis_queue *queue)
 		facts.oldest_taken_ns =
 		    list_entry(queue->route->held_jobs.next, struct job, in_route)->taken_ns;
 	if (!queue->open || facts.now_ns < queue->starved_until_ns ||
-	    queue->route->lane->executor->width == 0) /* nobody could run it now */
+	    lane_width(queue->route->lane) == 0) /* nobody could run it now */
 		return 0;
 	return pace_wanted(&queue->pace, &facts);
 }
