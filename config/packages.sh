@@ -4,7 +4,7 @@
 #
 # looks for everything in the named sets and installs what is missing, with apt where this is root or
 # may use sudo. Where there is no apt it says what to install and fails. When nothing is missing it
-# costs some milliseconds and asks nobody.
+# costs some milliseconds and asks nobody. The set `languages` is what the example handlers run on.
 #
 # Debian starts a service when its package is installed. A RabbitMQ or Redis that nobody asked for
 # would then run on this machine, so while apt works a policy-rc.d says no (unless the machine has
@@ -30,6 +30,10 @@ packages_table() {
 		tests   python3           file /usr/bin/python3
 		tests   python3-pika      python pika
 		tests   python3-redis     python redis
+		languages python3         file /usr/bin/python3
+		languages nodejs          command node
+		languages php-cli         command php
+		languages ruby            command ruby
 	TABLE
 }
 
@@ -88,7 +92,7 @@ packages_explain() { # PACKAGES WHY
 
 		Elsewhere look for: a C compiler, CMake 3.25, ninja, pkg-config, the development files of libuv,
 		rabbitmq-c, hiredis, libconfuse, jansson and cmocka, a RabbitMQ and a Redis server, and Python 3
-		with pika and redis.
+		with pika and redis. The example handlers want Node.js 18, PHP 8.1 and Ruby 3.1 as well.
 	TEXT
 }
 

@@ -1,0 +1,120 @@
+#!/usr/bin/env php
+<?php
+// exec.php - an exec handler to start from: a process for each job.
+//
+//   handler "prints" { type = "exec"  command = {"/usr/share/outfall/handlers/exec.php"} }
+//
+// The example takes the fingerprint of a body, a chain of SHA-256 over its slices. The effect is a line
+// in the file $FINGERPRINTS. By hand: echo hello | FINGERPRINTS=/dev/stdout ./exec.php
+
+declare(strict_types=1);
+
+const SLICE_BYTES = 64 * 1024;
+define('WORK_SECONDS', (float) getenv('WORK_SECONDS')); // for each slice, to make it look like work
+
+// --- the part you write ---------------------------------------------------------------------------
+/**
+ * Null: done. Or ['outcome' => 'retry', 'reject' or 'return'], if you like with 'reason', 'after_ms' and
+ * 'checkpoint'. An exception is a retry.
+ */
+function handle(Job $job): ?array
+{
+    $size = strlen($job->body);
+    if ($size === 0) {
+        return ['outcome' => 'reject', 'reason' => 'an empty body has no fingerprint'];
+    }
+    // An earlier run was interrupted? Go on where it stopped.
+    [$at, $digest] = explode(' ', $job->checkpoint ?? '0 ', 2);
+    $at = (int) $at;
+    echo "{$job->id}: $size bytes, from byte $at\n";
+    while ($at < $size) {
+        if ($job->shouldStop() || $job->timeLeft() < WORK_SECONDS) {
+            return ['outcome' => 'return', 'checkpoint' => "$at $digest"];
+        }
+        usleep((int) (WORK_SECONDS * 1e6));
+        $digest = hash('sha256', $digest . substr($job->body, $at, SLICE_BYTES));
+        $at = min($at + SLICE_BYTES, $size);
+        $job->tell(progress: $at / $size);
+    }
+    // The effect: last, and in one step.
+    if (file_put_contents((string) getenv('FINGERPRINTS'), "{$job->id} $digest\n", FILE_APPEND) === false) {
+        throw new RuntimeException('cannot write to the file of fingerprints');
+    }
+    return null;
+}
+
+// --- the part you copy ----------------------------------------------------------------------------
+const EXIT_STATUS = ['done' => 0, 'reject' => 65, 'retry' => 75, 'return' => 75];
+
+final class Job
+{
+    public readonly string $id;
+    public readonly ?string $checkpoint;
+    private bool $stop = false;
+    private float $drainAt = INF;
+
+    /**
+     * @param array<string, mixed> $facts queue, attempt, headers and so on; empty when started by hand
+     * @param resource|null $notices
+     * @param resource|null $says
+     */
+    public function __construct(
+        public readonly array $facts,
+        public readonly string $body,
+        private $notices,
+        private $says,
+    ) {
+        $this->id = $facts['id'] ?? 'by-hand';
+        $this->checkpoint = $facts['checkpoint'] ?? null;
+        if (function_exists('pcntl_signal')) { // without this extension SIGTERM ends us, and leaves no checkpoint
+            pcntl_async_signals(true);
+            pcntl_signal(SIGTERM, fn () => $this->stop = true);
+        }
+    }
+
+    /** Cheap: ask between two slices of work. Then leave a checkpoint, and return the job. */
+    public function shouldStop(): bool
+    {
+        return $this->stop;
+    }
+
+    /** Seconds, once the worker drains; until then there is no limit. */
+    public function timeLeft(): float
+    {
+        while ($this->notices !== null && ($line = fgets($this->notices)) !== false) {
+            $told = json_decode($line, true, flags: JSON_THROW_ON_ERROR);
+            if ($told['type'] === 'drain') {
+                $this->drainAt = hrtime(true) / 1e9 + ($told['remaining_ms'] ?? INF) / 1e3;
+            }
+        }
+        return $this->drainAt - hrtime(true) / 1e9;
+    }
+
+    /** progress: 0.5, note: 'half of it', checkpoint: 'line 7', extend_ms: 60000 */
+    public function tell(mixed ...$facts): void
+    {
+        if ($this->says !== null) {
+            fwrite($this->says, json_encode($facts, JSON_INVALID_UTF8_SUBSTITUTE | JSON_THROW_ON_ERROR) . "\n");
+        }
+    }
+}
+
+// The first line of descriptor 3 is the job, those behind it are notices. By hand it is not there.
+$notices = @fopen('php://fd/3', 'rb') ?: null;
+$facts = $notices !== null ? json_decode((string) fgets($notices), true) : null;
+if (is_array($facts)) {
+    stream_set_blocking($notices, false);
+    $says = fopen('php://fd/4', 'wb');
+} else {
+    $facts = [];
+    $notices = $says = null;
+}
+$job = new Job($facts, (string) stream_get_contents(STDIN), $notices, $says);
+$result = (handle($job) ?? []) + ['outcome' => 'done'];
+if (isset($result['checkpoint'])) {
+    $job->tell(checkpoint: $result['checkpoint']);
+}
+if (isset($result['reason'])) {
+    fwrite(STDERR, "{$result['reason']}\n");
+}
+exit(EXIT_STATUS[$result['outcome']]);

@@ -1,0 +1,91 @@
+#!/usr/bin/env ruby
+# frozen_string_literal: true
+
+# exec.rb - an exec handler to start from: a process for each job.
+#
+#   handler "prints" { type = "exec"  command = {"/usr/share/outfall/handlers/exec.rb"} }
+#
+# The example takes the fingerprint of a body, a chain of SHA-256 over its slices. The effect is a line
+# in the file $FINGERPRINTS. By hand: echo hello | FINGERPRINTS=/dev/stdout ./exec.rb
+
+require 'digest'
+require 'json'
+
+SLICE_BYTES = 64 * 1024
+WORK_SECONDS = Float(ENV.fetch('WORK_SECONDS', '0')) # for each slice, to make it look like work
+
+# --- the part you write ---------------------------------------------------------------------------
+# nil: done. Or { outcome: 'retry', 'reject' or 'return' }, if you like with reason:, after_ms: and
+# checkpoint:. An exception is a retry.
+def handle(job)
+  return { outcome: 'reject', reason: 'an empty body has no fingerprint' } if job.body.empty?
+
+  # An earlier run was interrupted? Go on where it stopped.
+  done, digest = job.checkpoint&.split || ['0', '']
+  at = Integer(done)
+  puts "#{job.id}: #{job.body.bytesize} bytes, from byte #{at}"
+  while at < job.body.bytesize
+    if job.should_stop? || job.time_left < WORK_SECONDS
+      return { outcome: 'return', checkpoint: "#{at} #{digest}" }
+    end
+
+    sleep WORK_SECONDS
+    slice = job.body.byteslice(at, SLICE_BYTES)
+    digest = Digest::SHA256.hexdigest(digest + slice)
+    at += slice.bytesize
+    job.tell(progress: at.fdiv(job.body.bytesize))
+  end
+  File.write(ENV.fetch('FINGERPRINTS'), "#{job.id} #{digest}\n", mode: 'a') # the effect: last, in one step
+  nil
+end
+
+# --- the part you copy ----------------------------------------------------------------------------
+EXIT_STATUS = { 'done' => 0, 'reject' => 65, 'retry' => 75, 'return' => 75 }.freeze
+
+class Job
+  attr_reader :id, :facts, :body, :checkpoint # facts: queue, attempt, headers and so on
+
+  def initialize
+    @stop = false
+    @drain_at = Float::INFINITY
+    trap('TERM') { @stop = true }
+    @body = $stdin.binmode.read
+    @facts = {}
+    begin
+      notices = IO.for_fd(3, 'rb')
+      @facts = JSON.parse(notices.gets)
+      @says = IO.for_fd(4, 'wb').tap { |says| says.sync = true }
+      Thread.new { listen(notices) }
+    rescue SystemCallError, ArgumentError, TypeError, JSON::ParserError
+      nil # started by hand
+    end
+    @id = @facts.fetch('id', 'by-hand')
+    @checkpoint = @facts['checkpoint']
+  end
+
+  # Cheap: ask between two slices of work. Then leave a checkpoint, and return the job.
+  def should_stop? = @stop
+
+  # Seconds, once the worker drains; until then there is no limit.
+  def time_left = @drain_at - now
+
+  # progress: 0.5, note: 'half of it', checkpoint: 'line 7', extend_ms: 60_000
+  def tell(**facts) = @says&.write("#{JSON.generate(facts)}\n")
+
+  private
+
+  def now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+
+  def listen(notices)
+    notices.each_line do |line|
+      told = JSON.parse(line)
+      @drain_at = now + told.fetch('remaining_ms', Float::INFINITY) / 1000.0 if told['type'] == 'drain'
+    end
+  end
+end
+
+job = Job.new
+result = { outcome: 'done' }.merge(handle(job) || {})
+job.tell(checkpoint: result[:checkpoint]) if result[:checkpoint]
+warn result[:reason] if result[:reason]
+exit EXIT_STATUS.fetch(result[:outcome])

@@ -1,0 +1,163 @@
+#!/usr/bin/env php
+<?php
+// pool.php - a pool handler to start from: a process that stays and gets one job after another.
+//
+//   handler "prints" { type = "pool"  command = {"/usr/share/outfall/handlers/pool.php"}  processes = 4 }
+//
+// The example takes the fingerprint of a body, a chain of SHA-256 over its slices. The effect is a line
+// in the file $FINGERPRINTS.
+
+declare(strict_types=1);
+
+const SLICE_BYTES = 64 * 1024;
+define('WORK_SECONDS', (float) getenv('WORK_SECONDS')); // for each slice, to make it look like work
+
+// --- the part you write ---------------------------------------------------------------------------
+/**
+ * Null: done. Or ['outcome' => 'retry', 'reject' or 'return'], if you like with 'reason', 'after_ms' and
+ * 'checkpoint'. An exception is a retry.
+ */
+function handle(Job $job): ?array
+{
+    $size = strlen($job->body);
+    if ($size === 0) {
+        return ['outcome' => 'reject', 'reason' => 'an empty body has no fingerprint'];
+    }
+    // An earlier run was interrupted? Go on where it stopped.
+    [$at, $digest] = explode(' ', $job->checkpoint ?? '0 ', 2);
+    $at = (int) $at;
+    echo "{$job->id}: $size bytes, from byte $at\n";
+    while ($at < $size) {
+        if ($job->shouldStop() || $job->timeLeft() < WORK_SECONDS) {
+            return ['outcome' => 'return', 'checkpoint' => "$at $digest"];
+        }
+        usleep((int) (WORK_SECONDS * 1e6));
+        $digest = hash('sha256', $digest . substr($job->body, $at, SLICE_BYTES));
+        $at = min($at + SLICE_BYTES, $size);
+        $job->tell(progress: $at / $size);
+    }
+    // The effect: last, and in one step.
+    if (file_put_contents((string) getenv('FINGERPRINTS'), "{$job->id} $digest\n", FILE_APPEND) === false) {
+        throw new RuntimeException('cannot write to the file of fingerprints');
+    }
+    return null;
+}
+
+// --- the part you copy ----------------------------------------------------------------------------
+final class Job
+{
+    public readonly string $id;
+    public readonly ?string $checkpoint;
+    public bool $cancelled = false;
+
+    /** @param array<string, mixed> $facts queue, attempt, headers and so on */
+    public function __construct(
+        private readonly Pool $pool,
+        public readonly array $facts,
+        public readonly string $body,
+    ) {
+        $this->id = $facts['id'];
+        $this->checkpoint = $facts['checkpoint'] ?? null;
+    }
+
+    /** Ask between two slices of work: nobody listens meanwhile. Then leave a checkpoint, and return the job. */
+    public function shouldStop(): bool
+    {
+        $this->pool->listen();
+        return $this->cancelled;
+    }
+
+    /** Seconds, once the worker drains; until then there is no limit. */
+    public function timeLeft(): float
+    {
+        return $this->pool->drainAt - hrtime(true) / 1e9;
+    }
+
+    /** progress: 0.5, note: 'half of it', checkpoint: 'line 7', extend_ms: 60000 */
+    public function tell(mixed ...$facts): void
+    {
+        $this->pool->say(['type' => 'progress', 'id' => $this->id, ...$facts]);
+    }
+}
+
+final class Pool
+{
+    public float $drainAt = INF; // when the time of a drain is up, for all
+    /** @var array<Job> by id, the oldest first: those that have no answer yet */
+    private array $jobs = [];
+
+    /**
+     * @param resource $in
+     * @param resource $out
+     */
+    public function __construct(private $in, private $out)
+    {
+    }
+
+    public function run(): void
+    {
+        $this->say(['type' => 'ready', 'concurrency' => 1]);
+        while ($this->jobs !== [] || $this->hear()) {
+            if ($this->jobs !== []) {
+                $this->answer(reset($this->jobs));
+            }
+        }
+    }
+
+    /** @param array<string, mixed> $line */
+    public function say(array $line): void
+    {
+        fwrite($this->out, json_encode($line, JSON_INVALID_UTF8_SUBSTITUTE | JSON_THROW_ON_ERROR) . "\n");
+    }
+
+    /** What has been said meanwhile. */
+    public function listen(): void
+    {
+        do {
+            [$in, $none] = [[$this->in], null];
+        } while (stream_select($in, $none, $none, 0) === 1 && $this->hear());
+    }
+
+    /** Waits for one line, and the body behind a job's. False: there are no more. */
+    private function hear(): bool
+    {
+        $line = fgets($this->in);
+        if ($line === false || !str_ends_with($line, "\n")) {
+            return false;
+        }
+        $told = json_decode($line, true, flags: JSON_THROW_ON_ERROR);
+        if ($told['type'] === 'job') {
+            $body = (string) stream_get_contents($this->in, $told['bytes']);
+            if (strlen($body) < $told['bytes']) {
+                return false; // the worker died in the middle of it
+            }
+            $this->jobs[$told['id']] = new Job($this, $told, $body);
+        } elseif ($told['type'] === 'drain') {
+            $this->drainAt = hrtime(true) / 1e9 + ($told['remaining_ms'] ?? INF) / 1e3;
+        } elseif ($told['type'] === 'cancel' && isset($this->jobs[$told['id']])) {
+            $this->jobs[$told['id']]->cancelled = true;
+        }
+        return true;
+    }
+
+    private function answer(Job $job): void
+    {
+        try {
+            $result = handle($job) ?? [];
+        } catch (Throwable $error) {
+            file_put_contents('php://stderr', "$error\n");
+            $result = ['outcome' => 'retry', 'reason' => $error->getMessage()];
+        }
+        unset($this->jobs[$job->id]);
+        $this->say(['type' => 'result', 'id' => $job->id, 'outcome' => 'done', ...$result]);
+    }
+}
+
+// stdin and stdout are the protocol's alone: what takes their place has their numbers, so that your
+// prints, and your children's, go to the log.
+$pool = new Pool(fopen('php://stdin', 'rb'), fopen('php://stdout', 'wb'));
+fclose(STDIN);
+$stdin = fopen('/dev/null', 'rb');
+fclose(STDOUT);
+$stdout = fopen('php://stderr', 'wb');
+$pool->run();
