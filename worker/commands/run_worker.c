@@ -6,7 +6,8 @@
  * ready. A handler that does not get there within its time cannot keep the others from their work.
  *
  * At the very end there may be threads that never came back from a handler, or jobs that even
- * SIGKILL did not end. Nothing they might touch is freed then: the process just ends. */
+ * SIGKILL did not end. Nothing they might touch is freed then: the process just ends, once the
+ * handlers that have nothing to do with it had their end in order. */
 #include "commands/commands.h"
 
 #include "base/clock.h"
@@ -226,7 +227,8 @@ static enum status build_handler(struct run *run, size_t i, struct error *why)
 					  &run->settings->worker, host, &run->executors[i], why);
 		break;
 	case HANDLER_PLUGIN:
-		st = plugin_executor_create(run->loop, run->log, h, host, &run->executors[i], why);
+		st = plugin_executor_create(run->loop, run->log, h, &run->settings->worker, host,
+					    &run->executors[i], why);
 		break;
 	case HANDLER_POOL:
 		st = pool_executor_create(run->loop, run->log, run->children, h,
@@ -398,12 +400,26 @@ static bool finish(struct run *run)
 	return at_work || run->core.stuck > 0;
 }
 
+static void destroy_executor(struct run *run, size_t i)
+{
+	if (run->executors[i] != NULL)
+		run->executors[i]->ops->destroy(run->executors[i]);
+	run->executors[i] = NULL;
+}
+
+/* Jobs that were taken off the ledger while they ran are still assigned to their lane. */
+static void destroy_idle_executors(struct run *run)
+{
+	for (size_t i = 0; i < run->settings->n_handlers; i++)
+		if (run->lanes[i]->assigned == 0)
+			destroy_executor(run, i);
+}
+
 static void tear_down(struct run *run)
 {
 	destroy_sources(run);
 	for (size_t i = 0; run->executors != NULL && i < run->settings->n_handlers; i++)
-		if (run->executors[i] != NULL)
-			run->executors[i]->ops->destroy(run->executors[i]);
+		destroy_executor(run, i);
 	children_destroy(run->children);
 	for (size_t i = 0; i < run->n_signals; i++)
 		signal_watch_destroy(run->signals[i]);
@@ -437,8 +453,10 @@ static int run_to_the_end(struct run *run)
 	destroy_sources(run);
 	bool at_work = finish(run);
 	int code = report_exit_code(&run->core.drain.report);
-	if (at_work)
+	if (at_work) {
+		destroy_idle_executors(run);
 		_exit(code);
+	}
 	return code;
 }
 

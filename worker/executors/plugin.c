@@ -16,30 +16,31 @@
  * collected what it was last rung for. Sleepers are woken last in, first out: the one whose cache
  * is warm works, the others stay asleep.
  *
- * Killing. There is no way to end a thread. STOP_KILL marks the task as lost, tells the core that
- * the job is abandoned and its memory must stay (job->stuck), and the thread, should it ever come
- * back, finds the mark and drops its result. This happens at the end of a drain only, so what is
- * leaked is leaked to the exit. */
+ * Asynchronous plugins. run() may return OUTFALL_PENDING, if the plugin has set .concurrency: that is
+ * the executor's width then, and no longer the number of threads. The job keeps its place (n_running)
+ * until somebody calls outfall_complete(); its thread is free at once, and takes the next staged
+ * job only if there is a place for it. There is no second entry point for such jobs, because a
+ * plugin often knows only half-way that it has to wait. outfall_complete() may overtake run()'s
+ * return; the result is then posted by the thread that comes out of run(), since the job is read
+ * there up to that moment. plugin_calls.c tells how a call that comes too late is recognised.
+ *
+ * Killing. There is no way to end a thread, nor to make a plugin forget a pending job. STOP_KILL marks
+ * the task as lost, tells the core that the job is abandoned and its memory must stay (job->stuck),
+ * and whoever should come back with a result finds the mark and drops it. This happens at the end of
+ * a drain only, so what is leaked is leaked to the exit. */
 #include "executors/plugin.h"
 
-#include "base/list.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "dispatch/routes.h"
+#include "executors/plugin_inside.h"
 #include "job/job.h"
-#include "loop/loop.h"
 #include "observe/log.h"
-#include "plugin/outfall.h"
 #include "settings/settings.h"
 
-#include <dlfcn.h>
 #include <errno.h>
-#include <pthread.h>
-#include <semaphore.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
-#include <time.h>
 
 enum {
 	LEAST_DEPTH = 1024,
@@ -48,64 +49,6 @@ enum {
 	MANY = 32,            /* jobs that are worth waking a thread for, however short */
 	PATIENCE_NS = 100000, /* longest wait for that many */
 	RELIEF_MS = 1,        /* longest wait behind a job that was thought short */
-};
-
-/*  idle --start--> incoming --hand over--> staged --taken--> running --posted--> ended --told--> idle
- *                      \------------------/--retract--> idle     \--killed--> lost        */
-enum task_state { TASK_IDLE, TASK_INCOMING, TASK_STAGED, TASK_RUNNING, TASK_ENDED, TASK_LOST };
-
-/* A job's stay in here; what the handler knows as its context. */
-struct outfall_context {
-	struct list place; /* on the list of its state; on none while running */
-	struct plugin *plugin;
-	struct job *job;
-	enum task_state state;  /* from staged to ended under the lock, else the loop's */
-	struct outcome outcome; /* its thread's while running, else the loop's */
-	_Atomic uint64_t begun_ns;
-	atomic_bool stop;
-};
-
-struct worker_thread {
-	struct plugin *plugin;
-	pthread_t thread;
-	struct outfall_context *task; /* that it runs, NULL: none; under the lock */
-	struct list in_sleepers;      /* linked while it sleeps */
-	sem_t wake;
-};
-
-struct plugin {
-	struct executor base;
-	struct loop *loop;
-	struct log *log;
-	void *library;
-	const struct outfall_plugin *code;
-	uint64_t timeout_ns;           /* of each job; 0 = none */
-	_Atomic uint64_t drain_by_ns;  /* running jobs will be asked to stop; UINT64_MAX: never */
-	struct worker_thread *threads; /* base.width of them */
-	unsigned started;              /* of the threads */
-
-	/* The loop's. */
-	struct outfall_context *tasks; /* base.depth of them */
-	unsigned n_used; /* of the tasks; the rest was never touched, and costs nothing */
-	struct list idle;
-	struct list incoming;
-	struct turn_hook hand_over;
-	struct doorbell *bell;
-	struct timer *relief;
-	bool waiting; /* staged jobs for more of them, before anybody is woken */
-	uint64_t waiting_since_ns;
-
-	/* Under the lock. */
-	pthread_mutex_t lock;
-	struct list staged;
-	unsigned n_staged;
-	struct list results;
-	bool rung; /* and not answered yet */
-	struct list sleepers;
-	unsigned n_sleepers;
-	unsigned detained; /* threads awake, but in a job that takes its time; about so many */
-	uint64_t usual_ns; /* how long jobs last, the recent ones counting most */
-	bool closing;
 };
 
 static struct plugin *plugin_of(struct executor *executor)
@@ -118,56 +61,58 @@ static struct outfall_context *task_at(struct list *place)
 	return list_entry(place, struct outfall_context, place);
 }
 
-static uint64_t now_ns(void) /* the loop's clock, from any thread */
+/* --- hooks --------------------------------------------------------------------------------------- */
+
+static struct outfall_context hook_context(struct plugin *plugin)
 {
-	struct timespec now;
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+	return (struct outfall_context){.plugin = plugin};
 }
 
-/* --- what the handler may call, on its thread ---------------------------------------------------- */
-
-void outfall_log(struct outfall_context *ctx, enum outfall_log_level level, const char *text)
+/* Returns whether it went well; `hook_why` has what it said if not. NULL is no hook, and fine. */
+static bool call_hook(struct plugin *plugin, int (*hook)(struct outfall_context *ctx))
 {
-	static const enum log_level levels[] = {
-	    [OUTFALL_LOG_ERROR] = LOG_ERROR,
-	    [OUTFALL_LOG_WARN] = LOG_WARN,
-	    [OUTFALL_LOG_INFO] = LOG_INFO,
-	    [OUTFALL_LOG_DEBUG] = LOG_DEBUG,
-	};
-	unsigned known = (unsigned)level <= OUTFALL_LOG_DEBUG ? level : OUTFALL_LOG_INFO;
-	log_say(ctx->plugin->log, levels[known], "job wrote", kv_text("job", ctx->job->id),
-		kv_text("queue", ctx->job->route->name), kv_text("line", text));
+	struct outfall_context ctx = hook_context(plugin);
+	if (hook == NULL || hook(&ctx) == 0)
+		return true;
+	(void)pthread_mutex_lock(&plugin->lock);
+	(void)snprintf(plugin->hook_why, sizeof plugin->hook_why, "%s", ctx.outcome.reason);
+	(void)pthread_mutex_unlock(&plugin->lock);
+	return false;
 }
 
-int outfall_should_stop(const struct outfall_context *ctx)
+static void call_exit_hook(struct plugin *plugin, void (*hook)(struct outfall_context *ctx))
 {
-	return atomic_load_explicit(&ctx->stop, memory_order_relaxed);
+	struct outfall_context ctx = hook_context(plugin);
+	if (hook != NULL)
+		hook(&ctx);
 }
 
-int64_t outfall_time_left_ms(const struct outfall_context *ctx)
+static enum status hook_failed(struct plugin *plugin, const char *name, struct error *why)
 {
-	const struct plugin *plugin = ctx->plugin;
-	uint64_t by_ns = atomic_load_explicit(&plugin->drain_by_ns, memory_order_relaxed);
-	if (plugin->timeout_ns != 0) {
-		uint64_t begun_ns = atomic_load_explicit(&ctx->begun_ns, memory_order_relaxed);
-		if (begun_ns + plugin->timeout_ns < by_ns)
-			by_ns = begun_ns + plugin->timeout_ns;
-	}
-	if (by_ns == UINT64_MAX)
-		return -1;
-	uint64_t at_ns = now_ns();
-	return at_ns < by_ns ? (int64_t)((by_ns - at_ns) / 1000000) : 0;
+	return error_set(why, ST_INVALID, "the plugin's %s failed%s%s", name,
+			 plugin->hook_why[0] != '\0' ? ": " : "", plugin->hook_why);
 }
 
-void outfall_set_reason(struct outfall_context *ctx, const char *text)
+static bool enter_thread(struct plugin *plugin)
 {
-	(void)snprintf(ctx->outcome.reason, sizeof ctx->outcome.reason, "%s", text);
+	int (*hook)(struct outfall_context *) = plugin->library.code.thread_init;
+	if (hook == NULL)
+		return true;
+	bool entered = call_hook(plugin, hook);
+	if (!entered)
+		atomic_store(&plugin->thread_failed, true);
+	(void)sem_post(&plugin->thread_ready);
+	return entered;
+}
+
+static void leave_thread(struct plugin *plugin)
+{
+	call_exit_hook(plugin, plugin->library.code.thread_exit);
 }
 
 /* --- the threads --------------------------------------------------------------------------------- */
 
-static void take_word(struct outcome *outcome, enum outfall_outcome word)
+void plugin_take_word(struct outfall_context *task, enum outfall_outcome word)
 {
 	static const enum outcome_kind kinds[] = {
 	    [OUTFALL_DONE] = OUTCOME_DONE,
@@ -175,20 +120,24 @@ static void take_word(struct outcome *outcome, enum outfall_outcome word)
 	    [OUTFALL_REJECT] = OUTCOME_REJECT,
 	    [OUTFALL_RETURN] = OUTCOME_RETURN,
 	};
+	struct outcome *outcome = &task->outcome;
 	if ((unsigned)word < sizeof kinds / sizeof kinds[0]) {
 		outcome->kind = kinds[word];
 		return;
 	}
 	outcome->kind = OUTCOME_RETRY;
-	(void)snprintf(outcome->reason, sizeof outcome->reason, "the plugin returned %d",
-		       (int)word);
+	(void)snprintf(outcome->reason, sizeof outcome->reason, "the plugin returned %d%s",
+		       (int)word,
+		       word == OUTFALL_PENDING && !task->plugin->asynchronous
+			   ? ", pending, but does not set .concurrency"
+			   : "");
 }
 
-static void run(struct outfall_context *task)
+static void show(struct outfall_job *seen, const struct outfall_context *task)
 {
 	const struct job *job = task->job;
-	const struct outfall_job seen = {
-	    .size = sizeof seen,
+	*seen = (struct outfall_job){
+	    .size = sizeof *seen,
 	    .id = job->id,
 	    .source = job->route->source_name,
 	    .queue = job->route->name,
@@ -199,8 +148,29 @@ static void run(struct outfall_context *task)
 	    .attempt = job->attempt,
 	    .interruptions = job->interruptions,
 	    .redelivered = job->redelivered,
+	    .crashes = job->crashes,
+	    .checkpoint = job->checkpoint.ptr,
+	    .checkpoint_bytes = job->checkpoint.len,
+	    .timeout_ms = task->plugin->timeout_ms,
 	};
-	take_word(&task->outcome, task->plugin->code->run(&seen, task));
+}
+
+/* What a synchronous job sees may lie on the stack, where it is warm. */
+static enum outfall_outcome run(struct outfall_context *task)
+{
+	const struct plugin *plugin = task->plugin;
+	struct outfall_job on_stack;
+	struct outfall_job *seen = plugin->asynchronous ? &task->seen : &on_stack;
+	show(seen, task);
+	return plugin->library.code.run(seen, plugin->asynchronous ? plugin_handle_of(task) : task);
+}
+
+/* Locked. Staged jobs for which there is a place. Where each keeps its thread, a thread that comes
+ * for them brings it. */
+static unsigned count_beginnable(const struct plugin *plugin)
+{
+	unsigned places = plugin->base.width - plugin->n_running;
+	return !plugin->asynchronous || plugin->n_staged < places ? plugin->n_staged : places;
 }
 
 /* Locked, but not while it sleeps. */
@@ -209,7 +179,7 @@ static void sleep_until_woken(struct worker_thread *self)
 	struct plugin *plugin = self->plugin;
 	list_prepend(&plugin->sleepers, &self->in_sleepers);
 	plugin->n_sleepers++;
-	if (plugin->n_sleepers + plugin->detained > plugin->base.width)
+	if (plugin->n_sleepers + plugin->detained > plugin->n_threads)
 		plugin->detained--; /* it was this one */
 	(void)pthread_mutex_unlock(&plugin->lock);
 	while (sem_wait(&self->wake) != 0)
@@ -221,32 +191,45 @@ static void sleep_until_woken(struct worker_thread *self)
 static struct outfall_context *wait_for_task(struct worker_thread *self)
 {
 	struct plugin *plugin = self->plugin;
-	while (!plugin->closing && list_empty(&plugin->staged))
+	while (!plugin->closing && count_beginnable(plugin) == 0)
 		sleep_until_woken(self);
 	if (plugin->closing)
 		return NULL;
 	struct outfall_context *task = task_at(list_take_first(&plugin->staged));
 	plugin->n_staged--;
+	plugin->n_running++;
 	task->state = TASK_RUNNING;
+	task->in_run = true;
 	self->task = task;
 	return task;
 }
 
-/* Locked. Returns whether the loop must be rung for. */
-static bool post_result(struct worker_thread *self, struct outfall_context *task, uint64_t ran_ns)
+/* Locked. */
+static void note_duration(struct plugin *plugin, uint64_t ran_ns)
 {
-	struct plugin *plugin = self->plugin;
-	self->task = NULL;
-	if (task->state == TASK_LOST)
-		return false; /* the core was told already, and may be gone */
-	task->state = TASK_ENDED;
-	list_append(&plugin->results, &task->place);
 	plugin->usual_ns += ran_ns / 8 - plugin->usual_ns / 8;
 	if (ran_ns > RELIEF_MS * 1000000 && plugin->detained > 0)
 		plugin->detained--;
-	bool ring = !plugin->rung;
-	plugin->rung = true;
-	return ring;
+}
+
+/* Locked. run() has returned this. Returns whether the loop has something to collect. */
+static bool leave_run(struct worker_thread *self, struct outfall_context *task,
+		      enum outfall_outcome word, uint64_t ran_ns)
+{
+	struct plugin *plugin = self->plugin;
+	self->task = NULL;
+	task->in_run = false;
+	if (task->state == TASK_RUNNING)
+		note_duration(plugin, ran_ns);
+	if (!task->completed && word == OUTFALL_PENDING && plugin->asynchronous)
+		return false;
+	if (!task->completed)
+		plugin_take_word(task, word);
+	else if (word != OUTFALL_PENDING)
+		log_say(plugin->log, LOG_ERROR,
+			"plugin is wrong, it completed a job and did not return OUTFALL_PENDING",
+			kv_text("handler", plugin->base.name), kv_int("returned", word));
+	return plugin_post(task);
 }
 
 static void *work(void *arg)
@@ -254,21 +237,25 @@ static void *work(void *arg)
 	struct worker_thread *self = arg;
 	struct plugin *plugin = self->plugin;
 	struct outfall_context *task;
+	if (!enter_thread(plugin))
+		return NULL;
 	(void)pthread_mutex_lock(&plugin->lock);
 	while ((task = wait_for_task(self)) != NULL) {
 		(void)pthread_mutex_unlock(&plugin->lock);
-		uint64_t begun_ns = now_ns();
+		uint64_t begun_ns = plugin_now_ns();
 		atomic_store_explicit(&task->begun_ns, begun_ns, memory_order_relaxed);
-		run(task);
-		uint64_t ran_ns = now_ns() - begun_ns;
+		enum outfall_outcome word = run(task);
+		uint64_t ran_ns = plugin_now_ns() - begun_ns;
 		(void)pthread_mutex_lock(&plugin->lock);
-		if (!post_result(self, task, ran_ns))
+		if (!leave_run(self, task, word, ran_ns) || plugin->rung)
 			continue;
+		plugin->rung = true;
 		(void)pthread_mutex_unlock(&plugin->lock);
 		doorbell_ring(plugin->bell);
 		(void)pthread_mutex_lock(&plugin->lock);
 	}
 	(void)pthread_mutex_unlock(&plugin->lock);
+	leave_thread(plugin);
 	return NULL;
 }
 
@@ -277,7 +264,7 @@ static void *work(void *arg)
 /* Locked. Threads that will come for what is staged without being woken. */
 static unsigned count_helpers(const struct plugin *plugin)
 {
-	unsigned awake = plugin->base.width - plugin->n_sleepers;
+	unsigned awake = plugin->n_threads - plugin->n_sleepers;
 	return awake > plugin->detained ? awake - plugin->detained : 0;
 }
 
@@ -285,16 +272,15 @@ static unsigned count_helpers(const struct plugin *plugin)
 static unsigned useful_sleepers(const struct plugin *plugin)
 {
 	unsigned helpers = count_helpers(plugin);
-	unsigned useful = plugin->n_staged;
+	unsigned useful = count_beginnable(plugin);
 	if (useful > 0 && plugin->usual_ns < SHORT_NS) {
-		uint64_t worth = plugin->n_staged * plugin->usual_ns / WORTH_NS + 1;
-		useful = worth > helpers ? (unsigned)worth - helpers : 0; /* worth < n_staged */
+		uint64_t worth = useful * plugin->usual_ns / WORTH_NS + 1;
+		useful = worth > helpers ? (unsigned)worth - helpers : 0; /* worth <= useful */
 	}
 	return useful < plugin->n_sleepers ? useful : plugin->n_sleepers;
 }
 
-/* Locked. Takes them off the sleepers: wake() does the rest when the lock is free, or they would
- * wake up only to wait for it. */
+/* Locked. Takes so many off the sleepers, for plugin_wake(). */
 static void choose(struct plugin *plugin, unsigned count, struct list *ret_chosen)
 {
 	list_init(ret_chosen);
@@ -303,7 +289,12 @@ static void choose(struct plugin *plugin, unsigned count, struct list *ret_chose
 		list_append(ret_chosen, list_take_first(&plugin->sleepers));
 }
 
-static void wake(struct list *chosen)
+void plugin_choose(struct plugin *plugin, struct list *ret_chosen)
+{
+	choose(plugin, useful_sleepers(plugin), ret_chosen);
+}
+
+void plugin_wake(struct list *chosen)
 {
 	struct list *it;
 	while ((it = list_take_first(chosen)) != NULL)
@@ -314,7 +305,8 @@ static void wake(struct list *chosen)
  * cheaper to wake a sleeper for many at once. */
 static bool may_wait(struct plugin *plugin, bool more_came)
 {
-	if (!more_came || plugin->usual_ns >= SHORT_NS || plugin->n_staged >= MANY ||
+	unsigned beginnable = count_beginnable(plugin);
+	if (!more_came || plugin->usual_ns >= SHORT_NS || beginnable >= MANY || beginnable == 0 ||
 	    count_helpers(plugin) > 0)
 		return false;
 	uint64_t at_ns = loop_now_ns(plugin->loop);
@@ -343,9 +335,9 @@ static void hand_over(void *arg)
 	stage_incoming(plugin);
 	plugin->waiting = may_wait(plugin, more_came);
 	choose(plugin, plugin->waiting ? 0 : useful_sleepers(plugin), &chosen);
-	bool asleep = plugin->n_sleepers > 0;
+	bool asleep = plugin->n_sleepers > 0 && plugin->n_staged > 0;
 	(void)pthread_mutex_unlock(&plugin->lock);
-	wake(&chosen);
+	plugin_wake(&chosen);
 	if (plugin->waiting)
 		loop_turn_again(plugin->loop);
 	else if (asleep && !timer_armed(plugin->relief))
@@ -358,17 +350,19 @@ static void relieve(void *arg)
 	struct plugin *plugin = arg;
 	struct list chosen;
 	(void)pthread_mutex_lock(&plugin->lock);
-	unsigned count = plugin->n_staged;
+	unsigned count = count_beginnable(plugin);
 	if (count > 0)
-		plugin->detained = plugin->base.width - plugin->n_sleepers;
+		plugin->detained = plugin->n_threads - plugin->n_sleepers;
 	choose(plugin, count < plugin->n_sleepers ? count : plugin->n_sleepers, &chosen);
 	(void)pthread_mutex_unlock(&plugin->lock);
-	wake(&chosen);
+	plugin_wake(&chosen);
 }
 
+/* The warm one first; but an asynchronous plugin's tasks are used in turn (see plugin_calls.c). */
 static struct outfall_context *take_task(struct plugin *plugin)
 {
-	struct list *place = list_take_first(&plugin->idle);
+	bool in_turn = plugin->asynchronous && plugin->n_used < LEAST_DEPTH;
+	struct list *place = in_turn ? NULL : list_take_first(&plugin->idle);
 	if (place != NULL)
 		return task_at(place);
 	must(plugin->n_used < plugin->base.depth); /* the core keeps to it */
@@ -384,8 +378,11 @@ static void plugin_start(struct executor *executor, struct job *job)
 	struct outfall_context *task = take_task(plugin);
 	task->job = job;
 	task->state = TASK_INCOMING;
+	task->completed = false;
 	task->outcome.reason[0] = '\0';
+	task->outcome.after_ms = 0;
 	atomic_store_explicit(&task->begun_ns, 0, memory_order_relaxed);
+	atomic_store_explicit(&task->extended_ns, 0, memory_order_relaxed);
 	atomic_store_explicit(&task->stop, false, memory_order_relaxed);
 	job->executor_ref = task;
 	list_append(&plugin->incoming, &task->place);
@@ -397,11 +394,18 @@ static void plugin_start(struct executor *executor, struct job *job)
 static struct job *release(struct outfall_context *task)
 {
 	struct job *job = task->job;
+	struct plugin *plugin = task->plugin;
+	must(task->words == NULL);
 	job->begun_ns = atomic_load_explicit(&task->begun_ns, memory_order_relaxed);
 	job->executor_ref = NULL;
 	task->job = NULL;
 	task->state = TASK_IDLE;
-	list_prepend(&task->plugin->idle, &task->place); /* the warm one first */
+	if (plugin->asynchronous) {
+		atomic_fetch_add_explicit(&task->generation, 1, memory_order_relaxed);
+		list_append(&plugin->idle, &task->place);
+	} else {
+		list_prepend(&plugin->idle, &task->place);
+	}
 	return job;
 }
 
@@ -412,15 +416,43 @@ static void tell(struct outfall_context *task)
 	host->finished(host, release(task), &outcome);
 }
 
+/* Locked. Takes the words off the task: what is said from here on are others. */
+static void take_words(struct plugin_words *words, struct list *to)
+{
+	words->speaker->words = NULL;
+	list_remove(&words->place);
+	list_append(to, &words->place);
+}
+
+static void tell_words(struct plugin *plugin, struct list *spoken)
+{
+	struct list *place;
+	while ((place = list_take_first(spoken)) != NULL) {
+		struct plugin_words *words = list_entry(place, struct plugin_words, place);
+		plugin_words_tell(words, plugin->base.host, plugin->log);
+		plugin_words_destroy(words);
+	}
+}
+
+/* What a job said goes before its end. */
 static void collect(void *arg)
 {
 	struct plugin *plugin = arg;
-	struct list ended, *place;
+	struct list ended, spoken, *place;
 	list_init(&ended);
+	list_init(&spoken);
 	(void)pthread_mutex_lock(&plugin->lock);
 	list_splice(&ended, &plugin->results);
+	list_each_safe (it, &plugin->speaking) {
+		take_words(list_entry(it, struct plugin_words, place), &spoken);
+	}
 	plugin->rung = false;
+	/* Jobs that were completed made room, and the threads thought to come for it may not. */
+	bool late = plugin->asynchronous && plugin->n_sleepers > 0 && plugin->n_staged > 0;
 	(void)pthread_mutex_unlock(&plugin->lock);
+	if (late && !timer_armed(plugin->relief))
+		timer_start(plugin->relief, RELIEF_MS);
+	tell_words(plugin, &spoken);
 	while ((place = list_take_first(&ended)) != NULL)
 		tell(task_at(place));
 }
@@ -453,11 +485,15 @@ static uint64_t plugin_begun_ns(const struct executor *executor, const struct jo
 }
 
 /* Takes the task off the threads; afterwards it is the loop's, unless it is lost. Its result counts
- * if it is there already. */
+ * if it is there already, and so does what it said. */
 static enum task_state take_away(struct plugin *plugin, struct outfall_context *task)
 {
+	struct list spoken;
+	list_init(&spoken);
 	(void)pthread_mutex_lock(&plugin->lock);
 	enum task_state was = task->state;
+	if (task->words != NULL)
+		take_words(task->words, &spoken);
 	if (was == TASK_STAGED)
 		plugin->n_staged--;
 	if (was == TASK_RUNNING)
@@ -465,6 +501,7 @@ static enum task_state take_away(struct plugin *plugin, struct outfall_context *
 	else
 		list_remove(&task->place);
 	(void)pthread_mutex_unlock(&plugin->lock);
+	tell_words(plugin, &spoken);
 	return was;
 }
 
@@ -474,7 +511,7 @@ static void plugin_stop(struct executor *executor, struct job *job, enum stop_ho
 	atomic_store_explicit(&task->stop, true, memory_order_relaxed);
 	if (how == STOP_ASK)
 		return;
-	struct outcome abandoned = {.kind = OUTCOME_ABANDONED, .reason = "its thread did not stop"};
+	struct outcome abandoned = {.kind = OUTCOME_ABANDONED, .reason = "it did not stop"};
 	switch (take_away(plugin_of(executor), task)) {
 	case TASK_ENDED:
 		tell(task);
@@ -498,15 +535,22 @@ static void plugin_stop(struct executor *executor, struct job *job, enum stop_ho
 static void plugin_drain_notice(struct executor *executor, uint64_t remaining_ms)
 {
 	uint64_t by_ns = UINT64_MAX;
-	if (remaining_ms < UINT64_MAX / 1000000 - now_ns() / 1000000)
-		by_ns = now_ns() + remaining_ms * 1000000;
+	if (remaining_ms < UINT64_MAX / 1000000 - plugin_now_ns() / 1000000)
+		by_ns = plugin_now_ns() + remaining_ms * 1000000;
 	atomic_store_explicit(&plugin_of(executor)->drain_by_ns, by_ns, memory_order_relaxed);
 }
 
 /* --- creating and closing ------------------------------------------------------------------------ */
 
-/* Ends the threads that can end; returns whether all did. One that is still in its handler has lost
- * its task, whether anybody said so or not. */
+/* Locked. Whoever still works on one of them has lost it, whether anybody said so or not. */
+static void lose_tasks(struct plugin *plugin)
+{
+	for (unsigned i = 0; i < plugin->n_used; i++)
+		if (plugin->tasks[i].state == TASK_RUNNING)
+			plugin->tasks[i].state = TASK_LOST;
+}
+
+/* Ends the threads that can end; returns whether all did, and no job is pending. */
 static bool end_threads(struct plugin *plugin)
 {
 	bool all = true;
@@ -514,11 +558,9 @@ static bool end_threads(struct plugin *plugin)
 	(void)pthread_mutex_lock(&plugin->lock);
 	plugin->closing = true;
 	choose(plugin, plugin->n_sleepers, &chosen);
-	for (unsigned i = 0; i < plugin->started; i++)
-		if (plugin->threads[i].task != NULL)
-			plugin->threads[i].task->state = TASK_LOST;
+	lose_tasks(plugin);
 	(void)pthread_mutex_unlock(&plugin->lock);
-	wake(&chosen);
+	plugin_wake(&chosen);
 	for (unsigned i = 0; i < plugin->started; i++) {
 		struct worker_thread *thread = &plugin->threads[i];
 		(void)pthread_mutex_lock(&plugin->lock);
@@ -530,7 +572,35 @@ static bool end_threads(struct plugin *plugin)
 			(void)pthread_join(thread->thread, NULL);
 		all = all && !lost;
 	}
+	(void)pthread_mutex_lock(&plugin->lock);
+	all = all && plugin->n_running == 0;
+	(void)pthread_mutex_unlock(&plugin->lock);
 	return all;
+}
+
+/* Threads that an asynchronous plugin has started are in its code until its exit() has ended them; if
+ * it has none, the code stays. */
+static void close_library(struct plugin *plugin)
+{
+	const struct outfall_plugin *code = &plugin->library.code;
+	if (plugin->initialized)
+		call_exit_hook(plugin, code->exit);
+	if (!plugin->asynchronous || code->exit != NULL)
+		plugin_library_close(&plugin->library);
+}
+
+static void destroy_words(struct plugin *plugin)
+{
+	struct list *place;
+	while ((place = list_take_first(&plugin->speaking)) != NULL)
+		plugin_words_destroy(list_entry(place, struct plugin_words, place));
+}
+
+static void leave_to_the_exit(struct plugin *plugin)
+{
+	if (plugin->library.code.exit != NULL)
+		log_say(plugin->log, LOG_WARN, "exit hook left out, a job is still at work",
+			kv_text("handler", plugin->base.name));
 }
 
 static void plugin_destroy(struct executor *executor)
@@ -541,13 +611,16 @@ static void plugin_destroy(struct executor *executor)
 		loop_remove_hook(&plugin->hand_over);
 	timer_destroy(plugin->relief);
 	doorbell_destroy(plugin->bell);
-	if (!all_ended)
-		return; /* their stack holds our addresses: left to the exit */
-	for (unsigned i = 0; plugin->threads != NULL && i < plugin->base.width; i++)
+	if (!all_ended) { /* their stack holds our addresses */
+		leave_to_the_exit(plugin);
+		return;
+	}
+	close_library(plugin);
+	destroy_words(plugin);
+	for (unsigned i = 0; plugin->threads != NULL && i < plugin->n_threads; i++)
 		(void)sem_destroy(&plugin->threads[i].wake);
+	(void)sem_destroy(&plugin->thread_ready);
 	(void)pthread_mutex_destroy(&plugin->lock);
-	if (plugin->library != NULL)
-		(void)dlclose(plugin->library);
 	memory_free(plugin->threads);
 	memory_free(plugin->tasks);
 	memory_free(plugin);
@@ -563,28 +636,18 @@ static const struct executor_ops plugin_ops = {
     .destroy = plugin_destroy,
 };
 
-static enum status load(struct plugin *plugin, const char *path, struct error *why)
+static enum status initialize(struct plugin *plugin, struct error *why)
 {
-	plugin->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	if (plugin->library == NULL)
-		return error_set(why, ST_INVALID, "%s", dlerror()); /* names the path itself */
-	plugin->code = dlsym(plugin->library, "outfall_plugin");
-	if (plugin->code == NULL)
-		return error_set(why, ST_INVALID,
-				 "%s: does not export outfall_plugin (see outfall/outfall.h)",
-				 path);
-	if (plugin->code->abi != OUTFALL_ABI)
-		return error_set(why, ST_INVALID, "%s: built for plugin ABI %u, this worker has %u",
-				 path, (unsigned)plugin->code->abi, OUTFALL_ABI);
-	if (plugin->code->run == NULL)
-		return error_set(why, ST_INVALID, "%s: outfall_plugin.run is not set", path);
+	if (!call_hook(plugin, plugin->library.code.init))
+		return hook_failed(plugin, "init()", why);
+	plugin->initialized = true;
 	return ST_OK;
 }
 
 static enum status acquire(struct plugin *plugin, struct error *why)
 {
 	plugin->tasks = memory_clear(plugin->base.depth, sizeof *plugin->tasks);
-	plugin->threads = memory_clear(plugin->base.width, sizeof *plugin->threads);
+	plugin->threads = memory_clear(plugin->n_threads, sizeof *plugin->threads);
 	plugin->bell = doorbell_create(plugin->loop, collect, plugin);
 	plugin->relief = timer_create_on(plugin->loop, relieve, plugin);
 	if (plugin->tasks == NULL || plugin->threads == NULL || plugin->bell == NULL ||
@@ -600,14 +663,14 @@ static enum status start_threads(struct plugin *plugin, struct error *why)
 	sigset_t all, before;
 	int err = 0;
 	(void)sigfillset(&all);
-	for (unsigned i = 0; i < plugin->base.width; i++) {
+	for (unsigned i = 0; i < plugin->n_threads; i++) {
 		struct worker_thread *thread = &plugin->threads[i];
 		thread->plugin = plugin;
 		list_init(&thread->in_sleepers);
 		(void)sem_init(&thread->wake, 0, 0);
 	}
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	while (plugin->started < plugin->base.width && err == 0) {
+	while (plugin->started < plugin->n_threads && err == 0) {
 		struct worker_thread *thread = &plugin->threads[plugin->started];
 		err = pthread_create(&thread->thread, NULL, work, thread);
 		if (err == 0)
@@ -617,6 +680,19 @@ static enum status start_threads(struct plugin *plugin, struct error *why)
 	return err == 0 ? ST_OK : error_system(why, err, "thread %u", plugin->started + 1);
 }
 
+/* A thread_init() that fails is found before the first job, not by it. */
+static enum status await_threads(struct plugin *plugin, struct error *why)
+{
+	if (plugin->library.code.thread_init == NULL)
+		return ST_OK;
+	for (unsigned i = 0; i < plugin->started; i++)
+		while (sem_wait(&plugin->thread_ready) != 0)
+			; /* EINTR only */
+	if (!atomic_load(&plugin->thread_failed))
+		return ST_OK;
+	return hook_failed(plugin, "thread_init()", why);
+}
+
 static void init(struct plugin *plugin)
 {
 	pthread_mutexattr_t spins;
@@ -624,41 +700,58 @@ static void init(struct plugin *plugin)
 	(void)pthread_mutexattr_settype(&spins, PTHREAD_MUTEX_ADAPTIVE_NP); /* held so briefly */
 	(void)pthread_mutex_init(&plugin->lock, &spins);
 	(void)pthread_mutexattr_destroy(&spins);
+	(void)sem_init(&plugin->thread_ready, 0, 0);
 	list_init(&plugin->idle);
 	list_init(&plugin->incoming);
 	list_init(&plugin->staged);
 	list_init(&plugin->results);
+	list_init(&plugin->speaking);
 	list_init(&plugin->sleepers);
 	atomic_store(&plugin->drain_by_ns, UINT64_MAX);
 }
 
+/* A synchronous plugin runs as many jobs as it has threads, an asynchronous one as many as it says. */
+static void set_width(struct plugin *plugin)
+{
+	uint32_t concurrency = plugin->library.code.concurrency;
+	unsigned width = concurrency != 0 ? concurrency : plugin->n_threads;
+	plugin->asynchronous = concurrency != 0;
+	plugin->base.width = width;
+	plugin->base.widest = width;
+	plugin->base.depth = width > LEAST_DEPTH / 4 ? width * 4 : LEAST_DEPTH;
+}
+
 enum status plugin_executor_create(struct loop *loop, struct log *log,
 				   const struct handler_settings *settings,
-				   struct executor_host *host, struct executor **ret_executor,
-				   struct error *why)
+				   const struct worker_settings *worker, struct executor_host *host,
+				   struct executor **ret_executor, struct error *why)
 {
 	struct plugin *plugin = memory_clear(1, sizeof *plugin);
 	if (plugin == NULL)
 		return error_set(why, ST_NOMEM, "out of memory");
-	unsigned width = settings->threads;
 	plugin->base = (struct executor){
 	    .ops = &plugin_ops,
 	    .host = host,
 	    .name = settings->name,
-	    .width = width,
-	    .widest = width,
-	    .depth = width > LEAST_DEPTH / 4 ? width * 4 : LEAST_DEPTH,
 	    .can_kill = false,
 	};
 	plugin->loop = loop;
 	plugin->log = log;
-	plugin->timeout_ns = settings->timeout_ms * UINT64_C(1000000);
+	plugin->n_threads = settings->threads;
+	plugin->timeout_ms = settings->timeout_ms;
+	plugin->max_checkpoint_bytes = worker->max_checkpoint_bytes;
 	init(plugin);
-	enum status st = load(plugin, settings->path, why);
-	if (st == ST_OK)
+	enum status st = plugin_library_open(&plugin->library, settings->path, why);
+	if (st == ST_OK) {
+		set_width(plugin);
 		st = acquire(plugin, why);
+	}
+	if (st == ST_OK)
+		st = initialize(plugin, why);
 	if (st == ST_OK)
 		st = start_threads(plugin, why);
+	if (st == ST_OK)
+		st = await_threads(plugin, why);
 	if (st != ST_OK) {
 		plugin_destroy(&plugin->base);
 		return st;

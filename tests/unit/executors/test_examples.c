@@ -5,7 +5,7 @@
 #include "executors/exec.h"
 #include "executors/plugin.h"
 
-static const struct worker_settings worker = {.concurrency = 2};
+static const struct worker_settings worker = {.concurrency = 2, .max_checkpoint_bytes = 1000};
 
 struct shell {
 	struct fake_host fake;
@@ -108,9 +108,9 @@ static void count_counts(void **state)
 	struct fake_host fake;
 	fake_host_open(&fake);
 	log_set_level(fake.log, LOG_DEBUG);
-	assert_int_equal(
-	    plugin_executor_create(fake.loop, fake.log, &handler, &fake.host, &fake.executor, NULL),
-	    ST_OK);
+	assert_int_equal(plugin_executor_create(fake.loop, fake.log, &handler, &worker, &fake.host,
+						&fake.executor, NULL),
+			 ST_OK);
 	for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++) {
 		fake_start(&fake, fake_job(&fake, rows[i].body.ptr, rows[i].body.len));
 		fake_run_until(&fake, i + 1);
@@ -122,6 +122,94 @@ static void count_counts(void **state)
 	fake_host_close(&fake);
 }
 
+static void note_checkpoint(struct fake_host *fake, struct job *job)
+{
+	struct span *left = fake->route.source_ref;
+	if (!job->left.set)
+		return;
+	assert_true(job->left.len < 32);
+	*left = span_of(memcpy((char *)left->ptr, job->left.bytes, job->left.len), job->left.len);
+}
+
+/* Ten million words, of which an earlier run has counted all but two; this one is stopped at once. */
+static void count_goes_on_where_it_was_stopped(void **state)
+{
+	(void)state;
+	enum { BYTES = 20 * 1000 * 1000 };
+	char checkpoint[32] = "", *body = malloc(BYTES);
+	struct span left = span_of(checkpoint, 0);
+	assert_non_null(body);
+	for (size_t i = 0; i < BYTES; i++)
+		body[i] = i % 2 == 0 ? 'a' : ' ';
+	struct handler_settings handler = {.name = "count", .path = COUNT_PLUGIN, .threads = 1};
+	struct fake_host fake;
+	fake_host_open(&fake);
+	fake.route.source_ref = &left;
+	fake.on_finished = note_checkpoint;
+	log_set_level(fake.log, LOG_DEBUG);
+	assert_int_equal(plugin_executor_create(fake.loop, fake.log, &handler, &worker, &fake.host,
+						&fake.executor, NULL),
+			 ST_OK);
+	const struct span nearly = span_text("19999996 bytes 9999998 words 0");
+	struct job *job = fake_job(&fake, body, BYTES);
+	job->checkpoint = nearly;
+	fake_start(&fake, job);
+	fake.executor->ops->stop(fake.executor, job, STOP_ASK);
+	fake_run_until(&fake, 1);
+	assert_int_equal(fake.last.kind, OUTCOME_RETURN);
+	assert_true(span_equal(left, nearly));
+	job = fake_job(&fake, body, BYTES);
+	job->checkpoint = nearly;
+	fake_start(&fake, job);
+	fake_run_until(&fake, 2);
+	assert_int_equal(fake.last.kind, OUTCOME_DONE);
+	fake_assert_logged(&fake, "line=\"10000000 words,");
+	fake.executor->ops->destroy(fake.executor);
+	fake_host_close(&fake);
+	free(body);
+}
+
+static void later_completes_when_it_is_time(void **state)
+{
+	(void)state;
+	enum { JOBS = 500 };
+	char checkpoint[32] = "";
+	struct span left = span_of(checkpoint, 0);
+	struct handler_settings handler = {.name = "later", .path = LATER_PLUGIN, .threads = 1};
+	struct fake_host fake;
+	fake_host_open(&fake);
+	fake.route.source_ref = &left;
+	assert_int_equal(plugin_executor_create(fake.loop, fake.log, &handler, &worker, &fake.host,
+						&fake.executor, NULL),
+			 ST_OK);
+	assert_int_equal(fake.executor->width, 1000);
+	uint64_t begun_ns = loop_now_ns(fake.loop);
+	for (int i = 0; i < JOBS; i++)
+		fake_start(&fake, fake_job(&fake, "300", 3));
+	fake_run_until(&fake, JOBS);
+	uint64_t took_ms = (loop_now_ns(fake.loop) - begun_ns) / 1000000;
+	assert_int_equal(fake.kinds[OUTCOME_DONE], JOBS);
+	assert_in_range(took_ms, 299, 60000);
+	fake_start(&fake, fake_job(&fake, "soon", 4));
+	fake_run_until(&fake, JOBS + 1);
+	assert_int_equal(fake.last.kind, OUTCOME_REJECT);
+
+	fake.on_finished = note_checkpoint;
+	struct job *job = fake_job(&fake, "600000", 6);
+	fake_start(&fake, job);
+	fake.executor->ops->stop(fake.executor, job, STOP_ASK);
+	fake_run_until(&fake, JOBS + 2);
+	assert_int_equal(fake.last.kind, OUTCOME_RETURN);
+	assert_in_range(strtol(checkpoint, NULL, 10), 400000, 600000);
+	job = fake_job(&fake, "600000", 6);
+	job->checkpoint = span_text("1");
+	fake_start(&fake, job);
+	fake_run_until(&fake, JOBS + 3);
+	assert_int_equal(fake.last.kind, OUTCOME_DONE);
+	fake.executor->ops->destroy(fake.executor);
+	fake_host_close(&fake);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -129,6 +217,8 @@ int main(void)
 	    cmocka_unit_test(resize_rejects_nonsense),
 	    cmocka_unit_test(resize_gives_up_when_asked),
 	    cmocka_unit_test(count_counts),
+	    cmocka_unit_test(count_goes_on_where_it_was_stopped),
+	    cmocka_unit_test(later_completes_when_it_is_time),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

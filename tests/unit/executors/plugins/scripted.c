@@ -8,10 +8,24 @@ static void wait_a_little(void)
 	(void)usleep(200);
 }
 
+static void say(struct script *script, struct outfall_context *ctx)
+{
+	if (script->note != NULL)
+		outfall_progress(ctx, script->progress, script->note);
+	if (script->extend_ms != 0)
+		outfall_extend_ms(ctx, script->extend_ms);
+	if (script->retry_after_ms != 0)
+		outfall_set_retry_after_ms(ctx, script->retry_after_ms);
+	if (script->checkpoint != NULL)
+		script->checkpoint_kept =
+		    outfall_checkpoint(ctx, script->checkpoint, script->checkpoint_bytes);
+}
+
 static enum outfall_outcome act(struct script *script, const struct outfall_job *job,
 				struct outfall_context *ctx)
 {
 	script->seen = *job;
+	say(script, ctx);
 	atomic_store(&script->left_ms, outfall_time_left_ms(ctx));
 	atomic_store(&script->begun, 1);
 	while (script->waits_for_gate && !atomic_load(&script->gate))

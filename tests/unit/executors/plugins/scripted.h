@@ -12,9 +12,16 @@ struct script {
 	const char *reason;
 	int waits_for_gate;
 	int waits_for_stop;
+	/* Said before it waits, if set. */
+	const char *note;
+	double progress;
+	uint64_t extend_ms, retry_after_ms;
+	const char *checkpoint;
+	size_t checkpoint_bytes;
 	/* Set by the plugin. */
 	atomic_int begun, ended;
 	_Atomic int64_t left_ms;
+	int checkpoint_kept;     /* what outfall_checkpoint() returned */
 	struct outfall_job seen; /* valid after `ended` */
 	/* Set by the test. */
 	atomic_int gate;
