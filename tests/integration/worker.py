@@ -29,6 +29,7 @@ BUILD = Path(os.environ.get("OUTFALL_TEST_BUILD", Path(__file__).resolve().paren
 OUTFALL = BUILD / "outfall"
 HANDLER = BUILD / "tests" / "integration" / "test_handler"
 PLUGIN = BUILD / "tests" / "integration" / "test_plugin.so"
+PENDING = BUILD / "tests" / "integration" / "test_pending.so"
 
 
 class Record:
@@ -193,8 +194,8 @@ class WorkerCase(unittest.TestCase):
         words = ", ".join(f'"{w}"' for w in command or [HANDLER, self.record.path])
         return f'handler "{name}" {{ type = "exec"  command = {{{words}}} {extra} }}\n'
 
-    def plugin_handler(self, name="h", threads=4, extra=""):
-        return f'handler "{name}" {{ type = "plugin"  path = "{PLUGIN}"  threads = {threads} {extra} }}\n'
+    def plugin_handler(self, name="h", threads=4, extra="", path=PLUGIN):
+        return f'handler "{name}" {{ type = "plugin"  path = "{path}"  threads = {threads} {extra} }}\n'
 
     def config(self, *sections, concurrency=4, drain='timeout = "30s"', worker="", level="debug"):
         text = "".join(sections)
