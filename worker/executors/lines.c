@@ -17,20 +17,25 @@ void lines_fini(struct lines *lines)
 	memory_free(lines->part);
 	lines->part = NULL;
 	lines->part_bytes = 0;
+	lines->goes_on = false;
 }
 
-static void pass_on(struct span line, enum line_end end, line_found *found, void *arg)
+static void pass_on(struct lines *lines, struct span line, enum line_end end, line_found *found,
+		    void *arg)
 {
+	bool went_on = lines->goes_on;
+	lines->goes_on = end == LINE_SPLIT;
 	if (end == LINE_WHOLE && line.len > 0 && line.ptr[line.len - 1] == '\r')
 		line.len--;
-	if (line.len > 0)
+	if (line.len > 0 || went_on)
 		found(arg, line, end);
 }
 
 static void pass_on_part(struct lines *lines, enum line_end end, line_found *found, void *arg)
 {
-	pass_on(span_of(lines->part, lines->part_bytes), end, found, arg);
+	size_t bytes = lines->part_bytes;
 	lines->part_bytes = 0;
+	pass_on(lines, span_of(lines->part, bytes), end, found, arg);
 }
 
 /* Keeps the beginning of a line; `text` fits. */
@@ -39,7 +44,7 @@ static void keep(struct lines *lines, struct span text, line_found *found, void 
 	if (lines->part == NULL)
 		lines->part = memory_take(lines->limit);
 	if (lines->part == NULL) {
-		pass_on(text, LINE_SPLIT, found, arg);
+		pass_on(lines, text, LINE_SPLIT, found, arg);
 		return;
 	}
 	memcpy(lines->part + lines->part_bytes, text.ptr, text.len);
@@ -53,7 +58,7 @@ static void add(struct lines *lines, struct span text, bool ends, line_found *fo
 		size_t fits = lines->limit - lines->part_bytes;
 		struct span head = span_of(text.ptr, fits);
 		if (lines->part_bytes == 0) {
-			pass_on(head, LINE_SPLIT, found, arg);
+			pass_on(lines, head, LINE_SPLIT, found, arg);
 		} else {
 			keep(lines, head, found, arg);
 			pass_on_part(lines, LINE_SPLIT, found, arg);
@@ -61,7 +66,7 @@ static void add(struct lines *lines, struct span text, bool ends, line_found *fo
 		text = span_of(text.ptr + fits, text.len - fits);
 	}
 	if (ends && lines->part_bytes == 0) {
-		pass_on(text, LINE_WHOLE, found, arg);
+		pass_on(lines, text, LINE_WHOLE, found, arg);
 		return;
 	}
 	if (text.len > 0)
@@ -83,6 +88,6 @@ void lines_feed(struct lines *lines, struct span bytes, line_found *found, void 
 
 void lines_flush(struct lines *lines, line_found *found, void *arg)
 {
-	if (lines->part_bytes > 0)
+	if (lines->part_bytes > 0 || lines->goes_on)
 		pass_on_part(lines, LINE_WHOLE, found, arg);
 }

@@ -16,6 +16,7 @@ struct lines {
 	size_t limit; /* longest line passed on whole */
 	char *part;   /* the line begun and not ended */
 	size_t part_bytes;
+	bool goes_on; /* what comes next belongs to a line that was split */
 };
 
 enum line_end {
@@ -28,7 +29,8 @@ typedef void line_found(void *arg, struct span line, enum line_end end);
 void lines_init(struct lines *lines, size_t limit);
 void lines_fini(struct lines *lines);
 
-/* Empty lines are dropped: they say nothing when each line stands for itself. */
+/* Empty lines are dropped: they say nothing when each line stands for itself. The end of a line that was
+ * split is always passed on, so that one knows where the next begins. */
 void lines_feed(struct lines *lines, struct span bytes, line_found *found, void *arg);
 
 /* The output ended: an unfinished line is as good as a whole one. */
