@@ -1,33 +1,36 @@
 /* A job runs in a slot. The slot is free again when two things have ended: the process, which the
- * loop hears of by SIGCHLD, and its output.
+ * loop hears of by SIGCHLD, and what it wrote.
  *
- *     idle --start--> running --reaped--> draining --output read--> idle
+ *     idle --start--> running --reaped--> draining --all read--> idle
  *                                    \------ nothing left ---------^
  *
  * The awkward part is the end of output. End-of-file comes when the last writer closes, and that
  * may be a grandchild which outlives the job by hours. But all that the process itself wrote is in
  * the pipe by the time it is reaped: so we ask how many bytes are there (FIONREAD), read these,
- * and close. End-of-file plays no part, and is even kept from us, by holding the writing ends open
- * as well: it would wake the loop while the child is still busy dying.
+ * and close. The same holds for descriptor 4, so what a job said last counts before its end does.
  *
- * Pipes go by an epoll set of our own, nested in the loop's, and not by a watch each: a libuv watch
- * costs two allocations and five system calls, which a job of half a millisecond would feel, and
- * the set lets a turn stop after a fixed number of bytes. What is left waits for the next turn, so a
- * handler that writes without end takes its share and no more, and blocks on a full pipe meanwhile.
+ * Five pipes for each job. A socket pair would be one pair of descriptors for both 3 and 4, but a
+ * shell could not open /dev/fd/3 then, and end-of-file on one would be that of the other. So they must be
+ * cheap: a job of half a millisecond pays for making and closing them, and that is nearly all. Pipes
+ * that it writes to are not watched while it is a short job: what such a job writes fits into them and
+ * is read when it is reaped. One timer looks after SHORT_MS who is still there; a longer job's are
+ * watched from then on. Watching goes by an epoll set of our own, nested in the loop's, and not by a watch
+ * each: a libuv watch costs two allocations and five system calls, and the set lets a turn stop after a
+ * fixed number of events. What is left waits for the next turn.
  *
- * stdin: a body that fits into the pipe is written before the child exists, an empty one is
- * /dev/null; most children never trouble the loop about it. */
+ * Reused pipes would be cheaper still, and wrong: a grandchild that outlives its job would write into the
+ * next one's. */
 #include "executors/exec.h"
 
 #include "base/memory.h"
 #include "base/must.h"
 #include "dispatch/routes.h"
-#include "executors/children.h"
 #include "executors/environment.h"
-#include "executors/exit_codes.h"
-#include "executors/lines.h"
+#include "executors/exec_heard.h"
+#include "executors/exec_pipes.h"
+#include "executors/exec_slot.h"
+#include "executors/exec_told.h"
 #include "executors/program.h"
-#include "executors/spawn_profile.h"
 #include "job/job.h"
 #include "loop/loop.h"
 #include "observe/log.h"
@@ -37,57 +40,16 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/epoll.h>
-#include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
+#define MS_NS UINT64_C(1000000)
+
 enum {
-	READ_BYTES = 4096,    /* from one pipe at a time */
-	EVENTS = 8,           /* a turn: with READ_BYTES of two-byte lines each, 16 ms of logging */
-	KILL_WAIT_MS = 500,   /* killed and not reaped by then: stuck in the kernel */
-	SLOT_DESCRIPTORS = 5, /* stdin; both ends of stdout and stderr */
+	EVENTS = 8,            /* a turn: of 4 kB in two-byte lines each, 16 ms of logging */
+	SHORT_MS = 10,         /* a job whose output may wait until it ends */
+	KILL_WAIT_MS = 500,    /* killed and not reaped by then: stuck in the kernel */
+	SLOT_DESCRIPTORS = 5,  /* our ends */
 	SPARE_DESCRIPTORS = 64 /* left to connections, log, plugins */
-};
-
-/* Which of a slot's pipes an event is about. */
-enum pipe_end { PIPE_STDIN, PIPE_STDOUT, PIPE_STDERR, PIPES };
-
-struct output {
-	int fd;        /* -1: closed */
-	int childs_fd; /* the other end */
-	size_t left;   /* read no more than this; unlimited while the process runs */
-	struct lines lines;
-};
-
-struct slot {
-	struct list in_idle;
-	struct exec *exec;
-	struct child child;
-	struct job *job; /* NULL: idle */
-	bool ended;      /* reaped; `status` is valid */
-	int status;
-	enum child_stop stop;
-	int stdin_fd; /* -1: closed */
-	size_t body_written;
-	struct output out[PIPES]; /* by enum pipe_end; that of stdin stays unused */
-};
-
-struct exec {
-	struct executor base;
-	struct loop *loop;
-	struct log *log;
-	struct children *children;
-	const struct handler_settings *settings;
-	char *path; /* of the program; NULL: look for it again */
-	struct environment *environment;
-	struct spawn_profile profile;
-	int null_fd;
-	int epoll_fd;
-	struct watch *ready;
-	struct timer *stuck;
-	struct slot *slots;
-	struct list idle;
 };
 
 static struct exec *exec_of(struct executor *executor)
@@ -95,183 +57,90 @@ static struct exec *exec_of(struct executor *executor)
 	return (struct exec *)executor; /* its first member */
 }
 
-/* --- pipes -------------------------------------------------------------------------------------- */
-
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		(void)close(*fd);
-	*fd = -1;
-}
-
-/* Taken off the set by name: closing alone does not, if a fork elsewhere holds a copy. */
-static void close_watched(struct exec *exec, int *fd)
-{
-	if (*fd >= 0)
-		(void)epoll_ctl(exec->epoll_fd, EPOLL_CTL_DEL, *fd, NULL);
-	close_fd(fd);
-}
-
-static bool watch_pipe(struct slot *slot, enum pipe_end end, int fd, uint32_t events)
-{
-	struct exec *exec = slot->exec;
-	size_t number = (size_t)(slot - exec->slots);
-	struct epoll_event event = {.events = events, .data.u64 = number * PIPES + end};
-	return epoll_ctl(exec->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
-}
-
-/* Ours never blocks; the child's does, as programs expect. */
-static bool open_pipe(int *ret_ours, int *ret_childs, bool child_reads)
-{
-	int ends[2];
-	if (pipe2(ends, O_CLOEXEC) != 0)
-		return false;
-	*ret_ours = ends[child_reads ? 1 : 0];
-	*ret_childs = ends[child_reads ? 0 : 1];
-	return fcntl(*ret_ours, F_SETFL, O_NONBLOCK) == 0;
-}
-
-/* --- stdin -------------------------------------------------------------------------------------- */
-
-/* As much as the pipe takes now, in one call: a child that reads as fast as we write must not keep
- * the loop. */
-static void write_body(struct slot *slot)
-{
-	const struct span body = slot->job->body;
-	if (slot->stdin_fd < 0)
-		return;
-	ssize_t n =
-	    write(slot->stdin_fd, body.ptr + slot->body_written, body.len - slot->body_written);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n > 0)
-		slot->body_written += (size_t)n;
-	/* Any other error: it reads no more, which is its right. */
-	if (n < 0 || slot->body_written == body.len)
-		close_watched(slot->exec, &slot->stdin_fd);
-}
-
-/* --- stdout and stderr --------------------------------------------------------------------------- */
-
-struct stream {
-	struct slot *slot;
-	const char *name;
-};
-
-static void log_line(void *arg, struct span line, enum line_end end)
-{
-	const struct stream *stream = arg;
-	const struct job *job = stream->slot->job;
-	log_say(stream->slot->exec->log, LOG_INFO, "job wrote", kv_text("job", job->id),
-		kv_text("queue", job->route->name), kv_text("stream", stream->name),
-		kv_span("line", line),
-		kv_text("cut", end == LINE_SPLIT ? "goes on in the next line" : NULL));
-}
-
-static struct stream stream_of(struct slot *slot, enum pipe_end end)
-{
-	return (struct stream){slot, end == PIPE_STDOUT ? "stdout" : "stderr"};
-}
-
-static void end_output(struct slot *slot, enum pipe_end end)
-{
-	struct stream stream = stream_of(slot, end);
-	struct output *out = &slot->out[end];
-	if (out->fd < 0)
-		return;
-	lines_flush(&out->lines, log_line, &stream);
-	close_watched(slot->exec, &out->fd);
-	close_fd(&out->childs_fd);
-}
-
-/* One piece. Closes when that was all. */
-static void read_output(struct slot *slot, enum pipe_end end)
-{
-	struct stream stream = stream_of(slot, end);
-	struct output *out = &slot->out[end];
-	char bytes[READ_BYTES];
-	if (out->fd < 0)
-		return;
-	ssize_t n = read(out->fd, bytes, out->left < sizeof bytes ? out->left : sizeof bytes);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n > 0) {
-		lines_feed(&out->lines, span_of(bytes, (size_t)n), log_line, &stream);
-		out->left -= (size_t)n;
-	}
-	if (n <= 0 || out->left == 0)
-		end_output(slot, end);
-}
-
-/* The process is gone: what it wrote is in the pipe, what comes later is not its word. */
-static void limit_output(struct slot *slot, enum pipe_end end)
-{
-	struct output *out = &slot->out[end];
-	int there = 0;
-	if (out->fd < 0)
-		return;
-	(void)ioctl(out->fd, FIONREAD, &there); /* 0 on failure is a fine answer */
-	out->left = (size_t)there;
-	if (out->left == 0)
-		end_output(slot, end);
-}
-
-/* --- the life of a slot -------------------------------------------------------------------------- */
+/* --- the end of a job ---------------------------------------------------------------------------- */
 
 static void release(struct slot *slot)
 {
 	slot->job = NULL;
+	list_remove(&slot->in_unwatched);
 	list_append(&slot->exec->idle, &slot->in_idle);
-}
-
-static void close_pipes(struct slot *slot)
-{
-	close_watched(slot->exec, &slot->stdin_fd);
-	end_output(slot, PIPE_STDOUT);
-	end_output(slot, PIPE_STDERR);
 }
 
 static void finish(struct slot *slot, const struct outcome *outcome)
 {
 	struct executor *executor = &slot->exec->base;
 	struct job *job = slot->job;
-	close_pipes(slot);
+	told_end(slot);
+	heard_end(slot);
 	release(slot);
 	executor->host->finished(executor->host, job, outcome);
 }
 
 static void finish_if_drained(struct slot *slot)
 {
-	if (!slot->ended || slot->out[PIPE_STDOUT].fd >= 0 || slot->out[PIPE_STDERR].fd >= 0)
+	if (!slot->ended || !heard_all(slot))
 		return;
-	struct outcome outcome = outcome_of_exit(slot->status, slot->stop);
+	struct outcome outcome =
+	    outcome_of_exit(slot->exec->settings->exit_codes, slot->status, slot->stop);
+	outcome.usage = slot->usage;
 	finish(slot, &outcome);
+}
+
+static uint64_t ns_of(struct timeval time)
+{
+	return (uint64_t)time.tv_sec * UINT64_C(1000000000) + (uint64_t)time.tv_usec * 1000;
+}
+
+/* The highest our own memory ever was. getrusage() would say what whoever started us had, if that was
+ * more. */
+static uint64_t read_own_peak(void)
+{
+	char line[128];
+	unsigned long long kb = 0;
+	FILE *status = fopen("/proc/self/status", "re");
+	if (status == NULL)
+		return 0;
+	while (fgets(line, sizeof line, status) != NULL && sscanf(line, "VmHWM: %llu", &kb) != 1)
+		continue;
+	(void)fclose(status);
+	return (uint64_t)kb * 1024;
+}
+
+/* A process begins its life in our memory, and the kernel counts that as its own peak. So a peak is only
+ * known where it is higher than ours, which is asked for when it matters: it only grows. */
+static uint64_t known_peak(struct exec *exec, uint64_t peak_bytes)
+{
+	if (peak_bytes > exec->own_peak_bytes)
+		exec->own_peak_bytes = read_own_peak();
+	return peak_bytes > exec->own_peak_bytes ? peak_bytes : 0;
 }
 
 static void child_ended(struct child *child, int status, const struct rusage *usage)
 {
 	struct slot *slot = list_entry(child, struct slot, child);
-	(void)usage;
 	slot->ended = true;
 	slot->status = status;
-	close_watched(slot->exec, &slot->stdin_fd);
-	limit_output(slot, PIPE_STDOUT);
-	limit_output(slot, PIPE_STDERR);
+	slot->usage = (struct usage){
+	    .cpu_ns = ns_of(usage->ru_utime) + ns_of(usage->ru_stime),
+	    .peak_bytes = known_peak(slot->exec, (uint64_t)usage->ru_maxrss * 1024),
+	};
+	told_end(slot);
+	heard_last(slot);
 	finish_if_drained(slot);
 }
 
-/* A late event may be about a pipe closed a moment ago, or the slot's next job; both are harmless,
- * because no read or write here can block. */
+/* --- its pipes ------------------------------------------------------------------------------------ */
+
 static void serve_event(struct exec *exec, uint64_t mark)
 {
-	struct slot *slot = &exec->slots[mark / PIPES];
-	enum pipe_end end = (enum pipe_end)(mark % PIPES);
-	if (slot->job == NULL)
+	enum pipe_end end;
+	struct slot *slot = pipe_of_mark(exec, mark, &end);
+	if (slot == NULL)
 		return;
-	if (end == PIPE_STDIN)
-		write_body(slot);
+	if (end == PIPE_STDIN || end == PIPE_TOLD)
+		told_ready(slot, end);
 	else
-		read_output(slot, end);
+		heard_ready(slot, end);
 	finish_if_drained(slot);
 }
 
@@ -286,6 +155,32 @@ static void serve_pipes(void *arg, unsigned ready)
 		serve_event(exec, events[i].data.u64);
 }
 
+/* Those that have run for long enough are watched; they stand in the order in which they began. */
+static void look_after(void *arg)
+{
+	struct exec *exec = arg;
+	uint64_t now_ns = loop_now_ns(exec->loop);
+	while (!list_empty(&exec->unwatched)) {
+		struct slot *slot = list_entry(exec->unwatched.next, struct slot, in_unwatched);
+		uint64_t due_ns = slot->job->begun_ns + SHORT_MS * MS_NS;
+		if (due_ns > now_ns || !heard_watch(slot)) {
+			uint64_t wait_ms =
+			    due_ns > now_ns ? (due_ns - now_ns) / MS_NS + 1 : SHORT_MS;
+			timer_start(exec->look, wait_ms);
+			return;
+		}
+		list_remove(&slot->in_unwatched);
+	}
+}
+
+static void look_later(struct slot *slot)
+{
+	struct exec *exec = slot->exec;
+	list_append(&exec->unwatched, &slot->in_unwatched);
+	if (!timer_armed(exec->look))
+		timer_start(exec->look, SHORT_MS);
+}
+
 /* --- starting ------------------------------------------------------------------------------------ */
 
 static enum status find_program(struct exec *exec, struct error *why)
@@ -295,25 +190,26 @@ static enum status find_program(struct exec *exec, struct error *why)
 	return program_find(exec->settings->command[0], &exec->path, why);
 }
 
-/* Without a body *ret_stdin stays -1; else it is the child's end, and the caller's to close. */
-static enum status open_stdio(struct slot *slot, int *ret_stdin, struct error *why)
+/* Without a body there is no pipe for stdin. */
+static enum status open_pipes(struct slot *slot, int childs[PIPES], struct error *why)
 {
-	if (slot->job->body.len > 0 && !open_pipe(&slot->stdin_fd, ret_stdin, true))
-		return error_system(why, errno, "stdin");
-	write_body(slot);
-	for (int i = PIPE_STDOUT; i < PIPES; i++) {
-		struct output *out = &slot->out[i];
-		out->left = SIZE_MAX;
-		if (!open_pipe(&out->fd, &out->childs_fd, false) ||
-		    !watch_pipe(slot, (enum pipe_end)i, out->fd, EPOLLIN))
-			return error_system(why, errno, "output pipe");
+	for (int end = PIPE_STDIN; end < PIPES; end++) {
+		if (end == PIPE_STDIN && slot->job->body.len == 0)
+			continue;
+		if (!pipe_open(slot, (enum pipe_end)end, &childs[end]))
+			return error_system(why, errno, "pipe");
 	}
-	if (slot->stdin_fd >= 0 && !watch_pipe(slot, PIPE_STDIN, slot->stdin_fd, EPOLLOUT))
-		return error_system(why, errno, "stdin");
 	return ST_OK;
 }
 
-static enum status spawn(struct slot *slot, int stdin_fd, struct error *why)
+static void close_childs(int childs[PIPES])
+{
+	for (int end = PIPE_STDIN; end < PIPES; end++)
+		if (childs[end] >= 0)
+			(void)close(childs[end]);
+}
+
+static enum status spawn(struct slot *slot, const int childs[PIPES], struct error *why)
 {
 	struct exec *exec = slot->exec;
 	enum status st = find_program(exec, why);
@@ -328,9 +224,10 @@ static enum status spawn(struct slot *slot, int stdin_fd, struct error *why)
 	    .argv = (char *const *)exec->settings->command,
 	    .envp = envp,
 	    .profile = &exec->profile,
-	    .fds = {stdin_fd, slot->out[PIPE_STDOUT].childs_fd, slot->out[PIPE_STDERR].childs_fd},
-	    .n_fds = 3,
+	    .n_fds = PIPES,
 	};
+	for (int end = PIPE_STDIN; end < PIPES; end++)
+		how.fds[end] = childs[end] >= 0 ? childs[end] : exec->null_fd;
 	st = children_spawn(exec->children, &how, &slot->child, why);
 	if (st != ST_OK) { /* it may have moved */
 		memory_free(exec->path);
@@ -355,9 +252,10 @@ static struct slot *take_slot(struct exec *exec, struct job *job)
 	must(node != NULL); /* the core keeps to our depth */
 	struct slot *slot = list_entry(node, struct slot, in_idle);
 	slot->job = job;
+	slot->round++;
 	slot->ended = false;
 	slot->stop = CHILD_LEFT_ALONE;
-	slot->body_written = 0;
+	heard_begin(slot);
 	job->executor_ref = slot;
 	job->begun_ns = loop_now_ns(exec->loop);
 	return slot;
@@ -366,13 +264,17 @@ static struct slot *take_slot(struct exec *exec, struct job *job)
 static void exec_start(struct executor *executor, struct job *job)
 {
 	struct slot *slot = take_slot(exec_of(executor), job);
+	int childs[PIPES] = {-1, -1, -1, -1, -1};
 	struct error why;
-	int childs_stdin = -1;
-	enum status st = open_stdio(slot, &childs_stdin, &why);
+	enum status st = open_pipes(slot, childs, &why);
 	if (st == ST_OK)
-		st = spawn(slot, childs_stdin >= 0 ? childs_stdin : slot->exec->null_fd, &why);
-	close_fd(&childs_stdin);
-	if (st != ST_OK)
+		st = told_begin(slot, &why);
+	if (st == ST_OK)
+		st = spawn(slot, childs, &why);
+	close_childs(childs);
+	if (st == ST_OK)
+		look_later(slot);
+	else
 		not_started(slot, &why);
 }
 
@@ -392,6 +294,8 @@ static void exec_stop(struct executor *executor, struct job *job, enum stop_how 
 	if (slot->ended)
 		return; /* only its output is still being read */
 	if (how == STOP_ASK) {
+		if (slot->stop == CHILD_LEFT_ALONE)
+			told_cancel(slot);
 		slot->stop = CHILD_ASKED;
 		signal_group(slot, SIGTERM);
 		signal_group(slot, SIGCONT); /* a stopped process would never hear of it */
@@ -431,8 +335,10 @@ static uint64_t exec_begun_ns(const struct executor *executor, const struct job 
 
 static void exec_drain_notice(struct executor *executor, uint64_t remaining_ms)
 {
-	(void)executor; /* children have no ear for it but SIGTERM, which is not for now */
-	(void)remaining_ms;
+	struct exec *exec = exec_of(executor);
+	for (unsigned i = 0; i < exec->base.width; i++)
+		if (exec->slots[i].job != NULL)
+			told_drain(&exec->slots[i], remaining_ms);
 }
 
 /* --- creating ------------------------------------------------------------------------------------ */
@@ -445,10 +351,16 @@ static void fini_slot(struct slot *slot)
 			signal_group(slot, SIGKILL);
 			children_forget(&slot->child);
 		}
-		close_pipes(slot);
+		told_end(slot);
+		heard_end(slot);
 	}
-	lines_fini(&slot->out[PIPE_STDOUT].lines);
-	lines_fini(&slot->out[PIPE_STDERR].lines);
+	heard_fini(slot);
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		(void)close(fd);
 }
 
 static void exec_destroy(struct executor *executor)
@@ -458,10 +370,12 @@ static void exec_destroy(struct executor *executor)
 		fini_slot(&exec->slots[i]);
 	watch_destroy(exec->ready);
 	timer_destroy(exec->stuck);
-	close_fd(&exec->epoll_fd);
-	close_fd(&exec->null_fd);
+	timer_destroy(exec->look);
+	close_fd(exec->epoll_fd);
+	close_fd(exec->null_fd);
 	environment_destroy(exec->environment);
 	spawn_profile_fini(&exec->profile);
+	text_fini(&exec->line);
 	memory_free(exec->slots);
 	memory_free(exec->path);
 	memory_free(exec);
@@ -477,30 +391,45 @@ static const struct executor_ops exec_ops = {
     .destroy = exec_destroy,
 };
 
-/* More children than descriptors would fail jobs that did nothing wrong. */
-static unsigned affordable_width(unsigned concurrency)
+/* As many jobs as the worker or the handler runs at once; but more children than descriptors would fail
+ * jobs that did nothing wrong. */
+static unsigned width_for(const struct handler_settings *settings,
+			  const struct worker_settings *worker, struct log *log)
 {
 	struct rlimit files;
+	rlim_t wanted = worker->concurrency, width = 1;
+	if (settings->concurrency != 0 && settings->concurrency < wanted)
+		wanted = settings->concurrency;
 	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY)
-		return concurrency;
-	rlim_t width = 1;
+		return (unsigned)wanted;
 	if (files.rlim_cur > SPARE_DESCRIPTORS + SLOT_DESCRIPTORS)
 		width = (files.rlim_cur - SPARE_DESCRIPTORS) / SLOT_DESCRIPTORS;
-	return width < concurrency ? (unsigned)width : concurrency;
+	if (width >= wanted)
+		return (unsigned)wanted;
+	log_say(log, LOG_WARN, "fewer processes than wanted, the limit on open files is low",
+		kv_text("handler", settings->name), kv_int("processes", (int64_t)width));
+	return (unsigned)width;
+}
+
+/* The longest checkpoint, whatever a JSON writer escapes of it, and what else is on its line. */
+static size_t longest_line(const struct worker_settings *worker)
+{
+	enum { ESCAPED = 6, REST_BYTES = 4096 }; /* a control character is \\u0001 */
+	return worker->max_checkpoint_bytes * ESCAPED + REST_BYTES;
 }
 
 static void init_slots(struct exec *exec)
 {
 	list_init(&exec->idle);
+	list_init(&exec->unwatched);
 	for (unsigned i = 0; i < exec->base.width; i++) {
 		struct slot *slot = &exec->slots[i];
 		slot->exec = exec;
 		slot->child.ended = child_ended;
-		slot->stdin_fd = -1;
-		for (int end = 0; end < PIPES; end++) {
-			slot->out[end].fd = slot->out[end].childs_fd = -1;
-			lines_init(&slot->out[end].lines, exec->settings->output_line_bytes);
-		}
+		for (int end = 0; end < PIPES; end++)
+			slot->pipes[end].fd = -1;
+		heard_init(slot, exec->settings->output_line_bytes, exec->said_bytes);
+		list_init(&slot->in_unwatched);
 		list_init(&slot->in_idle);
 		list_append(&exec->idle, &slot->in_idle);
 	}
@@ -515,7 +444,9 @@ static enum status acquire(struct exec *exec, struct error *why)
 	    environment_create(environ, exec->settings->environment, &exec->profile.as);
 	exec->slots = memory_clear(exec->base.width, sizeof *exec->slots);
 	exec->stuck = timer_create_on(exec->loop, give_up_stuck, exec);
-	if (exec->environment == NULL || exec->slots == NULL || exec->stuck == NULL)
+	exec->look = timer_create_on(exec->loop, look_after, exec);
+	if (exec->environment == NULL || exec->slots == NULL || exec->stuck == NULL ||
+	    exec->look == NULL)
 		return error_set(why, ST_NOMEM, "out of memory");
 	exec->null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (exec->null_fd < 0)
@@ -537,11 +468,7 @@ enum status exec_executor_create(struct loop *loop, struct log *log, struct chil
 	struct exec *exec = memory_clear(1, sizeof *exec);
 	if (exec == NULL)
 		return error_set(why, ST_NOMEM, "out of memory");
-	unsigned width = affordable_width(worker->concurrency);
-	if (width < worker->concurrency)
-		log_say(log, LOG_WARN,
-			"fewer processes than wanted, the limit on open files is low",
-			kv_text("handler", settings->name), kv_int("processes", width));
+	unsigned width = width_for(settings, worker, log);
 	exec->base = (struct executor){
 	    .ops = &exec_ops,
 	    .host = host,
@@ -555,6 +482,7 @@ enum status exec_executor_create(struct loop *loop, struct log *log, struct chil
 	exec->log = log;
 	exec->children = children;
 	exec->settings = settings;
+	exec->said_bytes = longest_line(worker);
 	exec->null_fd = exec->epoll_fd = -1;
 	enum status st = acquire(exec, why);
 	if (st != ST_OK) {

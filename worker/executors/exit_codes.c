@@ -1,6 +1,12 @@
 /* An exit status is the handler's own word and is believed, whatever we asked of it before: a child
  * that exits with 0 after SIGTERM has done its work. Death by a signal is a crash only if the
- * signal was not ours. */
+ * signal was not ours.
+ *
+ * rabbitmq-cli-consumer knows two modes. In the strict one 3 to 6 are the words below and any other
+ * status ends the consumer; in the usual one any failure puts the message back at once, for ever. We take
+ * the words from the one and neither end from the other: a status that is none of them is a failure
+ * like any, retried with its waits and its last attempt. A script for the usual mode means exactly
+ * "try again" by it. */
 #include "executors/exit_codes.h"
 
 #include <signal.h>
@@ -9,16 +15,35 @@
 #include <sys/wait.h>
 #include <sysexits.h>
 
-static struct outcome outcome_of_status(int code)
+struct meaning {
+	int code;
+	enum outcome_kind kind;
+};
+
+static const struct meaning own_meanings[] = {
+    {EX_OK,      OUTCOME_DONE  },
+    {EX_DATAERR, OUTCOME_REJECT},
+    {-1,         OUTCOME_RETRY }, /* any other */
+};
+
+static const struct meaning cli_consumer_meanings[] = {
+    {0,  OUTCOME_DONE  },
+    {3,  OUTCOME_REJECT}, /* reject */
+    {4,  OUTCOME_RETURN}, /* reject, requeue */
+    {5,  OUTCOME_REJECT}, /* nack */
+    {6,  OUTCOME_RETURN}, /* nack, requeue */
+    {-1, OUTCOME_RETRY },
+};
+
+static struct outcome outcome_of_status(enum exit_codes codes, int code)
 {
-	struct outcome outcome = {.kind = OUTCOME_RETRY};
-	if (code == EX_OK) {
-		outcome.kind = OUTCOME_DONE;
-		return outcome;
-	}
-	if (code == EX_DATAERR)
-		outcome.kind = OUTCOME_REJECT;
-	(void)snprintf(outcome.reason, sizeof outcome.reason, "exit status %d", code);
+	const struct meaning *meaning =
+	    codes == EXIT_CODES_CLI_CONSUMER ? cli_consumer_meanings : own_meanings;
+	while (meaning->code != code && meaning->code != -1)
+		meaning++;
+	struct outcome outcome = {.kind = meaning->kind};
+	if (outcome.kind != OUTCOME_DONE)
+		(void)snprintf(outcome.reason, sizeof outcome.reason, "exit status %d", code);
 	return outcome;
 }
 
@@ -43,9 +68,9 @@ static struct outcome outcome_of_signal(int signum, enum child_stop stop)
 	return outcome;
 }
 
-struct outcome outcome_of_exit(int status, enum child_stop stop)
+struct outcome outcome_of_exit(enum exit_codes codes, int status, enum child_stop stop)
 {
 	if (WIFSIGNALED(status))
 		return outcome_of_signal(WTERMSIG(status), stop);
-	return outcome_of_status(WEXITSTATUS(status));
+	return outcome_of_status(codes, WEXITSTATUS(status));
 }

@@ -7,11 +7,12 @@
 #define OUTFALL_EXECUTORS_EXIT_CODES_H
 
 #include "job/outcome.h"
+#include "settings/settings.h"
 
 /* How far we went to end it; what a child does of itself counts all the same. */
 enum child_stop { CHILD_LEFT_ALONE, CHILD_ASKED, CHILD_KILLED };
 
-/* `status` as wait(2) gives it. */
-struct outcome outcome_of_exit(int status, enum child_stop stop);
+/* `status` as wait(2) gives it; `codes`: whose meaning an exit status has. */
+struct outcome outcome_of_exit(enum exit_codes codes, int status, enum child_stop stop);
 
 #endif

@@ -1,71 +1,11 @@
 /* exec, with real children: what each end of a process means, and that no child, however it behaves,
  * harms the worker. */
-#include "fake_host.h"
-
-#include "executors/children.h"
-#include "executors/exec.h"
+#include "exec_fixture.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <signal.h>
-#include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-
-static struct worker_settings worker = {.concurrency = 4};
-
-struct fixture {
-	struct fake_host fake;
-	struct children *children;
-	struct handler_settings handler;
-	const char *command[4];
-};
-
-static void open_fixture(struct fixture *f, const char *program, const char *script)
-{
-	*f = (struct fixture){0};
-	f->command[0] = program;
-	f->command[1] = script ? "-c" : NULL;
-	f->command[2] = script;
-	f->handler = (struct handler_settings){
-	    .name = "mailer",
-	    .command = f->command,
-	    .timeout_ms = 30000,
-	    .output_line_bytes = 64,
-	};
-	fake_host_open(&f->fake);
-	assert_int_equal(children_create(f->fake.loop, f->fake.log, &f->children, NULL), ST_OK);
-	assert_int_equal(exec_executor_create(f->fake.loop, f->fake.log, f->children, &f->handler,
-					      &worker, &f->fake.host, &f->fake.executor, NULL),
-			 ST_OK);
-}
-
-static void open_shell(struct fixture *f, const char *script)
-{
-	open_fixture(f, "/bin/sh", script);
-}
-
-static void close_fixture(struct fixture *f)
-{
-	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no zombie, and nobody left running */
-	assert_int_equal(errno, ECHILD);
-	f->fake.executor->ops->destroy(f->fake.executor);
-	children_destroy(f->children);
-	fake_host_close(&f->fake);
-}
-
-static void run_one(struct fixture *f, const char *body)
-{
-	unsigned ends = f->fake.finished + 1; /* it may end within start() */
-	fake_start(&f->fake, fake_job(&f->fake, body, strlen(body)));
-	fake_run_until(&f->fake, ends);
-}
-
-static bool has_logged(void *arg)
-{
-	struct fake_host *fake = arg;
-	return lseek(fake->log_fd, 0, SEEK_END) > 0;
-}
 
 /* --- ends ----------------------------------------------------------------------------------------- */
 
@@ -210,7 +150,7 @@ static void the_child_inherits_nothing_else(void **state)
 		       "grep -E 'SigBlk|SigIgn' /proc/self/status | tr '\\n\\t' '  '; echo;"
 		       "echo group $(($(cut -d' ' -f5 /proc/self/stat) == $$))");
 	run_one(&f, "");
-	fake_assert_logged(&f.fake, "line=\"fds 0 1 2 3\"");
+	fake_assert_logged(&f.fake, "line=\"fds 0 1 2 3 4 5\"");
 	fake_assert_logged(&f.fake, "SigBlk: 0000000000000000 SigIgn: 0000000000000000");
 	fake_assert_logged(&f.fake, "line=\"group 1\"");
 	close(leaky);
@@ -315,18 +255,6 @@ static void a_grandchild_with_the_pipes_is_not_waited_for(void **state)
 
 /* --- stopping ------------------------------------------------------------------------------------- */
 
-static void start_and_hear(struct fixture *f, struct job **ret_job)
-{
-	*ret_job = fake_job(&f->fake, "", 0);
-	fake_start(&f->fake, *ret_job);
-	fake_run_while_not(&f->fake, has_logged, &f->fake); /* its traps are set by now */
-}
-
-static void stop(struct fixture *f, struct job *job, enum stop_how how)
-{
-	f->fake.executor->ops->stop(f->fake.executor, job, how);
-}
-
 static void a_child_may_finish_when_asked(void **state)
 {
 	(void)state;
@@ -378,9 +306,8 @@ static void killing_takes_the_whole_group(void **state)
 	close_fixture(&f);
 }
 
-static void children_die_with_the_worker(void **state)
+static void assert_dies_with_the_worker(const char *user)
 {
-	(void)state;
 	int pids[2];
 	assert_int_equal(pipe(pids), 0);
 	pid_t worker_pid = fork();
@@ -391,6 +318,11 @@ static void children_die_with_the_worker(void **state)
 		(void)snprintf(script, sizeof script, "echo ready; exec sleep 60");
 		struct job *job;
 		open_shell(&f, script);
+		f.fake.executor->ops->destroy(f.fake.executor);
+		f.handler.user = user;
+		if (exec_executor_create(f.fake.loop, f.fake.log, f.children, &f.handler, &worker,
+					 &f.fake.host, &f.fake.executor, NULL) != ST_OK)
+			_exit(2);
 		start_and_hear(&f, &job);
 		char child[64] = "";
 		FILE *children = fopen("/proc/thread-self/children", "re");
@@ -412,6 +344,16 @@ static void children_die_with_the_worker(void **state)
 	fake_run_while_not(&fake, is_gone, &child);
 	fake_host_close(&fake);
 	close(pids[0]);
+}
+
+static void children_die_with_the_worker(void **state)
+{
+	(void)state;
+	assert_dies_with_the_worker(NULL);
+	if (geteuid() == 0) /* a change of user makes the kernel forget it */
+		assert_dies_with_the_worker("nobody");
+	else
+		print_message("LOUD SKIP: only root can run a child as another user\n");
 }
 
 /* --- many ----------------------------------------------------------------------------------------- */

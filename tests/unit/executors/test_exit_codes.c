@@ -44,7 +44,8 @@ static void each_end_has_its_outcome(void **state)
 	    {KILLED(40),      CHILD_LEFT_ALONE, OUTCOME_RETRY,     true,  "ended by signal 40"},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-		struct outcome outcome = outcome_of_exit(rows[i].status, rows[i].stop);
+		struct outcome outcome =
+		    outcome_of_exit(EXIT_CODES_OUTFALL, rows[i].status, rows[i].stop);
 		assert_int_equal(outcome.kind, rows[i].kind);
 		assert_int_equal(outcome.crashed, rows[i].crashed);
 		assert_string_equal(outcome.reason, rows[i].reason);
@@ -52,10 +53,47 @@ static void each_end_has_its_outcome(void **state)
 	}
 }
 
+/* Each status by itself, in both tables. */
+static void each_status_has_its_meaning(void **state)
+{
+	(void)state;
+	static const struct {
+		enum exit_codes codes;
+		int status;
+		enum outcome_kind kind;
+	} rows[] = {
+	    {EXIT_CODES_OUTFALL,      0,   OUTCOME_DONE  },
+	    {EXIT_CODES_OUTFALL,      3,   OUTCOME_RETRY },
+	    {EXIT_CODES_OUTFALL,      6,   OUTCOME_RETRY },
+	    {EXIT_CODES_OUTFALL,      65,  OUTCOME_REJECT},
+	    {EXIT_CODES_CLI_CONSUMER, 0,   OUTCOME_DONE  },
+	    {EXIT_CODES_CLI_CONSUMER, 1,   OUTCOME_RETRY },
+	    {EXIT_CODES_CLI_CONSUMER, 2,   OUTCOME_RETRY },
+	    {EXIT_CODES_CLI_CONSUMER, 3,   OUTCOME_REJECT},
+	    {EXIT_CODES_CLI_CONSUMER, 4,   OUTCOME_RETURN},
+	    {EXIT_CODES_CLI_CONSUMER, 5,   OUTCOME_REJECT},
+	    {EXIT_CODES_CLI_CONSUMER, 6,   OUTCOME_RETURN},
+	    {EXIT_CODES_CLI_CONSUMER, 7,   OUTCOME_RETRY },
+	    {EXIT_CODES_CLI_CONSUMER, 65,  OUTCOME_RETRY },
+	    {EXIT_CODES_CLI_CONSUMER, 255, OUTCOME_RETRY },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		struct outcome outcome =
+		    outcome_of_exit(rows[i].codes, EXITED(rows[i].status), CHILD_LEFT_ALONE);
+		assert_int_equal(outcome.kind, rows[i].kind);
+		assert_false(outcome.crashed);
+		assert_int_equal(outcome.reason[0] == '\0', rows[i].status == 0);
+	}
+	struct outcome crash =
+	    outcome_of_exit(EXIT_CODES_CLI_CONSUMER, KILLED(SIGSEGV), CHILD_LEFT_ALONE);
+	assert_true(crash.crashed);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(each_end_has_its_outcome),
+	    cmocka_unit_test(each_status_has_its_meaning),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
