@@ -28,6 +28,7 @@ from brokers import RabbitMQ, RabbitQueue, Redis, RedisList, folder, patience, w
 BUILD = Path(os.environ.get("OUTFALL_TEST_BUILD", Path(__file__).resolve().parents[2] / "build"))
 OUTFALL = BUILD / "outfall"
 HANDLER = BUILD / "tests" / "integration" / "test_handler"
+POOL_HANDLER = Path(__file__).resolve().parent / "handlers" / "pool_handler.py"
 PLUGIN = BUILD / "tests" / "integration" / "test_plugin.so"
 PENDING = BUILD / "tests" / "integration" / "test_pending.so"
 
@@ -196,6 +197,13 @@ class WorkerCase(unittest.TestCase):
 
     def plugin_handler(self, name="h", threads=4, extra="", path=PLUGIN):
         return f'handler "{name}" {{ type = "plugin"  path = "{path}"  threads = {threads} {extra} }}\n'
+
+    def pool_handler(self, name="h", words=(), processes=1, extra=""):
+        command = ["/usr/bin/python3", "-S", POOL_HANDLER, self.record.path, *words]
+        words = ", ".join(f'"{w}"' for w in command)
+        return (
+            f'handler "{name}" {{ type = "pool"  command = {{{words}}}  processes = {processes} {extra} }}\n'
+        )
 
     def config(self, *sections, concurrency=4, drain='timeout = "30s"', worker="", level="debug"):
         text = "".join(sections)

@@ -45,7 +45,7 @@ enum {
 	ESCAPED = 6,       /* bytes of JSON for one of a checkpoint, at worst */
 	LINE_SPARE = 4096, /* of a line, beside its checkpoint */
 };
-#define FAREWELL_NS UINT64_C(5000000) /* from the end of its stdin until it is killed at the exit */
+#define FAREWELL_NS UINT64_C(3000000) /* from the end of its stdin until it is killed at the exit */
 #define STEADY_NS                                                                                  \
 	UINT64_C(5000000000) /* ready for so long, it did not end because it cannot start */
 
