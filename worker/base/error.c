@@ -60,6 +60,7 @@ const char *status_name(enum status st)
 	    [ST_AUTH] = "refused login",
 	    [ST_MISSING] = "missing",
 	    [ST_REFUSED] = "refused",
+	    [ST_UNTRUSTED] = "not trusted",
 	};
 	return names[st];
 }

@@ -12,17 +12,18 @@
 
 enum status {
 	ST_OK = 0,
-	ST_AGAIN,   /* not now: would block, nothing there yet */
-	ST_NOMEM,   /* an allocation failed */
-	ST_FULL,    /* a configured bound was reached */
-	ST_SYSTEM,  /* a system call failed; the text has strerror */
-	ST_INVALID, /* input that can never be right */
-	ST_PROTO,   /* the peer broke its protocol */
-	ST_CLOSED,  /* the peer went away, or we closed */
-	ST_TIMEOUT, /* the deadline passed */
-	ST_AUTH,    /* the broker refused our credentials */
-	ST_MISSING, /* the broker has no such queue, virtual host, database */
-	ST_REFUSED, /* the broker refused for another lasting reason */
+	ST_AGAIN,     /* not now: would block, nothing there yet */
+	ST_NOMEM,     /* an allocation failed */
+	ST_FULL,      /* a configured bound was reached */
+	ST_SYSTEM,    /* a system call failed; the text has strerror */
+	ST_INVALID,   /* input that can never be right */
+	ST_PROTO,     /* the peer broke its protocol */
+	ST_CLOSED,    /* the peer went away, or we closed */
+	ST_TIMEOUT,   /* the deadline passed */
+	ST_AUTH,      /* the broker refused our credentials */
+	ST_MISSING,   /* the broker has no such queue, virtual host, database */
+	ST_REFUSED,   /* the broker refused for another lasting reason */
+	ST_UNTRUSTED, /* TLS: one side does not trust the other's certificate */
 };
 
 struct error {

@@ -1,10 +1,15 @@
 /* A raw socket and a watch on it, no uv_tcp_t: libuv would own the descriptor and its write queue,
- * and TLS will need to sit between our buffers and the very same descriptor.
+ * and TLS has to sit between our buffers and the very same descriptor.
  *
- *  resolving --addresses--> connecting --writable, no error--> open --EOF or error--> dead
- *      \                      |   ^ next address                                       ^
- *       \                     +---+                                                    |
- *        +---------- no address left, deadline ----------------------------------------+
+ *  resolving --addresses--> connecting --writable--> shaking --TLS stands--> open --EOF, error--> dead
+ *      \                      |   ^ next address         |  (plain: at once)                       ^
+ *       \                     +---+----------------------+                                         |
+ *        +---------- no address left, deadline ----------------------------------------------------+
+ *
+ * With TLS there is a second pair of buffers, in the session (tls.h), and three places that know of
+ * it: the handshake, which is part of connecting and has its deadline; read_some(), which unseals all
+ * that one recv(2) brought; and send_some(), which seals ahead of the kernel, but only so far that
+ * a peer that does not read cannot make us hold everything twice.
  *
  * The awkward part is who is on the stack. Callbacks run only from the stream's own timer, watch or
  * lookup, never from within a call of the owner and never from a turn hook: a connect that fails
@@ -20,6 +25,7 @@
 #include "base/must.h"
 #include "loop/loop.h"
 #include "wire/resolve.h"
+#include "wire/tls.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -35,9 +41,17 @@ enum {
 	INPUT_MOST = 256 << 10, /* beyond it a larger read saves no measurable time */
 	OUTPUT_FIRST = 1 << 10,
 	OUTPUT_KEEP = 256 << 10, /* a larger buffer is given back once it is empty */
+	SEAL_STEP = 64 << 10,
+	SEAL_AHEAD = 256 << 10, /* sealed and unsent: what one send(2) may take at once */
 };
 
-enum stream_state { STREAM_RESOLVING, STREAM_CONNECTING, STREAM_OPEN, STREAM_DEAD };
+enum stream_state {
+	STREAM_RESOLVING,
+	STREAM_CONNECTING,
+	STREAM_SHAKING,
+	STREAM_OPEN,
+	STREAM_DEAD,
+};
 
 struct stream {
 	struct loop *loop;
@@ -51,11 +65,16 @@ struct stream {
 
 	int fd; /* -1: none */
 	struct watch *watch;
-	struct timer *timer; /* opening: the attempt's share of the deadline; dead: tells it */
+	/* Opening: the attempt's share of the deadline. Open, with TLS: what came while reading was
+	 * stopped is to be read now. Dead: tells it. */
+	struct timer *timer;
 	struct turn_hook hook;
 	struct resolve *lookup;
 	struct addrinfo *addresses, *next; /* next: to be tried; NULL when there is none left */
 	uint64_t deadline_ns;
+	uint64_t dead_after_ms;
+	struct tls *tls;              /* NULL: plain */
+	struct tls_session *session;  /* from STREAM_SHAKING on, with TLS */
 	struct sockaddr_un unix_path; /* used when host[0] is 0 */
 	unsigned port;
 
@@ -86,6 +105,8 @@ static void let_go(struct stream *stream)
 	if (stream->fd >= 0)
 		(void)close(stream->fd); /* nothing to be done about an error */
 	stream->fd = -1;
+	tls_session_destroy(stream->session);
+	stream->session = NULL;
 	resolve_cancel(stream->lookup);
 	stream->lookup = NULL;
 	if (stream->addresses != NULL)
@@ -127,7 +148,7 @@ static void fail_now(struct stream *stream)
 static void watch_what_matters(struct stream *stream)
 {
 	unsigned events = 0;
-	if (stream->reading)
+	if (stream->reading || stream->state == STREAM_SHAKING)
 		events |= WATCH_READ;
 	if (stream->send_blocked)
 		events |= WATCH_WRITE;
@@ -150,16 +171,40 @@ static enum status connect_error(struct stream *stream, int errnum)
 
 static void socket_ready(void *arg, unsigned events);
 
+static void set_option(int fd, int option, uint64_t value)
+{
+	int number = value > INT32_MAX ? INT32_MAX : (int)value;
+	(void)setsockopt(fd, IPPROTO_TCP, option, &number,
+			 sizeof number); /* only slower to notice */
+}
+
+/* A peer that is gone without a word is found by the kernel: within dead_after_ms after something was
+ * sent to it (TCP_USER_TIMEOUT), and on an idle connection by three probes in about that time. */
+static void notice_silence(int fd, uint64_t dead_after_ms)
+{
+	enum { IDLE_S = 60, PROBES = 3 };
+	int on = 1;
+	uint64_t idle_s = dead_after_ms != 0 ? dead_after_ms / 2000 : IDLE_S;
+	uint64_t every_s = idle_s / PROBES;
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+	set_option(fd, TCP_KEEPIDLE, idle_s > 0 ? idle_s : 1);
+	set_option(fd, TCP_KEEPINTVL, every_s > 0 ? every_s : 1);
+	set_option(fd, TCP_KEEPCNT, PROBES);
+	if (dead_after_ms != 0)
+		set_option(fd, TCP_USER_TIMEOUT, dead_after_ms);
+}
+
 /* ST_OK: under way. The descriptor is watched before anything can happen on it. */
 static enum status attempt(struct stream *stream, int family, const struct sockaddr *to,
 			   socklen_t to_bytes)
 {
-	int on = 1;
 	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return connect_error(stream, errno);
-	if (family != AF_UNIX)
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* only slower */
+	if (family != AF_UNIX) {
+		set_option(fd, TCP_NODELAY, 1);
+		notice_silence(fd, stream->dead_after_ms);
+	}
 	if (connect(fd, to, to_bytes) != 0 && errno != EINPROGRESS) {
 		enum status st = connect_error(stream, errno);
 		(void)close(fd);
@@ -207,12 +252,48 @@ static enum status try_next(struct stream *stream)
 
 static void give_up_attempt(struct stream *stream)
 {
+	tls_session_destroy(stream->session);
+	stream->session = NULL;
+	stream->send_blocked = false;
 	watch_destroy(stream->watch);
 	stream->watch = NULL;
 	(void)close(stream->fd);
 	stream->fd = -1;
 	if (try_next(stream) != ST_OK)
 		fail_now(stream);
+}
+
+/* False: the owner has closed the stream meanwhile. */
+static bool become_open(struct stream *stream)
+{
+	timer_stop(stream->timer);
+	if (stream->addresses != NULL)
+		freeaddrinfo(stream->addresses);
+	stream->addresses = stream->next = NULL;
+	stream->state = STREAM_OPEN;
+	stream->last_input_ns = stream->last_output_ns = loop_now_ns(stream->loop);
+	watch_what_matters(stream);
+	if (stream_unsent(stream) > 0)
+		loop_add_hook(stream->loop, TURN_WRITE, &stream->hook);
+	stream->calling = true;
+	stream->events->opened(stream->arg);
+	return call_ended(stream);
+}
+
+static void shake_hands(struct stream *stream);
+
+/* The handshake belongs to the attempt: its time is the attempt's, and when it fails the next
+ * address may do better. */
+static void start_tls(struct stream *stream)
+{
+	struct error why;
+	if (tls_session_create(stream->tls, stream->host, &stream->session, &why) != ST_OK) {
+		stream->why = why;
+		give_up_attempt(stream);
+		return;
+	}
+	stream->state = STREAM_SHAKING;
+	shake_hands(stream);
 }
 
 static void connected(struct stream *stream)
@@ -224,21 +305,14 @@ static void connected(struct stream *stream)
 	if (err != 0) {
 		(void)connect_error(stream, err);
 		give_up_attempt(stream);
-		return;
+	} else if (stream->tls != NULL) {
+		start_tls(stream);
+	} else {
+		(void)become_open(stream);
 	}
-	timer_stop(stream->timer);
-	if (stream->addresses != NULL)
-		freeaddrinfo(stream->addresses);
-	stream->addresses = stream->next = NULL;
-	stream->state = STREAM_OPEN;
-	stream->last_input_ns = stream->last_output_ns = loop_now_ns(stream->loop);
-	watch_what_matters(stream);
-	if (stream->out_to > stream->out_from)
-		loop_add_hook(stream->loop, TURN_WRITE, &stream->hook);
-	stream->calling = true;
-	stream->events->opened(stream->arg);
-	(void)call_ended(stream);
 }
+
+static void unseal_input(struct stream *stream);
 
 static void timer_fired(void *arg)
 {
@@ -257,8 +331,15 @@ static void timer_fired(void *arg)
 					stream->host, stream->port);
 		give_up_attempt(stream);
 		return;
+	case STREAM_SHAKING:
+		(void)error_set(&stream->why, ST_TIMEOUT, "tls %s:%u: timed out", stream->host,
+				stream->port);
+		give_up_attempt(stream);
+		return;
 	case STREAM_OPEN:
-		must(!"an open stream has no timer");
+		must(stream->session != NULL); /* a plain one has no timer */
+		if (stream->reading)
+			unseal_input(stream);
 		return;
 	case STREAM_DEAD:
 		fail_now(stream);
@@ -321,6 +402,19 @@ static enum status begin(struct stream *stream, const struct address *to)
 	return begin_unix(stream);
 }
 
+static enum status begin_tls(struct stream *stream, const struct address *to)
+{
+	struct error why;
+	if (stream->tls == NULL)
+		return ST_OK;
+	must(to->path == NULL);
+	/* With an older set of files there is still a chance; whoever dials has told of the trouble. */
+	enum status st = tls_read_files(stream->tls, NULL, &why);
+	if (st == ST_OK || tls_is_usable(stream->tls))
+		return ST_OK;
+	return error_set(&stream->why, st, "tls: %s", why.text);
+}
+
 static void flush_at_turn_end(void *arg);
 
 struct stream *stream_open(struct loop *loop, const struct address *to, uint64_t deadline_ms,
@@ -346,9 +440,24 @@ struct stream *stream_open(struct loop *loop, const struct address *to, uint64_t
 	stream->hook = (struct turn_hook){.run = flush_at_turn_end, .arg = stream};
 	list_init(&stream->hook.node);
 	stream->deadline_ns = loop_now_ns(loop) + deadline_ms * 1000000;
-	if (begin(stream, to) != ST_OK)
+	stream->dead_after_ms = to->dead_after_ms;
+	stream->tls = to->tls;
+	if (begin_tls(stream, to) != ST_OK || begin(stream, to) != ST_OK)
 		fail_later(stream);
 	return stream;
+}
+
+/* So that the peer knows that nothing was cut off. Not worth waiting for: what the kernel does not
+ * take now is not said. */
+static void say_goodbye(struct stream *stream)
+{
+	if (stream->state != STREAM_OPEN || stream->session == NULL ||
+	    tls_unsent(stream->session).len > 0)
+		return;
+	tls_say_goodbye(stream->session);
+	struct span goodbye = tls_unsent(stream->session);
+	if (goodbye.len > 0)
+		(void)!send(stream->fd, goodbye.ptr, goodbye.len, MSG_NOSIGNAL);
 }
 
 void stream_close(struct stream *stream)
@@ -357,6 +466,7 @@ void stream_close(struct stream *stream)
 		return;
 	must(!stream->closed);
 	stream->closed = true;
+	say_goodbye(stream);
 	stream->state = STREAM_DEAD;
 	let_go(stream);
 	timer_destroy(stream->timer);
@@ -394,45 +504,142 @@ static void widen_input(struct stream *stream)
 	stream->in_cap *= 2;
 }
 
-static void offer_input(struct stream *stream)
+/* False: the stream is not open any more, and perhaps gone. */
+static bool offer_input(struct stream *stream)
 {
 	stream->calling = true;
 	size_t used = stream->events->received(stream->arg, span_of(stream->in, stream->in_len));
 	if (!call_ended(stream))
-		return;
+		return false;
 	must(used <= stream->in_len);
 	stream->in_len -= used;
 	if (stream->in_len > 0 && used > 0)
 		memmove(stream->in, stream->in + used, stream->in_len);
+	return stream->state == STREAM_OPEN;
+}
+
+/* ST_AGAIN: nothing there after all. */
+static enum status receive(struct stream *stream, char *to, size_t room, size_t *ret_bytes)
+{
+	ssize_t n = recv(stream->fd, to, room, 0);
+	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+		return ST_AGAIN;
+	if (n < 0) {
+		(void)error_system(&stream->why, errno, "read");
+		stream->why.status = ST_CLOSED;
+		return ST_CLOSED;
+	}
+	if (n == 0)
+		return error_set(&stream->why, ST_CLOSED, "the peer closed the connection");
+	stream->last_input_ns = loop_now_ns(stream->loop);
+	*ret_bytes = (size_t)n;
+	return ST_OK;
 }
 
 /* One recv for each readiness: the others get their turn, and what is left shows again. */
-static void read_some(struct stream *stream)
+static void read_plain(struct stream *stream)
 {
+	size_t n = 0;
 	if (make_input_room(stream) != ST_OK) {
 		fail_now(stream);
 		return;
 	}
 	size_t room = stream->in_cap - stream->in_len;
-	ssize_t n = recv(stream->fd, stream->in + stream->in_len, room, 0);
-	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+	enum status st = receive(stream, stream->in + stream->in_len, room, &n);
+	if (st == ST_AGAIN)
 		return;
-	if (n < 0) {
-		(void)error_system(&stream->why, errno, "read");
-		stream->why.status = ST_CLOSED;
+	if (st != ST_OK) {
 		fail_now(stream);
 		return;
 	}
-	if (n == 0) {
-		(void)error_set(&stream->why, ST_CLOSED, "the peer closed the connection");
-		fail_now(stream);
-		return;
-	}
-	stream->last_input_ns = loop_now_ns(stream->loop);
-	stream->in_len += (size_t)n;
-	if ((size_t)n == room)
+	stream->in_len += n;
+	if (n == room)
 		widen_input(stream);
-	offer_input(stream);
+	(void)offer_input(stream);
+}
+
+/* --- input, sealed -------------------------------------------------------------------------- */
+
+static enum status receive_sealed(struct stream *stream)
+{
+	size_t room = 0, n = 0;
+	char *to = tls_room(stream->session, &room);
+	if (to == NULL)
+		return error_set(&stream->why, ST_NOMEM, "read: out of memory");
+	enum status st = receive(stream, to, room, &n);
+	if (st == ST_OK)
+		tls_came(stream->session, n);
+	return st;
+}
+
+/* Reading may make OpenSSL answer: a new key, a refusal to renegotiate. */
+static void send_answers(struct stream *stream)
+{
+	if (tls_unsent(stream->session).len > 0 && !list_linked(&stream->hook.node))
+		loop_add_hook(stream->loop, TURN_WRITE, &stream->hook);
+}
+
+/* Until there is no more, or no room. */
+static enum status unseal_some(struct stream *stream, size_t *ret_bytes)
+{
+	enum status st = ST_OK;
+	while (st == ST_OK) {
+		size_t n = 0;
+		st = make_input_room(stream);
+		if (st != ST_OK)
+			return st;
+		size_t room = stream->in_cap - stream->in_len;
+		st = tls_unseal(stream->session, stream->in + stream->in_len, room, &n,
+				&stream->why);
+		if (st != ST_OK)
+			return st;
+		stream->in_len += n;
+		*ret_bytes += n;
+		if (n == room && stream->in_cap == INPUT_MOST)
+			return ST_OK;
+		if (n == room)
+			widen_input(stream);
+	}
+	return st;
+}
+
+/* All that came, unless the owner stops reading: what came before an end or a fault is still good. */
+static void unseal_input(struct stream *stream)
+{
+	enum status st;
+	do {
+		size_t n = 0;
+		st = unseal_some(stream, &n);
+		if (n > 0 && !offer_input(stream))
+			return;
+	} while (st == ST_OK && stream->reading);
+	if (st != ST_OK && st != ST_AGAIN)
+		fail_now(stream);
+	else
+		send_answers(stream);
+}
+
+static void read_sealed(struct stream *stream)
+{
+	if (tls_has_input(stream->session)) {
+		/* Also with reading stopped, when it is an error that shows: this came before it. */
+		timer_stop(stream->timer);
+		unseal_input(stream);
+		return;
+	}
+	enum status st = receive_sealed(stream);
+	if (st == ST_OK)
+		unseal_input(stream);
+	else if (st != ST_AGAIN)
+		fail_now(stream);
+}
+
+static void read_some(struct stream *stream)
+{
+	if (stream->session != NULL)
+		read_sealed(stream);
+	else
+		read_plain(stream);
 }
 
 void stream_read_stop(struct stream *stream)
@@ -445,26 +652,20 @@ void stream_read_stop(struct stream *stream)
 void stream_read_start(struct stream *stream)
 {
 	stream->reading = true;
-	if (stream->state == STREAM_OPEN)
-		watch_what_matters(stream);
+	if (stream->state != STREAM_OPEN)
+		return;
+	watch_what_matters(stream);
+	if (stream->session != NULL && tls_has_input(stream->session))
+		timer_start(stream->timer, 0); /* the kernel does not know of it any more */
 }
 
 /* --- output --------------------------------------------------------------------------------- */
 
-static void output_moved(struct stream *stream, size_t bytes)
+static void take_output(struct stream *stream, size_t bytes)
 {
-	uint64_t now = loop_now_ns(stream->loop);
 	stream->out_from += bytes;
-	if (bytes > 0)
-		stream->last_output_ns = now;
-	if (stream->out_from < stream->out_to) {
-		stream->send_blocked = true;
-		if (bytes > 0 || stream->stalled_since_ns == 0)
-			stream->stalled_since_ns = now;
+	if (stream->out_from < stream->out_to)
 		return;
-	}
-	stream->send_blocked = false;
-	stream->stalled_since_ns = 0;
 	stream->out_from = stream->out_to = 0;
 	if (stream->out_cap > OUTPUT_KEEP) {
 		memory_free(stream->out);
@@ -473,28 +674,144 @@ static void output_moved(struct stream *stream, size_t bytes)
 	}
 }
 
-/* ST_OK also when the kernel took only a part. */
-static enum status send_some(struct stream *stream)
+/* What the owner wrote early waits for the handshake, not for the kernel. */
+static size_t left_for_kernel(const struct stream *stream)
 {
-	ssize_t n = send(stream->fd, stream->out + stream->out_from,
-			 stream->out_to - stream->out_from, MSG_NOSIGNAL);
+	if (stream->state == STREAM_SHAKING)
+		return tls_unsent(stream->session).len;
+	return stream_unsent(stream);
+}
+
+static void output_moved(struct stream *stream, size_t bytes)
+{
+	uint64_t now = loop_now_ns(stream->loop);
+	if (bytes > 0)
+		stream->last_output_ns = now;
+	stream->send_blocked = left_for_kernel(stream) > 0;
+	if (!stream->send_blocked)
+		stream->stalled_since_ns = 0;
+	else if (bytes > 0 || stream->stalled_since_ns == 0)
+		stream->stalled_since_ns = now;
+	watch_what_matters(stream);
+}
+
+/* ST_OK also when the kernel took only a part, or nothing. */
+static enum status give_kernel(struct stream *stream, struct span bytes, size_t *ret_taken)
+{
+	ssize_t n = send(stream->fd, bytes.ptr, bytes.len, MSG_NOSIGNAL);
 	if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
 		(void)error_system(&stream->why, errno, "write");
 		stream->why.status = ST_CLOSED;
 		return ST_CLOSED;
 	}
-	output_moved(stream, n < 0 ? 0 : (size_t)n);
-	watch_what_matters(stream);
+	*ret_taken = n < 0 ? 0 : (size_t)n;
 	return ST_OK;
+}
+
+static enum status send_plain(struct stream *stream)
+{
+	size_t taken = 0;
+	struct span bytes =
+	    span_of(stream->out + stream->out_from, stream->out_to - stream->out_from);
+	enum status st = give_kernel(stream, bytes, &taken);
+	if (st != ST_OK)
+		return st;
+	take_output(stream, taken);
+	output_moved(stream, taken);
+	return ST_OK;
+}
+
+/* --- output, sealed ------------------------------------------------------------------------- */
+
+static enum status seal_ahead(struct stream *stream)
+{
+	while (stream->state == STREAM_OPEN && stream->out_to > stream->out_from &&
+	       tls_unsent(stream->session).len < SEAL_AHEAD) {
+		size_t len = stream->out_to - stream->out_from;
+		if (len > SEAL_STEP)
+			len = SEAL_STEP;
+		enum status st = tls_seal(
+		    stream->session, span_of(stream->out + stream->out_from, len), &stream->why);
+		if (st != ST_OK)
+			return st;
+		take_output(stream, len);
+	}
+	return ST_OK;
+}
+
+static enum status send_sealed(struct stream *stream)
+{
+	size_t sent = 0;
+	for (;;) {
+		size_t taken = 0;
+		enum status st = seal_ahead(stream);
+		struct span bytes = tls_unsent(stream->session);
+		if (st == ST_OK && bytes.len > 0)
+			st = give_kernel(stream, bytes, &taken);
+		if (st != ST_OK)
+			return st;
+		tls_sent(stream->session, taken);
+		sent += taken;
+		if (taken < bytes.len || bytes.len == 0)
+			break;
+	}
+	output_moved(stream, sent);
+	return ST_OK;
+}
+
+static enum status send_some(struct stream *stream)
+{
+	return stream->session != NULL ? send_sealed(stream) : send_plain(stream);
 }
 
 static void flush_at_turn_end(void *arg)
 {
 	struct stream *stream = arg;
 	loop_remove_hook(&stream->hook);
-	if (stream->state == STREAM_OPEN && !stream->send_blocked &&
-	    stream->out_to > stream->out_from && send_some(stream) != ST_OK)
+	if (stream->state == STREAM_OPEN && !stream->send_blocked && stream_unsent(stream) > 0 &&
+	    send_some(stream) != ST_OK)
 		fail_later(stream);
+}
+
+/* --- the handshake -------------------------------------------------------------------------- */
+
+static void handshake_failed(struct stream *stream)
+{
+	(void)error_add(&stream->why, stream->why.status, "tls %s:%u", stream->host, stream->port);
+	give_up_attempt(stream);
+}
+
+/* What OpenSSL has to say leaves in any case: after a failure it is the alert that tells the peer. */
+static void shake_hands(struct stream *stream)
+{
+	enum status st = tls_shake_hands(stream->session, &stream->why);
+	struct error why = stream->why;
+	if (send_sealed(stream) != ST_OK) {
+		if (st != ST_OK && st != ST_AGAIN)
+			stream->why = why; /* it explains why the peer has gone */
+		handshake_failed(stream);
+	} else if (st == ST_OK) {
+		/* The peer's next words may have come along with the last ones. */
+		if (become_open(stream) && stream->state == STREAM_OPEN && stream->reading)
+			unseal_input(stream);
+	} else if (st != ST_AGAIN) {
+		handshake_failed(stream);
+	}
+}
+
+static void handshake_ready(struct stream *stream, unsigned events)
+{
+	if ((events & WATCH_WRITE) != 0 && stream->send_blocked && send_sealed(stream) != ST_OK) {
+		handshake_failed(stream);
+		return;
+	}
+	if ((events & WATCH_READ) == 0)
+		return;
+	enum status st = receive_sealed(stream);
+	if (st == ST_OK)
+		shake_hands(stream);
+	else if (st != ST_AGAIN)
+		handshake_failed(stream);
 }
 
 static void socket_ready(void *arg, unsigned events)
@@ -502,6 +819,10 @@ static void socket_ready(void *arg, unsigned events)
 	struct stream *stream = arg;
 	if (stream->state == STREAM_CONNECTING) {
 		connected(stream);
+		return;
+	}
+	if (stream->state == STREAM_SHAKING) {
+		handshake_ready(stream, events);
 		return;
 	}
 	if ((events & WATCH_WRITE) != 0 && stream->send_blocked && send_some(stream) != ST_OK) {
@@ -569,9 +890,15 @@ void stream_write(struct stream *stream, struct span bytes)
 	stream_wrote(stream, bytes.len);
 }
 
+const char *stream_tls(const struct stream *stream)
+{
+	return stream->session != NULL ? tls_version(stream->session) : NULL;
+}
+
 size_t stream_unsent(const struct stream *stream)
 {
-	return stream->out_to - stream->out_from;
+	size_t sealed = stream->session != NULL ? tls_unsent(stream->session).len : 0;
+	return stream->out_to - stream->out_from + sealed;
 }
 
 uint64_t stream_last_input_ns(const struct stream *stream)

@@ -1,4 +1,5 @@
-/* stream - bytes to and from one peer, without ever blocking: TCP or a Unix socket, TLS to come.
+/* stream - bytes to and from one peer, without ever blocking: TCP, with or without TLS, or a Unix
+ * socket. Whoever uses it sees no difference.
  *
  * Thread: the loop's.
  * Owns:   its descriptor and both buffers; callbacks borrow. The stream itself belongs to whoever
@@ -20,11 +21,16 @@
 
 struct loop;
 struct stream;
+struct tls;
 
 struct address {          /* borrowed texts; copied by stream_open() */
 	const char *host; /* name, IPv4, IPv6 without brackets; NULL with a path */
 	unsigned port;
 	const char *path; /* Unix socket; NULL with a host */
+	struct tls *tls;  /* NULL: plain, and always with a path; else it outlives the stream */
+	/* TCP: a peer that confirms nothing for so long is given up by the kernel; 0: the system's
+	 * own patience, a quarter of an hour. */
+	uint64_t dead_after_ms;
 };
 
 struct stream_events {
@@ -38,7 +44,8 @@ struct stream_events {
 };
 
 /* Numeric addresses are used at once, names are resolved in a thread of their own (resolve.h).
- * Several addresses are tried in turn, each with its share of what is left of the deadline.
+ * Several addresses are tried in turn, each with its share of what is left of the deadline; the
+ * TLS handshake is part of a try.
  * No callback comes before this returns. NULL: no memory. */
 struct stream *stream_open(struct loop *loop, const struct address *to, uint64_t deadline_ms,
 			   const struct stream_events *events, void *arg);
@@ -51,6 +58,7 @@ char *stream_room(struct stream *stream, size_t bytes);
 void stream_wrote(struct stream *stream, size_t bytes);
 void stream_write(struct stream *stream, struct span bytes); /* room, copy, wrote */
 
+const char *stream_tls(const struct stream *stream); /* "TLSv1.3"; NULL: plain, or not open yet */
 size_t stream_unsent(const struct stream *stream);
 void stream_read_stop(struct stream *stream); /* back-pressure: leave input in the kernel */
 void stream_read_start(struct stream *stream);
