@@ -69,6 +69,7 @@ struct amqp_conn {
 	struct timer *beat;     /* twice per heartbeat interval */
 	uint64_t heartbeat_ms;
 	uint64_t login_ms;
+	enum amqp_auth auth;
 	uint16_t channels;
 	uint32_t frame_max;
 
@@ -320,10 +321,30 @@ static void note_server(struct amqp_conn *c, const amqp_table_t *properties)
 		       (int)version.len, version.ptr);
 }
 
-static bool offers_plain(struct span mechanisms)
+/* `mechanisms` are words with blanks between them, and AMQPLAIN is not PLAIN. */
+static bool offers(struct span mechanisms, const char *name)
 {
-	const char plain[] = "PLAIN";
-	return memmem(mechanisms.ptr, mechanisms.len, plain, sizeof plain - 1) != NULL;
+	const char *at = mechanisms.ptr, *end = mechanisms.ptr + mechanisms.len;
+	while (at < end) {
+		const char *blank = memchr(at, ' ', (size_t)(end - at));
+		size_t len = (size_t)((blank != NULL ? blank : end) - at);
+		if (span_equal(span_of(at, len), span_text(name)))
+			return true;
+		at += len + 1;
+	}
+	return false;
+}
+
+static void refuse_mechanisms(struct amqp_conn *c, struct span offered)
+{
+	if (c->auth == AMQP_AUTH_EXTERNAL)
+		die_of(c, ST_REFUSED,
+		       "broker does not offer EXTERNAL login (only %.*s): it takes "
+		       "rabbitmq_auth_mechanism_ssl, and auth_mechanisms that name it",
+		       (int)offered.len, offered.ptr);
+	else
+		die_of(c, ST_REFUSED, "broker does not offer PLAIN login (only %.*s)",
+		       (int)offered.len, offered.ptr);
 }
 
 /* Each capability changes what the broker does. Without consumer_cancel_notify a deleted queue
@@ -331,8 +352,9 @@ static bool offers_plain(struct span mechanisms)
 static void answer_start(struct amqp_conn *c, const amqp_connection_start_t *start)
 {
 	note_server(c, &start->server_properties);
-	if (!offers_plain(amqp_span_of(start->mechanisms))) {
-		die_of(c, ST_REFUSED, "broker does not offer PLAIN login");
+	const char *mechanism = c->auth == AMQP_AUTH_EXTERNAL ? "EXTERNAL" : "PLAIN";
+	if (!offers(amqp_span_of(start->mechanisms), mechanism)) {
+		refuse_mechanisms(c, amqp_span_of(start->mechanisms));
 		return;
 	}
 	amqp_table_entry_t able[] = {
@@ -352,15 +374,17 @@ static void answer_start(struct amqp_conn *c, const amqp_connection_start_t *sta
 	properties[3].value.value.table =
 	    (amqp_table_t){.num_entries = sizeof able / sizeof *able, .entries = able};
 
-	char plain[1024];
-	int len = snprintf(plain, sizeof plain, "%c%s%c%s", 0, c->user, 0, c->password);
+	char plain[1024] = "";
+	int len = 0; /* EXTERNAL says nothing: the broker has seen the certificate */
+	if (c->auth == AMQP_AUTH_PLAIN)
+		len = snprintf(plain, sizeof plain, "%c%s%c%s", 0, c->user, 0, c->password);
 	if (len < 0 || (size_t)len >= sizeof plain) {
 		die_of(c, ST_AUTH, "user or password is too long for PLAIN login");
 		return;
 	}
 	amqp_connection_start_ok_t ok = {
 	    .client_properties = {.num_entries = 4,   .entries = properties},
-	    .mechanism = amqp_cstring_bytes("PLAIN"),
+	    .mechanism = amqp_cstring_bytes(mechanism),
 	    .response = {.len = (size_t)len, .bytes = plain       },
 	    .locale = amqp_cstring_bytes("en_US"),
 	};
@@ -552,12 +576,19 @@ static size_t take_body(struct amqp_conn *c, struct span in)
 	return 1;
 }
 
-/* A peer that speaks another version answers with its own protocol header, and hangs up. */
+/* A peer that speaks another version answers with its own protocol header, and hangs up; one that
+ * waits for TLS with an alert. */
 static bool is_other_protocol(struct amqp_conn *c, struct span in)
 {
-	if (c->state != CONN_STARTING || memcmp(in.ptr, "AMQP", 4) != 0)
+	static const char tls_alert[] = {0x15, 0x03};
+	if (c->state != CONN_STARTING)
 		return false;
-	die_of(c, ST_REFUSED, "broker does not speak AMQP 0-9-1");
+	if (memcmp(in.ptr, "AMQP", 4) == 0)
+		die_of(c, ST_REFUSED, "broker does not speak AMQP 0-9-1");
+	else if (memcmp(in.ptr, tls_alert, sizeof tls_alert) == 0)
+		die_of(c, ST_PROTO, "broker speaks TLS on this port: amqps://");
+	else
+		return false;
 	return true;
 }
 
@@ -610,7 +641,9 @@ static void stream_ended(void *arg, const struct error *why)
 	if (c->state == CONN_CLOSING)
 		finish_close(c); /* hanging up is an answer to our close, if not a polite one */
 	else if (c->state == CONN_TUNING && why->status == ST_CLOSED)
-		die_of(c, why->status, "during login (wrong password?): %s", why->text);
+		die_of(c, why->status, "during login (%s?): %s",
+		       c->auth == AMQP_AUTH_PLAIN ? "wrong password" : "certificate refused",
+		       why->text);
 	else
 		die_of(c, why->status, "%s", why->text);
 }
@@ -629,6 +662,7 @@ static bool copy_login(struct amqp_conn *c, const struct amqp_login *login)
 	c->password = memory_text(login->password);
 	c->vhost = memory_text(login->vhost);
 	c->name = memory_text(login->name);
+	c->auth = login->auth;
 	c->channels = login->channels;
 	c->login_ms = login->login_ms;
 	c->heartbeat_ms = login->heartbeat_ms;
@@ -715,6 +749,11 @@ void amqp_conn_read_start(struct amqp_conn *c)
 size_t amqp_conn_unsent(const struct amqp_conn *c)
 {
 	return c->stream != NULL ? stream_unsent(c->stream) : 0;
+}
+
+const char *amqp_conn_tls(const struct amqp_conn *c)
+{
+	return c->stream != NULL ? stream_tls(c->stream) : NULL;
 }
 
 const char *amqp_conn_server(const struct amqp_conn *c)

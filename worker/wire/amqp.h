@@ -22,7 +22,13 @@ struct address;
 struct amqp_conn;
 struct loop;
 
+enum amqp_auth {
+	AMQP_AUTH_PLAIN,    /* user and password */
+	AMQP_AUTH_EXTERNAL, /* the certificate of the TLS connection; user and password are not sent */
+};
+
 struct amqp_login { /* borrowed texts; copied by amqp_conn_open() */
+	enum amqp_auth auth;
 	const char *user, *password, *vhost;
 	const char *name;      /* shown in the broker's list of connections */
 	uint16_t channels;     /* the highest channel number that will be used */
@@ -76,5 +82,6 @@ void amqp_conn_read_start(struct amqp_conn *c);
 
 size_t amqp_conn_unsent(const struct amqp_conn *c);
 const char *amqp_conn_server(const struct amqp_conn *c); /* "RabbitMQ 3.10.8", "" before login */
+const char *amqp_conn_tls(const struct amqp_conn *c);    /* "TLSv1.3", NULL: plain */
 
 #endif

@@ -23,6 +23,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -83,13 +84,29 @@ static const char *key_of(enum tls_file which)
 	return keys[which];
 }
 
+static struct signature signature_of(const struct stat *st)
+{
+	return (struct signature){st->st_dev, st->st_ino, st->st_size, st->st_mtim};
+}
+
+/* The system's certificates: where there is one file of them, it may be renewed as well; a folder is
+ * looked into each time anyway. */
+static struct signature sign_system(void)
+{
+	struct stat st;
+	const char *path = getenv(X509_get_default_cert_file_env());
+	if (stat(path != NULL ? path : X509_get_default_cert_file(), &st) != 0)
+		return (struct signature){0};
+	return signature_of(&st);
+}
+
 /* Opened and not only looked at: the permission to read is what tells. */
 static enum status sign(const char *path, enum tls_file which, struct signature *ret_signature,
 			struct error *why)
 {
 	struct stat st;
 	if (path == NULL) {
-		*ret_signature = (struct signature){0};
+		*ret_signature = which == TLS_CA_FILE ? sign_system() : (struct signature){0};
 		return ST_OK;
 	}
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -102,7 +119,7 @@ static enum status sign(const char *path, enum tls_file which, struct signature 
 	(void)close(fd); /* nothing was done with it */
 	if (!S_ISREG(st.st_mode))
 		return error_set(why, ST_INVALID, "%s %s: not a regular file", key_of(which), path);
-	*ret_signature = (struct signature){st.st_dev, st.st_ino, st.st_size, st.st_mtim};
+	*ret_signature = signature_of(&st);
 	return ST_OK;
 }
 
@@ -289,7 +306,7 @@ static void put_name(char *buf, size_t size, const unsigned char *name, int len)
 		used += 2;
 	}
 	for (int i = 0; i < len && used + 1 < size; i++)
-		buf[used++] = name[i] > ' ' && name[i] < 0x7f ? (char)name[i] : '?';
+		buf[used++] = name[i] >= ' ' && name[i] < 0x7f ? (char)name[i] : '?';
 	buf[used] = '\0';
 }
 

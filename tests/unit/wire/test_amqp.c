@@ -24,6 +24,8 @@ enum script {
 	PLAYS_ALONG,
 	SPEAKS_ANOTHER_VERSION,
 	OFFERS_NO_PLAIN,
+	OFFERS_EXTERNAL,
+	WAITS_FOR_TLS,
 	REFUSES_LOGIN,
 	HANGS_UP_ON_LOGIN,
 	HAS_NO_VHOST,
@@ -50,10 +52,12 @@ struct fixture {
 
 	/* What the broker saw. */
 	amqp_connection_tune_ok_t tune_ok;
-	char login[64], vhost[64];
+	char login[64], vhost[64], mechanism[16];
+	size_t login_bytes;
 	unsigned capabilities, heartbeats, acks, close_oks;
 	bool saw_close;
 
+	enum amqp_auth auth; /* what the owner wants */
 	/* What the owner saw. */
 	struct amqp_conn *conn;
 	unsigned opened, closed;
@@ -106,8 +110,9 @@ static void say_start(struct fixture *f)
 	amqp_connection_start_t start = {
 	    .version_minor = 9,
 	    .server_properties = {.num_entries = 2, .entries = e},
-	    .mechanisms =
-		amqp_cstring_bytes(f->script == OFFERS_NO_PLAIN ? "EXTERNAL" : "AMQPLAIN PLAIN"),
+	    .mechanisms = amqp_cstring_bytes(f->script == OFFERS_NO_PLAIN   ? "AMQPLAIN"
+					     : f->script == OFFERS_EXTERNAL ? "PLAIN EXTERNAL"
+									    : "AMQPLAIN PLAIN"),
 	    .locales = amqp_cstring_bytes("en_US"),
 	};
 	say_method(f, 0, AMQP_CONNECTION_START_METHOD, &start);
@@ -132,6 +137,9 @@ static void hear_start_ok(struct fixture *f, const amqp_connection_start_ok_t *m
 {
 	assert_true(m->response.len < sizeof f->login);
 	memcpy(f->login, m->response.bytes, m->response.len);
+	f->login_bytes = m->response.len;
+	(void)snprintf(f->mechanism, sizeof f->mechanism, "%.*s", (int)m->mechanism.len,
+		       (const char *)m->mechanism.bytes);
 	for (int i = 0; i < m->client_properties.num_entries; i++) {
 		const amqp_table_entry_t *e = &m->client_properties.entries[i];
 		if (e->value.kind == AMQP_FIELD_KIND_TABLE)
@@ -204,6 +212,8 @@ static void hear_frame(struct fixture *f, const amqp_frame_t *frame)
 		f->heartbeats++;
 	else if (f->script == SPEAKS_ANOTHER_VERSION)
 		say(f, "AMQP\0\1\0\0", 8);
+	else if (f->script == WAITS_FOR_TLS)
+		say(f, "\x15\x03\x03\0\2\2\x0a", 7);
 	else if (f->script != SAYS_NOTHING)
 		say_start(f); /* the protocol header is the only other thing a client says here */
 }
@@ -406,6 +416,7 @@ static void dial(struct fixture *f, uint64_t heartbeat_ms, uint64_t login_ms)
 {
 	struct address to = {.host = "127.0.0.1", .port = f->port};
 	struct amqp_login login = {
+	    .auth = f->auth,
 	    .user = "user",
 	    .password = "secret",
 	    .vhost = "x",
@@ -466,13 +477,35 @@ static void test_limits_are_agreed_on(void **state)
 	assert_int_equal(f->tune_ok.heartbeat, 3);
 }
 
+/* The broker takes the user from the certificate of the TLS connection; nothing secret is sent. */
+static void test_external_says_nothing(void **state)
+{
+	struct fixture *f = *state;
+	f->script = OFFERS_EXTERNAL;
+	f->auth = AMQP_AUTH_EXTERNAL;
+	dial_and_open(f);
+	assert_string_equal(f->mechanism, "EXTERNAL");
+	assert_int_equal(f->login_bytes, 0);
+}
+
+static void test_external_is_not_offered(void **state)
+{
+	struct fixture *f = *state;
+	f->auth = AMQP_AUTH_EXTERNAL;
+	dial(f, 0, 5000);
+	turn_until(f, is_closed);
+	assert_int_equal(f->why.status, ST_REFUSED);
+	assert_non_null(strstr(f->why.text, "EXTERNAL login (only AMQPLAIN PLAIN)"));
+}
+
 static const struct refusal {
 	enum script script;
 	enum status status;
 	const char *says;
 } refusals[] = {
     {SPEAKS_ANOTHER_VERSION, ST_REFUSED, "does not speak AMQP 0-9-1"               },
-    {OFFERS_NO_PLAIN,        ST_REFUSED, "does not offer PLAIN"                    },
+    {WAITS_FOR_TLS,          ST_PROTO,   "speaks TLS on this port"                 },
+    {OFFERS_NO_PLAIN,        ST_REFUSED, "PLAIN login (only AMQPLAIN)"             },
     {REFUSES_LOGIN,          ST_AUTH,    "403 ACCESS_REFUSED"                      },
     {HANGS_UP_ON_LOGIN,      ST_CLOSED,  "wrong password?"                         },
     {HAS_NO_VHOST,           ST_MISSING, "vhost x not found"                       },
@@ -629,6 +662,8 @@ int main(void)
 	    CASE(test_login_and_close_in_order),
 	    CASE(test_login_byte_by_byte),
 	    CASE(test_limits_are_agreed_on),
+	    CASE(test_external_says_nothing),
+	    CASE(test_external_is_not_offered),
 	    cmocka_unit_test(test_refusals_have_a_status_and_a_sentence),
 	    CASE(test_a_broker_that_says_nothing_runs_into_the_deadline),
 	    CASE(test_the_brokers_close_is_answered),

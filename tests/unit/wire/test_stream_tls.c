@@ -302,7 +302,7 @@ static int setup(void **state)
 	(void)strcpy(f->folder, "/tmp/outfall-tls-XXXXXX");
 	assert_non_null(mkdtemp(f->folder));
 	f->root = certificate_make((struct wanted){.name = "Test Root"});
-	f->stranger = certificate_make((struct wanted){.name = "Stranger"});
+	f->stranger = certificate_make((struct wanted){.name = "A Stranger"});
 	certificate_write(in_folder(f, "ca.pem"), f->root.cert, NULL);
 	set_path(f, &f->settings.ca_file, "ca.pem");
 	f->tls = tls_create(&f->settings);
@@ -537,13 +537,13 @@ static void trust_is_a_table(void **state)
 	     .until_s = 2 * HOUR_S,
 	     .says = "the certificate for 127.0.0.1 is not valid before 20"},
 	    {.what = "an authority nobody knows", .names = "IP:127.0.0.1", .host = "127.0.0.1",
-	     .signer = STRANGER, .says = "is signed by \"Stranger\", whom /tmp/outfall-tls-"},
+	     .signer = STRANGER, .says = "is signed by \"A Stranger\", whom /tmp/outfall-tls-"},
 	    {.what = "its own authority", .names = "IP:127.0.0.1", .host = "127.0.0.1",
 	     .signer = ITSELF, .says = "the certificate for 127.0.0.1 is signed by itself"},
 	    {.what = "whomever it is for", .names = "DNS:a.example", .host = "127.0.0.1",
 	     .verify = TLS_VERIFY_CA},
 	    {.what = "but not from whom", .names = "DNS:a.example", .host = "127.0.0.1",
-	     .signer = STRANGER, .verify = TLS_VERIFY_CA, .says = "is signed by \"Stranger\""},
+	     .signer = STRANGER, .verify = TLS_VERIFY_CA, .says = "is signed by \"A Stranger\""},
 	    {.what = "anything", .names = "DNS:a.example", .host = "127.0.0.1", .signer = STRANGER,
 	     .from_s = -2 * HOUR_S, .until_s = -HOUR_S, .verify = TLS_VERIFY_NONE},
 	};
