@@ -51,7 +51,7 @@ enum resp_state { RESP_LOGGING_IN, RESP_READY, RESP_BROKEN, RESP_DEAD };
 
 struct resp {
 	struct loop *loop;
-	struct resp_login login;
+	struct resp_login login; /* the texts are ours, but not the address's */
 	const struct resp_events *events;
 	void *arg;
 
@@ -198,11 +198,22 @@ static redisReplyObjectFunctions reply_functions = {
 
 /* --- the end -------------------------------------------------------------------------------- */
 
+static void free_login(struct resp_login *login)
+{
+	char *password = (char *)(uintptr_t)login->password;
+	if (password != NULL)
+		explicit_bzero(password, strlen(password));
+	memory_free(password);
+	memory_free((char *)(uintptr_t)login->user);
+	memory_free((char *)(uintptr_t)login->client_name);
+}
+
 static void free_now(struct resp *resp)
 {
 	if (resp->reader != NULL)
 		redisReaderFree(resp->reader);
 	arena_fini(&resp->arena);
+	free_login(&resp->login);
 	memory_free(resp->waiting);
 	memory_free(resp);
 }
@@ -383,7 +394,24 @@ static void stream_ended(void *arg, const struct error *why)
 static const struct stream_events stream_events = {
     .opened = opened, .received = received, .closed = stream_ended};
 
-static bool create_parts(struct resp *resp)
+/* False, and "copied" for as much as there was memory. */
+static bool copy_text(const char *text, const char **ret_copy)
+{
+	*ret_copy = text != NULL ? memory_text(text) : NULL;
+	return *ret_copy != NULL || text == NULL;
+}
+
+static bool copy_login(struct resp *resp, const struct resp_login *login)
+{
+	resp->login = *login;
+	resp->login.address = (struct address){0}; /* stream_open() copies it */
+	bool user = copy_text(login->user, &resp->login.user);
+	bool password = copy_text(login->password, &resp->login.password);
+	bool name = copy_text(login->client_name, &resp->login.client_name);
+	return user && password && name;
+}
+
+static bool create_parts(struct resp *resp, const struct address *to)
 {
 	resp->timer = timer_create_on(resp->loop, timer_fired, resp);
 	resp->reader = redisReaderCreateWithFunctions(&reply_functions);
@@ -391,8 +419,7 @@ static bool create_parts(struct resp *resp)
 		return false;
 	resp->reader->privdata = &resp->arena;
 	resp->reader->maxbuf = READER_KEEP;
-	resp->stream = stream_open(resp->loop, &resp->login.address, resp->login.deadline_ms,
-				   &stream_events, resp);
+	resp->stream = stream_open(resp->loop, to, resp->login.deadline_ms, &stream_events, resp);
 	return resp->stream != NULL;
 }
 
@@ -403,11 +430,10 @@ struct resp *resp_open(struct loop *loop, const struct resp_login *login,
 	if (resp == NULL)
 		return NULL;
 	resp->loop = loop;
-	resp->login = *login;
 	resp->events = events;
 	resp->arg = arg;
 	resp->arena.limit = login->reply_limit;
-	if (!create_parts(resp)) {
+	if (!copy_login(resp, login) || !create_parts(resp, &login->address)) {
 		timer_destroy(resp->timer);
 		free_now(resp);
 		return NULL;
@@ -511,6 +537,11 @@ void resp_arg_number(struct resp *resp, int64_t arg)
 	resp_arg(resp, span_of(text, (size_t)len));
 }
 
+const char *resp_tls(const struct resp *resp)
+{
+	return resp->stream != NULL ? stream_tls(resp->stream) : NULL;
+}
+
 int64_t resp_client_id(const struct resp *resp)
 {
 	return resp->client_id;
@@ -577,6 +608,7 @@ enum status resp_login_from_url(const struct url *url, struct resp_login *ret_lo
 	const char *database = "0";
 	switch (url->scheme) {
 	case URL_REDIS:
+	case URL_REDISS:
 		login.address = (struct address){.host = url->host, .port = url->port};
 		if (url->path != NULL)
 			database = url->path;
@@ -584,10 +616,10 @@ enum status resp_login_from_url(const struct url *url, struct resp_login *ret_lo
 	case URL_UNIX:
 		login.address = (struct address){.path = url->path};
 		break;
-	case URL_REDISS:
 	case URL_AMQP:
 	case URL_AMQPS:
-		return error_set(why, ST_INVALID, "url: must begin with redis:// or unix://");
+		return error_set(why, ST_INVALID,
+				 "url: must begin with redis://, rediss:// or unix://");
 	}
 	if (url->query != NULL && strncmp(url->query, "db=", 3) == 0)
 		database = url->query + 3;

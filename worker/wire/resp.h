@@ -40,8 +40,9 @@ struct reply {
 	};
 };
 
-struct resp_login { /* borrowed while the conversation lives */
+struct resp_login { /* borrowed texts; copied by resp_open() */
 	struct address address;
+	unsigned place;              /* not used here: tells addresses apart, see hosts.h */
 	const char *user, *password; /* NULL: none */
 	unsigned database;
 	const char *client_name; /* shows in CLIENT LIST; NULL: none */
@@ -57,7 +58,8 @@ struct resp_events {
 
 typedef void resp_answered(void *arg, const struct reply *reply);
 
-/* Takes address, login and database from a redis:// or unix:// URL; the texts stay the URL's.
+/* Takes address, login and database from a redis://, rediss:// or unix:// URL; the texts stay the
+ * URL's, and address.tls is left to whoever has one.
  * ST_INVALID: another scheme, or a database that is no number. */
 enum status resp_login_from_url(const struct url *url, struct resp_login *ret_login,
 				struct error *why);
@@ -73,6 +75,7 @@ void resp_arg(struct resp *resp, struct span arg);
 void resp_arg_text(struct resp *resp, const char *arg);
 void resp_arg_number(struct resp *resp, int64_t arg);
 
+const char *resp_tls(const struct resp *resp);   /* "TLSv1.3", NULL: plain */
 int64_t resp_client_id(const struct resp *resp); /* for CLIENT UNBLOCK; 0: the server keeps it */
 size_t resp_unanswered(const struct resp *resp);
 

@@ -412,7 +412,7 @@ static void urls_become_logins(void **state)
 	    {"redis://h/-1",                   ST_INVALID, 0, NULL, NULL         },
 	    {"redis://h/99999999999999999999", ST_INVALID, 0, NULL, NULL         },
 	    {"redis://h?timeout=5",            ST_INVALID, 0, NULL, NULL         },
-	    {"rediss://h",                     ST_INVALID, 0, NULL, NULL         },
+	    {"rediss://h/2",                   ST_OK,      2, "h",  NULL         },
 	    {"amqp://h",                       ST_INVALID, 0, NULL, NULL         },
 	};
 	(void)state;
