@@ -368,9 +368,9 @@ static struct producer *open_producer(struct enqueue *e)
 
 static uint64_t connect_ms(const struct enqueue *e)
 {
-	uint64_t each_ms =
-	    e->rabbitmq != NULL ? e->rabbitmq->connect_timeout_ms : e->redis->connect_timeout_ms;
-	return each_ms * (e->rabbitmq != NULL ? e->rabbitmq->n_urls : 1) + CONNECT_SLACK_MS;
+	const struct broker_settings *broker =
+	    e->rabbitmq != NULL ? &e->rabbitmq->broker : &e->redis->broker;
+	return broker->connect_timeout_ms * broker->n_urls + CONNECT_SLACK_MS;
 }
 
 static struct sender_plan plan_of(struct enqueue *e)

@@ -144,9 +144,19 @@ static void check_rabbitmq(const struct rules *rules, const struct block *block)
 {
 	const struct rabbitmq_settings *rabbitmq = block->fields;
 	check_broker(rules, block);
+	check_tls(rules, block, &rabbitmq->broker);
+	if (rabbitmq->auth == RABBITMQ_AUTH_EXTERNAL)
+		check_external(rules, block, &rabbitmq->broker);
 	if (rabbitmq->heartbeat_ms % 1000 != 0)
 		problems_error(rules->problems, block_place(block, "heartbeat"),
 			       "heartbeat: RabbitMQ counts in whole seconds");
+}
+
+static void check_redis(const struct rules *rules, const struct block *block)
+{
+	const struct redis_settings *redis = block->fields;
+	check_broker(rules, block);
+	check_tls(rules, block, &redis->broker);
 }
 
 static void check_dead(const struct rules *rules, const struct block *block, const char *dead)
@@ -204,7 +214,7 @@ static void check_block(const struct rules *rules, const struct block *block)
 {
 	static void (*const checks[SECTIONS])(const struct rules *, const struct block *) = {
 	    [SECTION_RABBITMQ] = check_rabbitmq, [SECTION_QUEUE] = check_queue,
-	    [SECTION_REDIS] = check_broker,      [SECTION_LIST] = check_list,
+	    [SECTION_REDIS] = check_redis,       [SECTION_LIST] = check_list,
 	    [SECTION_HANDLER] = check_handler,   [SECTION_RETRY] = check_retry,
 	};
 	check_title(rules, block);

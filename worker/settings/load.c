@@ -178,22 +178,42 @@ static void resolve_list(struct loading *l, const struct block *block)
 	list->retry = resolve_name(l, block, "retry", SECTION_RETRY, "default");
 }
 
+/* Files that are named inside a section are relative to the file that names them. */
+static void resolve_tls(struct loading *l, const struct block *block, struct tls_settings *tls)
+{
+	const struct {
+		const char *key;
+		const char **path;
+	} rows[] = {
+	    {"ca_file",   &tls->ca_file  },
+	    {"cert_file", &tls->cert_file},
+	    {"key_file",  &tls->key_file }
+        };
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		if (*rows[i].path != NULL)
+			*rows[i].path = beside(
+			    l->region, block_said(block, rows[i].key)->place.file, *rows[i].path);
+}
+
+static void resolve_broker(struct loading *l, const struct block *block,
+			   struct broker_settings *broker)
+{
+	resolve_tls(l, block, &broker->tls);
+	(void)secrets_urls(block, l->region, l->problems, broker); /* reported */
+}
+
 static void resolve_rabbitmq(struct loading *l, const struct block *block)
 {
 	struct rabbitmq_settings *rabbitmq = block->fields;
 	rabbitmq->queues = collect(l, SECTION_QUEUE, block, &rabbitmq->n_queues);
-	(void)secrets_urls(block, l->region, l->problems, &rabbitmq->urls,
-			   &rabbitmq->n_urls); /* reported */
+	resolve_broker(l, block, &rabbitmq->broker);
 }
 
 static void resolve_redis(struct loading *l, const struct block *block)
 {
 	struct redis_settings *redis = block->fields;
-	const char **urls;
-	size_t n;
 	redis->lists = collect(l, SECTION_LIST, block, &redis->n_lists);
-	if (secrets_urls(block, l->region, l->problems, &urls, &n))
-		redis->url = urls[0];
+	resolve_broker(l, block, &redis->broker);
 }
 
 static void resolve_block(struct loading *l, const struct block *block)

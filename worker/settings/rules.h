@@ -23,6 +23,12 @@ static inline const char *kind_of(const struct block *block)
 
 void check_handler(const struct rules *rules, const struct block *block);
 
+/* Certificates and keys; SASL EXTERNAL, which lives on them. */
+void check_tls(const struct rules *rules, const struct block *block,
+	       const struct broker_settings *broker);
+void check_external(const struct rules *rules, const struct block *block,
+		    const struct broker_settings *broker);
+
 /* A handler or retry section that nobody names. */
 void warn_unused(const struct rules *rules, const struct block *block);
 

@@ -1,25 +1,33 @@
 /* A URL comes from one of three keys; a password_file adds what the URL leaves out. The password is
  * put into the text of the URL, percent-encoded, so that everything behind reads one kind of
- * address. */
+ * address.
+ *
+ * Files are read when the configuration is, and again before each connection: a password that was
+ * changed on the broker and in its file holds from then on, without a restart. Only a regular file
+ * can be read twice; a pipe (`password_file = /dev/fd/3`) gives its secret once, and reading it again
+ * might wait for ever, so what it gave stays. */
 #include "settings/secrets.h"
 
+#include "base/memory.h"
 #include "settings/problems.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { SECRET_MOST_BYTES = 4096 }; /* many times the longest URL that a broker takes */
 
-struct desk { /* what every step here needs */
+struct desk { /* what every step of loading needs */
 	const struct block *block;
 	struct region *region;
 	struct problems *problems;
 };
 
-static const char *beside(struct region *region, const char *file, const char *name)
+const char *beside(struct region *region, const char *file, const char *name)
 {
 	const char *slash = strrchr(file, '/');
 	if (name[0] == '/' || slash == NULL)
@@ -27,46 +35,80 @@ static const char *beside(struct region *region, const char *file, const char *n
 	return region_print(region, "%.*s/%s", (int)(slash - file), file, name);
 }
 
-static ssize_t read_bytes(const char *path, char *buf, size_t size)
+/* --- one line of a file --- */
+
+struct secret {
+	char text[SECRET_MOST_BYTES + 1];
+};
+
+static ssize_t read_bytes(int fd, char *buf, size_t size)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -1;
 	size_t len = 0;
 	ssize_t n = 1;
 	while (n != 0 && len < size) {
 		n = read(fd, buf + len, size - len);
 		if (n < 0 && errno != EINTR)
-			break;
+			return -1;
 		len += n > 0 ? (size_t)n : 0;
 	}
+	return (ssize_t)len;
+}
+
+/* ST_INVALID: it is not one line. */
+static enum status read_line(int fd, struct secret *ret_secret)
+{
+	char *text = ret_secret->text;
+	ssize_t len = read_bytes(fd, text, SECRET_MOST_BYTES);
+	if (len < 0)
+		return ST_SYSTEM;
+	text[len] = '\0';
+	while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == '\r'))
+		text[--len] = '\0';
+	bool one_line = len > 0 && len < SECRET_MOST_BYTES && strlen(text) == (size_t)len &&
+			strpbrk(text, "\r\n") == NULL;
+	return one_line ? ST_OK : ST_INVALID;
+}
+
+/* `how`: further flags of open(2). ST_AGAIN: it is no file to be read again. */
+static enum status read_file(const char *path, int how, struct secret *ret_secret)
+{
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | how);
+	if (fd < 0)
+		return ST_SYSTEM;
+	enum status result = ST_AGAIN;
+	if ((how & O_NONBLOCK) == 0 || (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)))
+		result = read_line(fd, ret_secret);
 	int errnum = errno;
 	(void)close(fd); /* only read from */
 	errno = errnum;
-	return n < 0 ? -1 : (ssize_t)len;
+	return result;
+}
+
+static const char *path_of(const struct desk *desk, const char *key)
+{
+	const struct said *said = block_said(desk->block, key);
+	return beside(desk->region, said->place.file, said->texts[0]);
 }
 
 /* The one line in the file that `key` names. */
 static const char *read_secret(const struct desk *desk, const char *key)
 {
-	const struct said *said = block_said(desk->block, key);
-	const char *path = beside(desk->region, said->place.file, said->texts[0]);
-	char *text = region_take(desk->region, SECRET_MOST_BYTES + 1);
-	ssize_t len = read_bytes(path, text, SECRET_MOST_BYTES);
-	if (len < 0) {
-		problems_error(desk->problems, said->place, "%s %s cannot be read: %s", key, path,
+	struct place place = block_place(desk->block, key);
+	const char *path = path_of(desk, key);
+	struct secret *secret = region_take(desk->region, sizeof *secret);
+	switch (read_file(path, 0, secret)) {
+	case ST_OK:
+		return secret->text;
+	case ST_INVALID:
+		problems_error(desk->problems, place, "%s %s must hold one line of at most 4 kB",
+			       key, path);
+		return NULL;
+	default:
+		problems_error(desk->problems, place, "%s %s cannot be read: %s", key, path,
 			       strerror(errno));
 		return NULL;
 	}
-	while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == '\r'))
-		text[--len] = '\0';
-	if (len == 0 || len == SECRET_MOST_BYTES || strlen(text) != (size_t)len ||
-	    strpbrk(text, "\r\n") != NULL) {
-		problems_error(desk->problems, said->place,
-			       "%s %s must hold one line of at most 4 kB", key, path);
-		return NULL;
-	}
-	return text;
 }
 
 /* --- which key gives the address --- */
@@ -98,22 +140,33 @@ static const char *address_key(const struct desk *desk)
 
 /* --- one address --- */
 
-static const char *scheme_trouble(int section, enum url_scheme scheme)
+static bool is_rabbitmq(enum url_scheme scheme)
 {
-	if (section == SECTION_RABBITMQ && scheme == URL_AMQPS)
-		return "amqps:// is not supported by this version: use amqp://";
-	if (section == SECTION_RABBITMQ && scheme != URL_AMQP)
-		return "a rabbitmq section needs an amqp:// address";
-	if (section == SECTION_REDIS && scheme == URL_REDISS)
-		return "rediss:// is not supported by this version: use redis:// or unix://";
-	if (section == SECTION_REDIS && scheme != URL_REDIS && scheme != URL_UNIX)
-		return "a redis section needs a redis:// or unix:// address";
-	return NULL;
+	return scheme == URL_AMQP || scheme == URL_AMQPS;
 }
 
 static bool is_database(const char *path)
 {
 	return path == NULL || (strspn(path, "0123456789") == strlen(path) && strlen(path) <= 5);
+}
+
+/* Of redis:// it is the path or "?db=", of unix:// only the latter. */
+static bool is_query(const char *query)
+{
+	return query == NULL || (strncmp(query, "db=", 3) == 0 && is_database(query + 3));
+}
+
+static const char *trouble_with(bool rabbitmq, const struct url *url)
+{
+	if (rabbitmq && !is_rabbitmq(url->scheme))
+		return "a rabbitmq section needs an amqp:// or amqps:// address";
+	if (!rabbitmq && is_rabbitmq(url->scheme))
+		return "a redis section needs a redis://, rediss:// or unix:// address";
+	if (!rabbitmq && url->scheme != URL_UNIX && !is_database(url->path))
+		return "the path of a redis:// address is the number of a database";
+	if (!rabbitmq && !is_query(url->query))
+		return "only \"?db=<number>\" is understood after the path";
+	return NULL;
 }
 
 static bool check_address(const struct desk *desk, const char *key, const char *text)
@@ -124,7 +177,7 @@ static bool check_address(const struct desk *desk, const char *key, const char *
 	if (strncmp(text, "redis+sentinel://", 17) == 0) {
 		problems_error(desk->problems, place,
 			       "%s: redis+sentinel:// is not supported by this version: use "
-			       "redis:// or unix://",
+			       "redis://, rediss:// or unix://",
 			       key);
 		return false;
 	}
@@ -133,9 +186,7 @@ static bool check_address(const struct desk *desk, const char *key, const char *
 			       strncmp(why.text, "url: ", 5) == 0 ? why.text + 5 : why.text);
 		return false;
 	}
-	const char *trouble = scheme_trouble(desk->block->section, url.scheme);
-	if (trouble == NULL && url.scheme == URL_REDIS && !is_database(url.path))
-		trouble = "the path of a redis:// address is the number of a database";
+	const char *trouble = trouble_with(desk->block->section == SECTION_RABBITMQ, &url);
 	if (trouble != NULL)
 		problems_error(desk->problems, place, "%s: %s", key, trouble);
 	url_free(&url);
@@ -144,19 +195,18 @@ static bool check_address(const struct desk *desk, const char *key, const char *
 
 /* --- password_file --- */
 
-static const char *percent_encode(struct region *region, const char *text)
+/* `to` has room for three bytes for each of `text`, and one more. */
+static void percent_encode(char *to, const char *text)
 {
 	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				    "0123456789-._~";
-	char *encoded = region_take(region, 3 * strlen(text) + 1);
-	char *to = encoded;
 	for (const char *c = text; *c != '\0'; c++) {
 		if (strchr(plain, *c) != NULL)
 			*to++ = *c;
 		else
 			to += sprintf(to, "%%%02X", (unsigned char)*c);
 	}
-	return encoded;
+	*to = '\0';
 }
 
 /* Where the login of a good URL ends: at its last "@" before the path; NULL without one. */
@@ -164,6 +214,25 @@ static const char *end_of_login(const char *login)
 {
 	const char *end = login + strcspn(login, "/?");
 	return memrchr(login, '@', (size_t)(end - login));
+}
+
+static size_t joined_bytes(const char *bare_url, const char *password)
+{
+	return strlen(bare_url) + 3 * strlen(password) + sizeof ":@";
+}
+
+/* `to` has room for joined_bytes(). */
+static void join(char *to, const char *bare_url, const char *password)
+{
+	const char *login = strstr(bare_url, "://") + 3;
+	const char *at = end_of_login(login);
+	size_t before = (size_t)((at != NULL ? at : login) - bare_url);
+	memcpy(to, bare_url, before);
+	to[before] = ':';
+	percent_encode(to + before + 1, password);
+	to += strlen(to);
+	*to++ = '@';
+	strcpy(to, at != NULL ? at + 1 : login);
 }
 
 static const char *with_password(const struct desk *desk, const char *text, const char *password)
@@ -181,9 +250,9 @@ static const char *with_password(const struct desk *desk, const char *text, cons
 			       "password_file: the URL has no user: amqp://user@host");
 		return NULL;
 	}
-	const char *rest = at != NULL ? at + 1 : login;
-	int before = (int)((at != NULL ? at : login) - text);
-	return region_print(desk->region, "%.*s:%s@%s", before, text, password, rest);
+	char *joined = region_take(desk->region, joined_bytes(text, password));
+	join(joined, text, password);
+	return joined;
 }
 
 /* --- all of it --- */
@@ -201,15 +270,16 @@ static bool finish_address(const struct desk *desk, const char *key, const char 
 	return true;
 }
 
-static bool finish_addresses(const struct desk *desk, const char *key, const char **texts)
+static const char **copy(const struct desk *desk, const char **texts, size_t n)
 {
-	const char *password = NULL;
-	if (given(desk, "password_file")) {
-		password = read_secret(desk, "password_file");
-		if (password == NULL)
-			return false;
-		password = percent_encode(desk->region, password);
-	}
+	const char **copies = region_take(desk->region, (n + 1) * sizeof *copies);
+	memcpy(copies, texts, n * sizeof *copies);
+	return copies;
+}
+
+static bool finish_addresses(const struct desk *desk, const char *key, const char **texts,
+			     const char *password)
+{
 	bool good = true;
 	for (; *texts != NULL; texts++)
 		good &= finish_address(desk, key, password, texts);
@@ -224,7 +294,7 @@ static const char **given_addresses(const struct desk *desk, const char *key, si
 		return NULL;
 	if (strcmp(key, "urls") == 0) {
 		*ret_n = said->n;
-		return said->texts;
+		return copy(desk, said->texts, said->n);
 	}
 	if (said->n > 1 || said->texts[0][0] == '\0')
 		return NULL; /* value.c has reported both */
@@ -235,17 +305,117 @@ static const char **given_addresses(const struct desk *desk, const char *key, si
 }
 
 bool secrets_urls(const struct block *block, struct region *region, struct problems *problems,
-		  const char ***ret_urls, size_t *ret_n)
+		  struct broker_settings *broker)
 {
 	struct desk desk = {block, region, problems};
+	const char *password = NULL;
 	size_t n = 0;
 	const char *key = address_key(&desk);
 	if (key == NULL)
 		return false;
 	const char **texts = given_addresses(&desk, key, &n);
-	if (texts == NULL || !finish_addresses(&desk, key, texts))
+	if (texts == NULL)
 		return false;
-	*ret_urls = texts;
-	*ret_n = n;
+	const char **bare = copy(&desk, texts, n);
+	if (given(&desk, "password_file")) {
+		password = read_secret(&desk, "password_file");
+		if (password == NULL)
+			return false;
+		broker->password_file = path_of(&desk, "password_file");
+	}
+	if (!finish_addresses(&desk, key, texts, password))
+		return false;
+	if (strcmp(key, "url_file") == 0)
+		broker->url_file = path_of(&desk, "url_file");
+	broker->urls = texts;
+	broker->bare_urls = bare;
+	broker->n_urls = n;
 	return true;
+}
+
+/* --- once more --- */
+
+/* NULL stays for what cannot be read twice. */
+static enum status read_file_again(const char *key, const char *path, struct secret *secret,
+				   const char **ret_text, struct error *why)
+{
+	switch (read_file(path, O_NONBLOCK, secret)) {
+	case ST_OK:
+		*ret_text = secret->text;
+		return ST_OK;
+	case ST_AGAIN:
+		return ST_OK;
+	case ST_INVALID:
+		return error_set(why, ST_INVALID, "%s %s does not hold one line", key, path);
+	default:
+		return error_system(why, errno, "%s %s", key, path);
+	}
+}
+
+/* Of the kind it was when it was loaded: whoever asks expects nothing else. */
+static enum status check_again(const struct broker_settings *broker, const char *text,
+			       struct error *why)
+{
+	struct url url;
+	bool rabbitmq = strncmp(broker->urls[0], "amqp", 4) == 0;
+	enum status st = url_parse(text, &url, why);
+	if (st != ST_OK)
+		return error_add(why, st, "url_file %s", broker->url_file);
+	const char *trouble = trouble_with(rabbitmq, &url);
+	if (trouble != NULL)
+		st = error_set(why, ST_INVALID, "url_file %s: %s", broker->url_file, trouble);
+	else if (broker->password_file != NULL && url.password != NULL)
+		st = error_set(why, ST_INVALID, "url_file %s: there is a password_file, too",
+			       broker->url_file);
+	else if (broker->password_file != NULL && rabbitmq && url.user == NULL)
+		st = error_set(why, ST_INVALID, "url_file %s: the URL has no user",
+			       broker->url_file);
+	url_free(&url);
+	return st;
+}
+
+static enum status read_again(const struct broker_settings *broker, size_t i,
+			      struct secret *secrets, char **ret_url, struct error *why)
+{
+	const char *bare = NULL, *password = NULL;
+	enum status st = ST_OK;
+	if (broker->url_file != NULL)
+		st = read_file_again("url_file", broker->url_file, &secrets[0], &bare, why);
+	if (st == ST_OK && bare != NULL)
+		st = check_again(broker, bare, why);
+	if (st == ST_OK && broker->password_file != NULL)
+		st = read_file_again("password_file", broker->password_file, &secrets[1], &password,
+				     why);
+	if (st != ST_OK)
+		return st;
+	if (broker->password_file != NULL && password == NULL)
+		return ST_OK; /* all that there is of it is in broker->urls */
+	if (bare == NULL && password == NULL)
+		return ST_OK;
+	if (bare == NULL)
+		bare = broker->bare_urls[i];
+	char *url =
+	    password != NULL ? memory_take(joined_bytes(bare, password)) : memory_text(bare);
+	if (url == NULL)
+		return error_set(why, ST_NOMEM, "out of memory");
+	if (password != NULL)
+		join(url, bare, password);
+	*ret_url = url;
+	return ST_OK;
+}
+
+enum status secrets_read_again(const struct broker_settings *broker, size_t i, char **ret_url,
+			       struct error *why)
+{
+	enum { MOST = 2 };
+	*ret_url = NULL;
+	if (broker->url_file == NULL && broker->password_file == NULL)
+		return ST_OK;
+	struct secret *secrets = memory_take(MOST * sizeof *secrets);
+	if (secrets == NULL)
+		return error_set(why, ST_NOMEM, "out of memory");
+	enum status st = read_again(broker, i, secrets, ret_url, why);
+	explicit_bzero(secrets, MOST * sizeof *secrets);
+	memory_free(secrets);
+	return st;
 }

@@ -55,6 +55,20 @@ struct tls_settings {
 	enum tls_verify verify;
 };
 
+/* Where the broker of a section is, and who we are there. */
+struct broker_settings {
+	const char **urls; /* at least one; secrets inside: never print, use url_redacted() */
+	size_t n_urls;
+	/* Where secrets came from; read again for each connection (secrets.h). NULL: from nowhere. */
+	const char *url_file, *password_file;
+	const char **bare_urls;      /* with password_file: the addresses without it */
+	uint64_t connect_timeout_ms; /* 5s; TLS and logging in included */
+	struct tls_settings tls;
+};
+
+/* How we say who we are: by user and password, or by the certificate alone (SASL EXTERNAL). */
+enum rabbitmq_auth { RABBITMQ_AUTH_PLAIN, RABBITMQ_AUTH_EXTERNAL };
+
 enum declare { DECLARE_PASSIVE, DECLARE_DURABLE, DECLARE_QUORUM };
 
 struct handler_settings;
@@ -76,10 +90,9 @@ struct queue_settings {
 struct rabbitmq_settings {
 	const char *name;
 	struct place place;
-	const char **urls; /* at least one; secrets inside: never print, use url_redacted() */
-	size_t n_urls;
-	uint64_t heartbeat_ms;       /* 10s; 0 = none */
-	uint64_t connect_timeout_ms; /* 5s */
+	struct broker_settings broker;
+	enum rabbitmq_auth auth;
+	uint64_t heartbeat_ms; /* 10s; 0 = none */
 	struct queue_settings *queues;
 	size_t n_queues;
 };
@@ -100,8 +113,7 @@ struct list_settings {
 struct redis_settings {
 	const char *name;
 	struct place place;
-	const char *url;
-	uint64_t connect_timeout_ms; /* 5s */
+	struct broker_settings broker; /* one address */
 	struct list_settings *lists;
 	size_t n_lists;
 };

@@ -40,6 +40,10 @@ const struct section_row table_sections[SECTIONS] = {
 	"What is written to stderr."),
 };
 
+static const struct choice tls_verifies[] = {
+    {"full", TLS_VERIFY_FULL}, {"ca", TLS_VERIFY_CA}, {"none", TLS_VERIFY_NONE}, {0}};
+static const struct choice auths[] = {
+    {"plain", RABBITMQ_AUTH_PLAIN}, {"external", RABBITMQ_AUTH_EXTERNAL}, {0}};
 static const struct choice declares[] = {
     {"passive", DECLARE_PASSIVE}, {"durable", DECLARE_DURABLE}, {"quorum", DECLARE_QUORUM}, {0}};
 static const struct choice formats[] = {
@@ -101,19 +105,40 @@ const struct key_row table_keys[] = {
      .help = "Where the drain report goes as a JSON file. Default: it is only logged."},
 
     {SECTION_RABBITMQ, "url", VALUE_TEXT, NO_FIELD,
-     .help = "amqp://user:password@host:port/vhost. One of url, urls and url_file is needed."},
+     .help = "amqp://user:password@host:port/vhost, or amqps:// for TLS. One of url, urls and url_file is "
+	     "needed."},
     {SECTION_RABBITMQ, "urls", VALUE_LIST, NO_FIELD,
-     .help = "Several of them, {\"amqp://...\", \"amqp://...\"}: tried in turn."},
+     .help = "The nodes of a cluster, {\"amqp://...\", \"amqp://...\"}: in an order drawn at the start, so "
+	     "that a fleet spreads; after a failure the next one, and a wait once all have failed."},
     {SECTION_RABBITMQ, "url_file", VALUE_TEXT, NO_FIELD,
-     .help = "A file that holds the URL, so that it is not in here. Relative to this file."},
+     .help = "A file that holds the URL, so that it is not in here. Read again for each connection; "
+	     "relative to this file."},
     {SECTION_RABBITMQ, "password_file", VALUE_TEXT, NO_FIELD,
-     .help = "A file that holds the password for a URL without one. Relative to this file."},
+     .help = "A file that holds the password for a URL without one. Read again for each connection; "
+	     "relative to this file."},
+    {SECTION_RABBITMQ, "auth", VALUE_CHOICE, FIELD(rabbitmq_settings, auth),
+     .preset = "plain", .choices = auths,
+     .help = "\"plain\": the user and password of the URL. \"external\": the certificate in cert_file says who "
+	     "we are (rabbitmq_auth_mechanism_ssl)."},
+    {SECTION_RABBITMQ, "ca_file", VALUE_TEXT, FIELD(rabbitmq_settings, broker.tls.ca_file),
+     .help = "The certificates that amqps:// servers are checked against. Default: the system's. This and "
+	     "the next two are read again when they change; relative to this file."},
+    {SECTION_RABBITMQ, "cert_file", VALUE_TEXT, FIELD(rabbitmq_settings, broker.tls.cert_file),
+     .help = "Our own certificate, with its chain, for a server that wants one."},
+    {SECTION_RABBITMQ, "key_file", VALUE_TEXT, FIELD(rabbitmq_settings, broker.tls.key_file),
+     .help = "Its private key, not encrypted. Default: it is in cert_file."},
+    {SECTION_RABBITMQ, "tls_verify", VALUE_CHOICE, FIELD(rabbitmq_settings, broker.tls.verify),
+     .preset = "full", .choices = tls_verifies,
+     .help = "What is checked of the server's certificate. \"full\": who signed it, when it ends, and that "
+	     "it is for the host of the address. \"ca\": not for whom. \"none\": nothing."},
+    {SECTION_RABBITMQ, "tls_server_name", VALUE_TEXT, FIELD(rabbitmq_settings, broker.tls.server_name),
+     .help = "Whom the certificate must be for, where that is not the host of the address."},
     {SECTION_RABBITMQ, "heartbeat", VALUE_DURATION, FIELD(rabbitmq_settings, heartbeat_ms),
      .preset = "10s", .zero = "none", RANGE(1 SECONDS, 1 HOURS),
      .help = "A peer silent for two of them is dead. Whole seconds; the broker may want less."},
     {SECTION_RABBITMQ, "connect_timeout", VALUE_DURATION,
-     FIELD(rabbitmq_settings, connect_timeout_ms), .preset = "5s", RANGE(10, 1 HOURS),
-     .help = "How long connecting and logging in may take."},
+     FIELD(rabbitmq_settings, broker.connect_timeout_ms), .preset = "5s", RANGE(10, 1 HOURS),
+     .help = "How long connecting and logging in may take, TLS included."},
 
     {SECTION_QUEUE, "handler", VALUE_TEXT, NO_FIELD,
      .help = "The handler section that runs its jobs. Needed."},
@@ -141,15 +166,30 @@ const struct key_row table_keys[] = {
 	     "dead-letter exchange."},
 
     {SECTION_REDIS, "url", VALUE_TEXT, NO_FIELD,
-     .help = "redis://user:password@host:port/database or unix:///path/to/socket. One of url and "
-	     "url_file is needed."},
+     .help = "redis://user:password@host:port/database, rediss:// for TLS, or unix:///path/to/socket. "
+	     "One of url and url_file is needed."},
     {SECTION_REDIS, "url_file", VALUE_TEXT, NO_FIELD,
-     .help = "A file that holds the URL, so that it is not in here. Relative to this file."},
+     .help = "A file that holds the URL, so that it is not in here. Read again for each connection; "
+	     "relative to this file."},
     {SECTION_REDIS, "password_file", VALUE_TEXT, NO_FIELD,
-     .help = "A file that holds the password for a URL without one. Relative to this file."},
-    {SECTION_REDIS, "connect_timeout", VALUE_DURATION, FIELD(redis_settings, connect_timeout_ms),
-     .preset = "5s", RANGE(10, 1 HOURS),
-     .help = "How long connecting and logging in may take."},
+     .help = "A file that holds the password for a URL without one. Read again for each connection; "
+	     "relative to this file."},
+    {SECTION_REDIS, "ca_file", VALUE_TEXT, FIELD(redis_settings, broker.tls.ca_file),
+     .help = "The certificates that rediss:// servers are checked against. Default: the system's. This and "
+	     "the next two are read again when they change; relative to this file."},
+    {SECTION_REDIS, "cert_file", VALUE_TEXT, FIELD(redis_settings, broker.tls.cert_file),
+     .help = "Our own certificate, with its chain, for a server that wants one."},
+    {SECTION_REDIS, "key_file", VALUE_TEXT, FIELD(redis_settings, broker.tls.key_file),
+     .help = "Its private key, not encrypted. Default: it is in cert_file."},
+    {SECTION_REDIS, "tls_verify", VALUE_CHOICE, FIELD(redis_settings, broker.tls.verify),
+     .preset = "full", .choices = tls_verifies,
+     .help = "What is checked of the server's certificate. \"full\": who signed it, when it ends, and that "
+	     "it is for the host of the address. \"ca\": not for whom. \"none\": nothing."},
+    {SECTION_REDIS, "tls_server_name", VALUE_TEXT, FIELD(redis_settings, broker.tls.server_name),
+     .help = "Whom the certificate must be for, where that is not the host of the address."},
+    {SECTION_REDIS, "connect_timeout", VALUE_DURATION,
+     FIELD(redis_settings, broker.connect_timeout_ms), .preset = "5s", RANGE(10, 1 HOURS),
+     .help = "How long connecting and logging in may take, TLS included."},
 
     {SECTION_LIST, "handler", VALUE_TEXT, NO_FIELD,
      .help = "The handler section that runs its jobs. Needed."},

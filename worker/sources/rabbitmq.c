@@ -138,13 +138,16 @@ static void on_dialing(void *arg)
 static void on_opened(void *arg)
 {
 	struct rabbitmq *s = arg;
+	char url[256];
 	s->all.conn = s->link.conn;
 	rabbitmq_link_worked(&s->link);
 	if (s->has_been_up)
 		s->base.reconnects++;
 	s->has_been_up = true;
+	hosts_redacted(&s->link.hosts, url, sizeof url);
 	log_say(s->all.log, LOG_INFO, "rabbitmq connected", kv_text("source", s->base.name),
-		kv_text("server", amqp_conn_server(s->link.conn)));
+		kv_text("url", url), kv_text("server", amqp_conn_server(s->link.conn)),
+		kv_text("tls", amqp_conn_tls(s->link.conn)));
 	for (size_t i = 0; i < s->n_channels; i++)
 		rabbitmq_channel_open(s->channels[i]);
 	update(s, LINK_UP);

@@ -28,17 +28,17 @@ static const char *or_default(const char *text, const char *otherwise)
 
 static enum status dial_url(struct rabbitmq_link *link, const struct url *url)
 {
-	if (url->scheme != URL_AMQP)
-		return error_set(&link->failed, ST_INVALID, "only amqp:// is spoken here");
-	struct address to = {.host = url->host, .port = url->port};
+	const struct rabbitmq_settings *settings = link->settings;
+	struct address to = hosts_address(&link->hosts);
 	struct amqp_login login = {
+	    .auth = settings->auth == RABBITMQ_AUTH_EXTERNAL ? AMQP_AUTH_EXTERNAL : AMQP_AUTH_PLAIN,
 	    .user = url->user != NULL ? url->user : "guest",
 	    .password = url->password != NULL ? url->password : "guest",
 	    .vhost = or_default(url->path, "/"),
 	    .name = link->name,
 	    .channels = link->channels,
-	    .heartbeat_ms = link->settings->heartbeat_ms,
-	    .login_ms = link->settings->connect_timeout_ms,
+	    .heartbeat_ms = settings->heartbeat_ms,
+	    .login_ms = settings->broker.connect_timeout_ms,
 	};
 	link->conn = amqp_conn_open(link->loop, &to, &login, link->events, link->arg);
 	return link->conn != NULL ? ST_OK : error_set(&link->failed, ST_NOMEM, "out of memory");
@@ -46,14 +46,9 @@ static enum status dial_url(struct rabbitmq_link *link, const struct url *url)
 
 static enum status dial(struct rabbitmq_link *link)
 {
-	struct url url;
-	enum status st = url_parse(link->settings->urls[link->url], &url, &link->failed);
-	link->url = (link->url + 1) % link->settings->n_urls;
-	if (st != ST_OK)
-		return st;
-	st = dial_url(link, &url);
-	url_free(&url);
-	return st;
+	const struct url *url;
+	enum status st = hosts_next(&link->hosts, &url, &link->failed);
+	return st == ST_OK ? dial_url(link, url) : st;
 }
 
 void rabbitmq_link_dial(struct rabbitmq_link *link)
@@ -79,8 +74,10 @@ static void try_again(void *arg)
 enum status rabbitmq_link_init(struct rabbitmq_link *link, struct error *why)
 {
 	link->again = timer_create_on(link->loop, try_again, link);
-	if (link->again == NULL)
+	if (link->again == NULL || hosts_init(&link->hosts, &link->settings->broker, link->log,
+					      link->settings->name, rabbitmq_random()) != ST_OK)
 		return error_set(why, ST_NOMEM, "out of memory");
+	link->hosts.dead_after_ms = 2 * link->settings->heartbeat_ms; /* as amqp.c counts */
 	return ST_OK;
 }
 
@@ -90,11 +87,13 @@ void rabbitmq_link_fini(struct rabbitmq_link *link)
 	link->conn = NULL;
 	timer_destroy(link->again);
 	link->again = NULL;
+	if (link->hosts.settings != NULL)
+		hosts_fini(&link->hosts);
 }
 
 void rabbitmq_link_worked(struct rabbitmq_link *link)
 {
-	reconnect_worked(&link->backoff);
+	hosts_worked(&link->hosts, loop_now_ns(link->loop));
 }
 
 void rabbitmq_link_stop(struct rabbitmq_link *link)
@@ -104,12 +103,30 @@ void rabbitmq_link_stop(struct rabbitmq_link *link)
 	timer_stop(link->again);
 }
 
+bool rabbitmq_link_try_next(struct rabbitmq_link *link)
+{
+	bool steady;
+	rabbitmq_link_stop(link);
+	if (hosts_failed(&link->hosts, loop_now_ns(link->loop), &steady))
+		return false;
+	rabbitmq_link_dial(link);
+	return true;
+}
+
 void rabbitmq_link_lost(struct rabbitmq_link *link, const struct error *why)
 {
+	char url[256];
+	bool steady;
+	uint64_t wait_ms = 0;
 	rabbitmq_link_stop(link);
-	uint64_t wait_ms = reconnect_failed(&link->backoff, rabbitmq_random());
+	bool wait = hosts_failed(&link->hosts, loop_now_ns(link->loop), &steady);
+	if (steady)
+		reconnect_worked(&link->backoff);
+	if (wait)
+		wait_ms = reconnect_failed(&link->backoff, rabbitmq_random());
+	hosts_redacted(&link->hosts, url, sizeof url);
 	log_say(link->log, LOG_WARN, "rabbitmq connection lost, reconnecting",
 		kv_text("source", link->settings->name), kv_text("connection", link->name),
-		kv_int("wait_ms", (int64_t)wait_ms), kv_why(why));
+		kv_text("url", url), kv_int("wait_ms", (int64_t)wait_ms), kv_why(why));
 	timer_start(link->again, wait_ms);
 }

@@ -1,4 +1,5 @@
-/* rabbitmq_link - a connection to a RabbitMQ that comes back: the next address, after a wait.
+/* rabbitmq_link - a connection to a RabbitMQ that comes back: the next address at once, or after a
+ * wait when all have failed.
  *
  * Thread: the loop's.
  * Owns:   the connection in `conn`, which changes with each attempt; borrows everything else.
@@ -9,6 +10,7 @@
 #define OUTFALL_SOURCES_RABBITMQ_LINK_H
 
 #include "base/error.h"
+#include "sources/hosts.h"
 #include "wire/reconnect.h"
 
 #include <stddef.h>
@@ -35,17 +37,20 @@ struct rabbitmq_link {
 	struct amqp_conn *conn; /* NULL: none */
 	struct timer *again;
 	struct reconnect backoff;
-	size_t url;          /* the next to be tried */
+	struct hosts hosts;
 	struct error failed; /* why an attempt could not even begin */
 };
 
 enum status rabbitmq_link_init(struct rabbitmq_link *link, struct error *why);
 void rabbitmq_link_fini(struct rabbitmq_link *link);
 
-void rabbitmq_link_dial(struct rabbitmq_link *link);   /* now */
-void rabbitmq_link_worked(struct rabbitmq_link *link); /* the next wait is a short one again */
-/* Drops the connection, says so in the log, and dials the next address after a wait. */
+void rabbitmq_link_dial(struct rabbitmq_link *link); /* now */
+/* It has logged in. Once that has stood for a while, the next wait is a short one again. */
+void rabbitmq_link_worked(struct rabbitmq_link *link);
+/* Drops the connection, says so in the log, and dials the next address, perhaps after a wait. */
 void rabbitmq_link_lost(struct rabbitmq_link *link, const struct error *why);
+/* The same without a wait, and without a word; false, and only dropped, when all have been tried. */
+bool rabbitmq_link_try_next(struct rabbitmq_link *link);
 void rabbitmq_link_stop(struct rabbitmq_link *link); /* drops it, and dials no more */
 
 uint32_t rabbitmq_random(void);

@@ -60,6 +60,7 @@ struct publisher {
 
 	enum publisher_state state;
 	bool blocked; /* by connection.blocked */
+	bool has_been_ready;
 	struct list waiting, sent;
 	uint64_t last_sequence;
 	struct list leases; /* the one used last is first */
@@ -324,6 +325,7 @@ static void channel_closed(struct publisher *p, const amqp_channel_close_t *m)
 static void become_ready(struct publisher *p)
 {
 	p->state = PUBLISHER_READY;
+	p->has_been_ready = true;
 	rabbitmq_link_worked(&p->link);
 	if (p->events->ready != NULL)
 		p->events->ready(p->arg);
@@ -418,8 +420,10 @@ static void on_closed(void *arg, const struct error *why)
 	timer_stop(p->reopen);
 	if (p->in_trouble == PUBLISHER_COMES_BACK)
 		rabbitmq_link_lost(&p->link, why);
-	else
+	else if (p->has_been_ready)
 		rabbitmq_link_stop(&p->link);
+	else if (rabbitmq_link_try_next(&p->link))
+		return; /* it has not begun yet, so it may as well begin elsewhere */
 	lose_channel(p, PUBLISHER_DOWN, why);
 }
 

@@ -17,10 +17,10 @@
 #include "loop/loop.h"
 #include "observe/log.h"
 #include "settings/settings.h"
+#include "sources/hosts.h"
 #include "sources/redis_list_queue.h"
 #include "sources/source.h"
 #include "wire/resp.h"
-#include "wire/url.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -29,15 +29,16 @@ enum {
 	CLAIM_BYTES =
 	    8 << 20, /* of one claim: it takes a while to arrive, and so long nothing else */
 	REPLY_SPARE = 16 << 20, /* what a reply has besides bodies: fields, bookkeeping */
+	DEAD_AFTER_MOST_MS = 60 * 1000,
 };
 
 struct redis_source {
 	struct source source; /* first: the core's view */
 	struct redis_shared shared;
 	const struct redis_settings *settings;
-	struct url url;
-	struct resp_login login;
-	char worker[280]; /* as it may appear in keys and in CLIENT LIST */
+	struct hosts hosts;
+	struct resp_login login; /* for the address dialled last: waiting connections follow it */
+	char worker[280];        /* as it may appear in keys and in CLIENT LIST */
 
 	struct resp *redis; /* from connecting on; shared.redis only while the link is up */
 	int loading;        /* scripts without an answer */
@@ -120,8 +121,9 @@ static void say_link(const struct redis_source *s, enum log_level level, const c
 		     const struct error *why, uint64_t retry_ms)
 {
 	char url[256];
-	url_redacted(s->settings->url, url, sizeof url);
+	hosts_redacted(&s->hosts, url, sizeof url);
 	log_say(s->shared.log, level, event, kv_text("source", s->source.name), kv_text("url", url),
+		kv_text("tls", s->redis != NULL ? resp_tls(s->redis) : NULL),
 		kv_text("why", why != NULL ? why->text : NULL),
 		kv_int(why != NULL ? "retry_ms" : "lists",
 		       why != NULL ? (int64_t)retry_ms : (int64_t)s->settings->n_lists));
@@ -131,8 +133,8 @@ static void plan_retry(struct redis_source *s, const struct error *why)
 {
 	uint64_t random = loop_now_ns(s->shared.loop) * UINT64_C(0x9E3779B97F4A7C15) >> 32;
 	uint64_t wait_ms = reconnect_failed(&s->shared.reconnect, (uint32_t)random);
-	if (wait_ms > s->tick_ms)
-		wait_ms = s->tick_ms; /* a server that is back must be found while leases last */
+	if (wait_ms > s->tick_ms) /* a server that is back must be found while leases last */
+		wait_ms = s->tick_ms / 2 + random % (s->tick_ms / 2 + 1);
 	say_link(s, LOG_WARN, "redis link down, reconnecting", why, wait_ms);
 	timer_start(s->retry, wait_ms);
 }
@@ -166,10 +168,9 @@ static void link_closed(void *arg, const struct error *why)
 static void link_up(struct redis_source *s)
 {
 	s->shared.redis = s->redis;
-	if (s->was_open) {
+	if (s->was_open)
 		s->source.reconnects++;
-		say_link(s, LOG_INFO, "redis link restored", NULL, 0);
-	}
+	say_link(s, LOG_INFO, s->was_open ? "redis link restored" : "redis connected", NULL, 0);
 	show(s, LINK_UP);
 	for (size_t i = 0; i < s->settings->n_lists && s->shared.redis != NULL; i++)
 		redis_queue_link_up(s->queues[i]);
@@ -206,13 +207,34 @@ static void logged_in(void *arg)
 
 static const struct resp_events link_events = {.ready = logged_in, .closed = link_closed};
 
+/* The login for the address as it is now. */
+static enum status aim(struct redis_source *s, struct error *why)
+{
+	const struct url *url;
+	enum status st = hosts_next(&s->hosts, &url, why);
+	if (st != ST_OK)
+		return st;
+	must(resp_login_from_url(url, &s->login, why) ==
+	     ST_OK); /* secrets.c lets no other through */
+	s->login.address = hosts_address(&s->hosts);
+	s->login.place = s->hosts.place;
+	s->login.client_name = s->worker;
+	s->login.deadline_ms = s->settings->broker.connect_timeout_ms;
+	s->login.reply_limit = s->shared.max_body_bytes + CLAIM_BYTES + REPLY_SPARE;
+	return ST_OK;
+}
+
 static void connect_now(void *arg)
 {
 	struct redis_source *s = arg;
-	s->redis = resp_open(s->shared.loop, &s->login, &link_events, s);
-	if (s->redis == NULL) {
-		struct error why;
-		(void)error_set(&why, ST_NOMEM, "connect: out of memory");
+	struct error why;
+	enum status st = aim(s, &why);
+	if (st == ST_OK) {
+		s->redis = resp_open(s->shared.loop, &s->login, &link_events, s);
+		if (s->redis == NULL)
+			st = error_set(&why, ST_NOMEM, "connect: out of memory");
+	}
+	if (st != ST_OK) {
 		plan_retry(s, &why);
 		return;
 	}
@@ -304,7 +326,8 @@ static void redis_destroy(struct source *source)
 	resp_close(s->redis);
 	timer_destroy(s->retry);
 	timer_destroy(s->tick);
-	url_free(&s->url);
+	if (s->hosts.settings != NULL)
+		hosts_fini(&s->hosts);
 	memory_free(s->queues);
 	memory_free(s);
 }
@@ -356,20 +379,6 @@ static void name_worker(struct redis_source *s, const char *name)
 	s->worker[i] = '\0';
 }
 
-static enum status read_url(struct redis_source *s, struct error *why)
-{
-	enum status st = url_parse(s->settings->url, &s->url, why);
-	if (st != ST_OK)
-		return st;
-	st = resp_login_from_url(&s->url, &s->login, why);
-	if (st != ST_OK)
-		return st;
-	s->login.client_name = s->worker;
-	s->login.deadline_ms = s->settings->connect_timeout_ms;
-	s->login.reply_limit = s->shared.max_body_bytes + CLAIM_BYTES + REPLY_SPARE;
-	return ST_OK;
-}
-
 static enum status create_queues(struct redis_source *s)
 {
 	s->queues = memory_clear(s->settings->n_lists, sizeof *s->queues);
@@ -389,13 +398,14 @@ static enum status create_queues(struct redis_source *s)
 
 static enum status build(struct redis_source *s, struct error *why)
 {
-	enum status st = read_url(s, why);
-	if (st != ST_OK)
-		return st;
 	s->retry = timer_create_on(s->shared.loop, connect_now, s);
 	s->tick = timer_create_on(s->shared.loop, ticked, s);
-	if (s->retry == NULL || s->tick == NULL || create_queues(s) != ST_OK)
+	if (s->retry == NULL || s->tick == NULL || create_queues(s) != ST_OK ||
+	    hosts_init(&s->hosts, &s->settings->broker, s->shared.log, s->source.name, 0) != ST_OK)
 		return error_set(why, ST_NOMEM, "out of memory");
+	/* A lease that nobody can renew is lost; no use in waiting longer than that. */
+	uint64_t lease_ms = 3 * s->tick_ms;
+	s->hosts.dead_after_ms = lease_ms < DEAD_AFTER_MOST_MS ? lease_ms : DEAD_AFTER_MOST_MS;
 	return ST_OK;
 }
 

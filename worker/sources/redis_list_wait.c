@@ -38,6 +38,7 @@ struct redis_wait {
 
 	enum wait_state state;
 	bool wanted;
+	unsigned place; /* login->place of the connection */
 	struct resp *redis;
 	struct reconnect reconnect;
 	uint64_t unblock_again_ms;
@@ -58,6 +59,7 @@ static void back_off(struct redis_wait *wait)
 
 static void connect_now(struct redis_wait *wait)
 {
+	wait->place = wait->login->place;
 	wait->redis = resp_open(wait->loop, wait->login, &connection_events, wait);
 	if (wait->redis == NULL) {
 		back_off(wait);
@@ -187,7 +189,12 @@ void redis_wait_begin(struct redis_wait *wait)
 			connect_now(wait);
 		return;
 	case WAIT_READY:
-		block(wait);
+		if (wait->place == wait->login->place) {
+			block(wait);
+			return;
+		}
+		close_connection(wait); /* the list lives somewhere else by now */
+		connect_now(wait);
 		return;
 	case WAIT_BLOCKED:
 		/* Its end was asked for, and may come all the same. */

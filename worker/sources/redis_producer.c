@@ -11,10 +11,10 @@
 #include "loop/loop.h"
 #include "observe/log.h"
 #include "settings/settings.h"
+#include "sources/hosts.h"
 #include "sources/redis_list_keys.h"
 #include "sources/redis_script.h"
 #include "wire/resp.h"
-#include "wire/url.h"
 
 enum { REPLY_LIMIT = 1 << 20 }; /* nothing that is asked here has a long answer */
 
@@ -28,8 +28,7 @@ enum producer_state {
 struct redis_producer {
 	struct producer producer; /* first: the caller's view */
 	struct loop *loop;
-	struct url url;
-	struct resp_login login;
+	struct hosts hosts;
 	struct redis_keys keys;
 	struct script_digest delay_script;
 	enum producer_state state;
@@ -203,7 +202,8 @@ static void redis_producer_destroy(struct producer *producer)
 	resp_close(p->redis);
 	timer_destroy(p->tell);
 	redis_keys_fini(&p->keys);
-	url_free(&p->url);
+	if (p->hosts.settings != NULL)
+		hosts_fini(&p->hosts);
 	memory_free(p);
 }
 
@@ -215,17 +215,24 @@ static const struct producer_ops redis_producer_ops = {
 };
 
 static enum status connect_to(struct redis_producer *p, const struct redis_settings *settings,
-			      struct error *why)
+			      struct log *log, struct error *why)
 {
-	enum status st = url_parse(settings->url, &p->url, why);
+	const struct url *url;
+	struct resp_login login;
+	enum status st = hosts_init(&p->hosts, &settings->broker, log, settings->name, 0);
 	if (st == ST_OK)
-		st = resp_login_from_url(&p->url, &p->login, why);
+		st = hosts_next(&p->hosts, &url, why);
+	else
+		(void)error_set(why, st, "connect: out of memory");
+	if (st == ST_OK)
+		st = resp_login_from_url(url, &login, why);
 	if (st != ST_OK)
 		return st;
-	p->login.client_name = "outfall-enqueue";
-	p->login.deadline_ms = settings->connect_timeout_ms;
-	p->login.reply_limit = REPLY_LIMIT;
-	p->redis = resp_open(p->loop, &p->login, &link_events, p);
+	login.address = hosts_address(&p->hosts);
+	login.client_name = "outfall-enqueue";
+	login.deadline_ms = settings->broker.connect_timeout_ms;
+	login.reply_limit = REPLY_LIMIT;
+	p->redis = resp_open(p->loop, &login, &link_events, p);
 	return p->redis != NULL ? ST_OK : error_set(why, ST_NOMEM, "connect: out of memory");
 }
 
@@ -234,7 +241,6 @@ struct producer *redis_producer_open(struct loop *loop, struct log *log,
 				     const struct list_settings *list,
 				     const struct producer_events *events, void *arg)
 {
-	(void)log; /* all there is to say is said through the events */
 	struct error why;
 	struct redis_producer *p = memory_clear(1, sizeof *p);
 	if (p == NULL)
@@ -246,7 +252,7 @@ struct producer *redis_producer_open(struct loop *loop, struct log *log,
 		redis_producer_destroy(&p->producer);
 		return NULL;
 	}
-	if (connect_to(p, settings, &why) != ST_OK)
+	if (connect_to(p, settings, log, &why) != ST_OK)
 		fail(p, &why);
 	return &p->producer;
 }

@@ -2,12 +2,15 @@
  * order and no others. Whatever is wrong, no report may hold the secret that is in most of them. */
 #include "settings/settings.h"
 
+#include "../wire/authority.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -16,7 +19,13 @@
 #define HANDLER "handler \"h\" { type = exec command = {\"/bin/true\"} }\n"
 #define BROKER  "rabbitmq \"m\" { url = \"amqp://u:" SECRET "@mq1/\" queue \"q\" { handler = h } }\n"
 #define LISTS   "redis \"r\" { url = \"redis://:" SECRET "@r1/0\" list \"l\" { handler = h } }\n"
-#define GOOD    BROKER HANDLER /* 2 lines that nothing is wrong with */
+#define MQ(scheme, keys)                                                                           \
+	"rabbitmq \"m\" { url = \"" scheme "://u:" SECRET "@h\" " keys                             \
+	" queue \"q\" { handler = h } }\n"
+#define CACHE(scheme, keys)                                                                        \
+	"redis \"r\" { url = \"" scheme "://:" SECRET "@h\" " keys " list \"l\" { handler = h } "  \
+	"}\n"
+#define GOOD BROKER HANDLER /* 2 lines that nothing is wrong with */
 
 struct expected {
 	unsigned line;    /* 0 ends the list */
@@ -197,14 +206,35 @@ static const struct row rows[] = {
 	{"two kinds", "rabbitmq \"m\" { url = \"amqp://h\"\nurls = {\"amqp://h\"} queue \"q\" { handler = h } }" HANDLER, {{2, "error: url and urls are both given"}}},
 	{"a bad port", "rabbitmq \"m\" { url = \"amqp://u:" SECRET "@h:0/\" queue \"q\" { handler = h } }" HANDLER, {{1, "error: url: the port must be"}}},
 	{"nonsense", "rabbitmq \"m\" { url = \"" SECRET "\" queue \"q\" { handler = h } }" HANDLER, {{1, "error: url: must begin with amqp://"}}},
-	{"the wrong broker", "rabbitmq \"m\" { urls = {\"amqp://h\", \"redis://:" SECRET "@h\"} queue \"q\" { handler = h } }" HANDLER, {{1, "error: urls: a rabbitmq section needs an amqp:// address"}}},
-	{"TLS is for later", "rabbitmq \"m\" { url = \"amqps://u:" SECRET "@h\" queue \"q\" { handler = h } }" HANDLER, {{1, "error: url: amqps:// is not supported by this version"}}},
+	{"the wrong broker", "rabbitmq \"m\" { urls = {\"amqp://h\", \"redis://:" SECRET "@h\"} queue \"q\" { handler = h } }" HANDLER, {{1, "error: urls: a rabbitmq section needs an amqp:// or amqps:// address"}}},
 	{"so is Sentinel", "redis \"r\" { url = \"redis+sentinel://:" SECRET "@h\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url: redis+sentinel:// is not supported by this version"}}},
 	{"a database by name", "redis \"r\" { url = \"redis://:" SECRET "@h/users\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url: the path of a redis:// address"}}},
 	{"a secret file that is not there", "redis \"r\" { url_file = \"/nonexistent/url\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url_file /nonexistent/url cannot be read"}}},
 	{"two passwords", "redis \"r\" { url = \"redis://:" SECRET "@h\"\npassword_file = \"secret\" list \"l\" { handler = h } }" HANDLER, {{2, "error: password_file: the URL has a password, too"}}},
 	{"whose password", "rabbitmq \"m\" { url = \"amqp://h\"\npassword_file = \"secret\" queue \"q\" { handler = h } }" HANDLER, {{2, "error: password_file: the URL has no user"}}},
+	{"a query nobody knows", "redis \"r\" { url = \"redis://:" SECRET "@h/0?timeout=5\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url: only \"?db=<number>\" is understood"}}},
 	{"two lines of secret", "redis \"r\" { url = \"redis://h\"\npassword_file = \"lines\" list \"l\" { handler = h } }" HANDLER, {{2, "error: password_file"}}},
+
+	/* --- TLS --- */
+	{"all of it", MQ("amqps", "ca_file = \"good.pem\" cert_file = \"good.pem\" key_file = \"good.key\" tls_verify = ca tls_server_name = x") HANDLER, {{0}}},
+	{"the key with the certificate", CACHE("rediss", "cert_file = \"both.pem\"") HANDLER, {{0}}},
+	{"no file", MQ("amqps", "\nca_file = \"/nonexistent/ca\"") HANDLER, {{2, "error: rabbitmq \"m\": ca_file /nonexistent/ca: No such file"}}},
+	{"no certificate", CACHE("rediss", "\nca_file = \"secret\"") HANDLER, {{2, "error: redis \"r\": ca_file secret: holds no certificate"}}},
+	{"no key", MQ("amqps", "\ncert_file = \"good.pem\"") HANDLER, {{1, "error: rabbitmq \"m\": key_file good.pem: holds no private key"}}},
+	{"another's key", MQ("amqps", "cert_file = \"good.pem\"\nkey_file = \"soon.key\"") HANDLER, {{2, "error: rabbitmq \"m\": key_file soon.key: is not the key of cert_file good.pem"}}},
+	{"a key for no certificate", MQ("amqps", "\nkey_file = \"good.key\"") HANDLER, {{2, "error: rabbitmq \"m\": key_file needs a cert_file"}}},
+	{"a key for everybody", MQ("amqps", "cert_file = \"good.pem\"\nkey_file = \"open.key\"") HANDLER, {{2, "warning: key_file open.key: everybody may read this private key"}}},
+	{"the end is near", MQ("amqps", "\ncert_file = \"soon.pem\" key_file = \"soon.key\"") HANDLER, {{2, "warning: cert_file soon.pem: the certificate expires on 20"}}},
+	{"or past", CACHE("rediss", "\nca_file = \"old.pem\"") HANDLER, {{2, "warning: ca_file old.pem: the certificate expired on 20"}}},
+	{"no certificate is good enough", MQ("amqps", "\ntls_verify = none") HANDLER, {{2, "warning: rabbitmq \"m\": with tls_verify \"none\" anybody can pretend"}}},
+	{"a forgotten s", MQ("amqp", "\nca_file = \"/nonexistent\"\ntls_verify = ca") HANDLER,
+		{{2, "warning: rabbitmq \"m\": ca_file has no effect without an amqps:// address"}, {3, "warning: rabbitmq \"m\": tls_verify has no effect"}}},
+	{"TLS for Unix sockets", "redis \"r\" { url = \"unix:///run/r.sock\"\ncert_file = \"x\" list \"l\" { handler = h } }" HANDLER,
+		{{2, "warning: redis \"r\": cert_file has no effect without an rediss:// address"}}},
+	{"external", MQ("amqps", "cert_file = \"both.pem\" auth = external") HANDLER, {{0}}},
+	{"external without a certificate", MQ("amqps", "\nauth = external") HANDLER, {{2, "error: rabbitmq \"m\": auth \"external\" needs a cert_file"}}},
+	{"external without TLS", MQ("amqp", "\nauth = external\ncert_file = \"both.pem\"") HANDLER,
+		{{2, "error: rabbitmq \"m\": auth \"external\" takes TLS"}, {3, "warning: rabbitmq \"m\": cert_file has no effect"}}},
 };
 /* clang-format on */
 
@@ -218,6 +248,26 @@ static void write_file(const char *name, const char *text)
 	assert_int_equal(fclose(file), 0);
 }
 
+static void write_certificates(void)
+{
+	struct certificate good = certificate_make((struct wanted){.name = "good"});
+	struct certificate soon =
+	    certificate_make((struct wanted){.name = "soon", .from_s = -HOUR_S, .until_s = HOUR_S});
+	struct certificate old =
+	    certificate_make((struct wanted){.name = "old", .from_s = -2, .until_s = -1});
+	certificate_write("good.pem", good.cert, NULL);
+	certificate_write("good.key", NULL, good.key);
+	certificate_write("both.pem", good.cert, good.key);
+	certificate_write("open.key", NULL, good.key);
+	certificate_write("soon.pem", soon.cert, NULL);
+	certificate_write("soon.key", NULL, soon.key);
+	certificate_write("old.pem", old.cert, NULL);
+	(void)chmod("open.key", 0644);
+	certificate_free(&good);
+	certificate_free(&soon);
+	certificate_free(&old);
+}
+
 static int set_up(void **state)
 {
 	static char folder[] = "/tmp/outfall-test-XXXXXX";
@@ -226,6 +276,9 @@ static int set_up(void **state)
 		return -1;
 	write_file("secret", SECRET "\n");
 	write_file("lines", SECRET "\n" SECRET "\n");
+	mode_t mask = umask(077);
+	write_certificates();
+	(void)umask(mask);
 	(void)unsetenv("OUTFALL_TEST_UNSET");
 	(void)setenv("OUTFALL_TEST_CONTROL", "a\001b", 1);
 	return 0;
@@ -233,7 +286,9 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-	static const char *const names[] = {"secret", "lines", "outfall.conf", "part.conf"};
+	static const char *const names[] = {"secret",   "lines",    "outfall.conf", "part.conf",
+					    "good.pem", "good.key", "both.pem",     "open.key",
+					    "soon.pem", "soon.key", "old.pem"};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		(void)unlink(names[i]); /* some were never written */
 	return chdir("/") != 0 || rmdir(*state) != 0;

@@ -2,6 +2,9 @@
  * place. What is wrong with bad ones is test_problems.c's affair. */
 #include "settings/settings.h"
 
+#include "base/memory.h"
+#include "settings/secrets.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -78,10 +81,10 @@ static void test_defaults(void **state)
 	assert_string_equal(rabbitmq->name, "m");
 	assert_int_equal(rabbitmq->place.line, 1);
 	assert_string_equal(rabbitmq->place.file, "outfall.conf");
-	assert_int_equal(rabbitmq->n_urls, 1);
-	assert_string_equal(rabbitmq->urls[0], "amqp://mq1");
+	assert_int_equal(rabbitmq->broker.n_urls, 1);
+	assert_string_equal(rabbitmq->broker.urls[0], "amqp://mq1");
 	assert_int_equal(rabbitmq->heartbeat_ms, 10000);
-	assert_int_equal(rabbitmq->connect_timeout_ms, 5000);
+	assert_int_equal(rabbitmq->broker.connect_timeout_ms, 5000);
 	assert_int_equal(rabbitmq->n_queues, 1);
 	const struct queue_settings *queue = &rabbitmq->queues[0];
 	assert_string_equal(queue->name, "q");
@@ -94,8 +97,8 @@ static void test_defaults(void **state)
 	assert_null(queue->dead);
 
 	assert_int_equal(s->n_redises, 1);
-	assert_string_equal(s->redises[0].url, "redis://r1");
-	assert_int_equal(s->redises[0].connect_timeout_ms, 5000);
+	assert_string_equal(s->redises[0].broker.urls[0], "redis://r1");
+	assert_int_equal(s->redises[0].broker.connect_timeout_ms, 5000);
 	assert_int_equal(s->redises[0].n_lists, 1);
 	const struct list_settings *list = &s->redises[0].lists[0];
 	assert_string_equal(list->name, "l");
@@ -158,10 +161,10 @@ static void test_each_kind_of_value(void **state)
 	assert_int_equal(s->drain.grace_ms, 250);
 	assert_string_equal(s->drain.report, "drain.json");
 	const struct rabbitmq_settings *rabbitmq = &s->rabbitmqs[0];
-	assert_int_equal(rabbitmq->n_urls, 3);
-	assert_string_equal(rabbitmq->urls[2], "amqp://c");
+	assert_int_equal(rabbitmq->broker.n_urls, 3);
+	assert_string_equal(rabbitmq->broker.urls[2], "amqp://c");
 	assert_int_equal(rabbitmq->heartbeat_ms, 0);
-	assert_int_equal(rabbitmq->connect_timeout_ms, 100);
+	assert_int_equal(rabbitmq->broker.connect_timeout_ms, 100);
 	assert_int_equal(rabbitmq->n_queues, 2);
 	const struct queue_settings *one = &rabbitmq->queues[0], *two = &rabbitmq->queues[1];
 	assert_int_equal(one->prefetch, 32);
@@ -259,7 +262,7 @@ static void test_includes(void **state)
 	struct settings *s =
 	    load("worker { concurrency = 2 } include(\"sub/a.conf\") log { }\n"
 		 "rabbitmq \"m\" { url = \"amqp://h\"\n queue \"q\" { handler = h } }");
-	assert_string_equal(s->redises[0].url, "redis://:pw@h/3");
+	assert_string_equal(s->redises[0].broker.urls[0], "redis://:pw@h/3");
 	assert_string_equal(s->redises[0].place.file, "sub/b.conf");
 	assert_int_equal(s->redises[0].lists[0].place.line, 3);
 	assert_string_equal(s->handlers[0].place.file, "sub/a.conf");
@@ -290,14 +293,103 @@ static void test_password_files(void **state)
 			       "handler = h } }\n" HANDLER,
 			       rows[i].url);
 		struct settings *s = load(text);
-		assert_string_equal(s->redises[0].url, rows[i].want);
+		assert_string_equal(s->redises[0].broker.urls[0], rows[i].want);
 		settings_destroy(s);
 	}
 	struct settings *s =
 	    load("rabbitmq \"m\" { urls = {\"amqp://u@a/v\", \"amqp://u@b\"} "
 		 "password_file = password queue \"q\" { handler = h } }\n" HANDLER);
-	assert_string_equal(s->rabbitmqs[0].urls[0], "amqp://u:p%40%2Fs%20%25@a/v");
-	assert_string_equal(s->rabbitmqs[0].urls[1], "amqp://u:p%40%2Fs%20%25@b");
+	assert_string_equal(s->rabbitmqs[0].broker.urls[0], "amqp://u:p%40%2Fs%20%25@a/v");
+	assert_string_equal(s->rabbitmqs[0].broker.urls[1], "amqp://u:p%40%2Fs%20%25@b");
+	settings_destroy(s);
+}
+
+static void assert_again(const struct broker_settings *broker, size_t i, const char *want)
+{
+	char *url = NULL;
+	struct error why;
+	assert_int_equal(secrets_read_again(broker, i, &url, &why), ST_OK);
+	if (want == NULL)
+		assert_null(url);
+	else
+		assert_string_equal(url, want);
+	memory_free(url);
+}
+
+static void refuse_again(const struct broker_settings *broker, const char *says)
+{
+	char *url = NULL;
+	struct error why;
+	assert_int_not_equal(secrets_read_again(broker, 0, &url, &why), ST_OK);
+	assert_null(url);
+	if (strstr(why.text, says) == NULL)
+		fail_msg("%s", why.text);
+	assert_null(strstr(why.text, "s3kr1t"));
+}
+
+/* What was changed in a file counts from the next connection on. */
+static void test_secrets_are_read_again(void **state)
+{
+	(void)state;
+	write_file("password", "one\n");
+	struct settings *s =
+	    load("rabbitmq \"m\" { urls = {\"amqp://u@a/v\", \"amqps://u@b\"} "
+		 "password_file = password queue \"q\" { handler = h } }\n" HANDLER);
+	const struct broker_settings *broker = &s->rabbitmqs[0].broker;
+	assert_string_equal(broker->urls[1], "amqps://u:one@b");
+	write_file("password", "t/wo");
+	assert_again(broker, 0, "amqp://u:t%2Fwo@a/v");
+	assert_again(broker, 1, "amqps://u:t%2Fwo@b");
+	write_file("password", "s3kr1t\ns3kr1t\n");
+	refuse_again(broker, "password_file password does not hold one line");
+	assert_int_equal(unlink("password"), 0);
+	refuse_again(broker, "password_file password: No such file");
+	/* A pipe that nobody writes into: not even opened for long, and no reason to complain. */
+	assert_int_equal(mkfifo("password", 0600), 0);
+	assert_again(broker, 0, NULL);
+	assert_int_equal(unlink("password"), 0);
+	settings_destroy(s);
+
+	write_file("url", "redis://:one@h/1\n");
+	s = load("redis \"r\" { url_file = url list \"l\" { handler = h } }\n" HANDLER);
+	broker = &s->redises[0].broker;
+	write_file("url", "rediss://:two@h2/1\n");
+	assert_again(broker, 0, "rediss://:two@h2/1");
+	write_file("url", "amqp://u:s3kr1t@h\n");
+	refuse_again(broker, "a redis section needs a redis://");
+	write_file("url", "redis://:s3kr1t@h:0\n");
+	refuse_again(broker, "url_file url: url: the port");
+	write_file("url", "redis://:s3kr1t@h?x=1\n");
+	refuse_again(broker, "only \"?db=<number>\"");
+	settings_destroy(s);
+
+	s = load("redis \"r\" { url = \"redis://h\" list \"l\" { handler = h } }\n" HANDLER);
+	assert_again(&s->redises[0].broker, 0, NULL);
+	settings_destroy(s);
+}
+
+static void test_tls(void **state)
+{
+	(void)state;
+	write_file("sub/a.conf",
+		   "redis \"r\" { url = \"redis://h\" ca_file = \"ca.pem\" cert_file = "
+		   "\"/etc/c.pem\" list \"l\" { handler = h } }");
+	struct settings *s = load("include(\"sub/a.conf\")\n"
+				  "rabbitmq \"m\" { url = \"amqp://h\" tls_verify = ca "
+				  "tls_server_name = mq key_file = k queue \"q\" { handler = h } "
+				  "}\n" HANDLER);
+	const struct tls_settings *tls = &s->redises[0].broker.tls;
+	assert_string_equal(tls->ca_file, "sub/ca.pem");
+	assert_string_equal(tls->cert_file, "/etc/c.pem");
+	assert_null(tls->key_file);
+	assert_null(tls->server_name);
+	assert_int_equal(tls->verify, TLS_VERIFY_FULL);
+	tls = &s->rabbitmqs[0].broker.tls;
+	assert_null(tls->ca_file);
+	assert_string_equal(tls->key_file, "k");
+	assert_string_equal(tls->server_name, "mq");
+	assert_int_equal(tls->verify, TLS_VERIFY_CA);
+	assert_int_equal(s->rabbitmqs[0].auth, RABBITMQ_AUTH_PLAIN);
 	settings_destroy(s);
 }
 
@@ -323,10 +415,16 @@ static void test_many_queues(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_defaults),       cmocka_unit_test(test_each_kind_of_value),
-	    cmocka_unit_test(test_wait_for_ever),  cmocka_unit_test(test_variables),
-	    cmocka_unit_test(test_host_name),      cmocka_unit_test(test_includes),
-	    cmocka_unit_test(test_password_files), cmocka_unit_test(test_many_queues),
+	    cmocka_unit_test(test_defaults),
+	    cmocka_unit_test(test_each_kind_of_value),
+	    cmocka_unit_test(test_wait_for_ever),
+	    cmocka_unit_test(test_variables),
+	    cmocka_unit_test(test_host_name),
+	    cmocka_unit_test(test_includes),
+	    cmocka_unit_test(test_password_files),
+	    cmocka_unit_test(test_secrets_are_read_again),
+	    cmocka_unit_test(test_tls),
+	    cmocka_unit_test(test_many_queues),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

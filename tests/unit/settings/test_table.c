@@ -287,9 +287,9 @@ static void print_reference(FILE *out)
 		    "everything as it is.\n"
 		    "Comments begin with `#` or `//`, or stand between `/*` and `*/`.\n"
 		    "\n"
-		    "`include(\"file\")` reads another file at that place. Its name, and those in "
-		    "`url_file` and\n"
-		    "`password_file`, are relative to the file they are written in; programs, "
+		    "`include(\"file\")` reads another file at that place. Its name, and those of "
+		    "a broker's secrets\n"
+		    "and certificates, are relative to the file they are written in; programs, "
 		    "plugins and the report\n"
 		    "are relative to the folder the worker is started in.\n",
 		    out);
