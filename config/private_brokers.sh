@@ -8,6 +8,9 @@
 #
 # Each folder holds at most one RabbitMQ and one Redis. Their process ids are in DIR/*.pid.
 #
+# Where DIR/tls/ holds ca.pem, server.pem and server.key, both listen for TLS as well, on the ports in
+# DIR/rabbitmq.tls-port and DIR/redis.tls-port, and want a certificate from their clients.
+#
 # Ports are drawn at random from below the range the kernel gives to outgoing connections, so none
 # can be taken between our look and the broker's bind except by another drawing like ours; who loses
 # that race tries again with other ports.
@@ -52,12 +55,22 @@ start_redis() {
 		# A restart in the same folder keeps the port: that is how tests bring a broker back.
 		port=$(cat "$1/redis.port" 2>/dev/null || broker_port)
 		rm -f "$broker_dir/redis.sock"
+		set -- "$1"
+		[ ! -e "$1/tls/server.pem" ] || {
+			tls_port=$(cat "$1/redis.tls-port" 2>/dev/null || broker_port)
+			set -- "$1" --tls-port "$tls_port" --tls-ca-cert-file "$1/tls/ca.pem" \
+				--tls-cert-file "$1/tls/server.pem" --tls-key-file "$1/tls/server.key"
+		}
 		# Its own title would be written over the environment, by which a test run finds what it started.
+		broker_home=$1
+		shift
 		broker_spawn redis-server --set-proc-title no --port "$port" --bind 127.0.0.1 --save '' --appendonly no \
-			--dir "$broker_dir" --unixsocket "$broker_dir/redis.sock"
+			--dir "$broker_dir" --unixsocket "$broker_dir/redis.sock" "$@"
+		set -- "$broker_home"
 		echo $! >"$1/redis.pid"
 		if broker_wait $! test -S "$broker_dir/redis.sock"; then
 			echo "$port" >"$1/redis.port"
+			[ ! -e "$1/tls/server.pem" ] || echo "$tls_port" >"$1/redis.tls-port"
 			return 0
 		fi
 		kill -KILL $! 2>/dev/null
@@ -101,6 +114,21 @@ spawn_rabbitmq() (
 	[ ! -e "$1/definitions.json" ] ||
 		echo "load_definitions = $1/definitions.json" >>"$broker_dir/rabbitmq.conf"
 	echo '[].' >"$broker_dir/enabled_plugins"
+	if [ -e "$1/tls/server.pem" ]; then
+		tls_port=$(cat "$1/rabbitmq.tls-port" 2>/dev/null || broker_port)
+		cat >>"$broker_dir/rabbitmq.conf" <<-CONF
+			listeners.ssl.local = 127.0.0.1:$tls_port
+			ssl_options.cacertfile = $1/tls/ca.pem
+			ssl_options.certfile = $1/tls/server.pem
+			ssl_options.keyfile = $1/tls/server.key
+			ssl_options.verify = verify_peer
+			ssl_options.fail_if_no_peer_cert = true
+			ssl_cert_login_from = common_name
+			auth_mechanisms.1 = PLAIN
+			auth_mechanisms.2 = EXTERNAL
+		CONF
+		echo '[rabbitmq_auth_mechanism_ssl].' >"$broker_dir/enabled_plugins"
+	fi
 	rabbitmq_environment "$1"
 
 	broker_spawn epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1
@@ -108,6 +136,7 @@ spawn_rabbitmq() (
 	broker_spawn /usr/lib/rabbitmq/bin/rabbitmq-server
 	echo $! >"$1/rabbitmq.pid"
 	broker_wait $! grep -qs 'Server startup complete' "$broker_output" || return 1
+	[ ! -e "$1/tls/server.pem" ] || echo "$tls_port" >"$1/rabbitmq.tls-port"
 	echo "$port" >"$1/rabbitmq.port"
 )
 
@@ -127,7 +156,7 @@ rabbitmq_environment() {
 			export RABBITMQ_FEATURE_FLAGS_FILE='$1/rabbitmq/feature_flags'
 			export RABBITMQ_PID_FILE='$1/rabbitmq/server.pid'
 			export RABBITMQ_DIST_PORT=$(broker_port) RABBITMQ_NODE_IP_ADDRESS=127.0.0.1
-			export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='+sbwt none +sbwtdcpu none +sbwtdio none'
+			export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='+sbwt none +sbwtdcpu none +sbwtdio none -ssl bypass_pem_cache true'
 			export RUNNING_UNDER_SYSTEMD=1
 		ENVIRONMENT
 	fi

@@ -68,6 +68,11 @@ def _script(*args):
     return done.stdout.strip()
 
 
+def _tls_port(path):
+    """None: it was started without a folder tls/ (see private_brokers.sh)."""
+    return int(path.read_text()) if path.exists() else None
+
+
 class RabbitMQ:
     """A node of our own. shared() is the run's; a test that kills it makes its own RabbitMQ()."""
 
@@ -88,6 +93,7 @@ class RabbitMQ:
         if not (self.directory / "rabbitmq.pid").exists():
             _script("start-rabbitmq", self.directory)
         self.port = int((self.directory / "rabbitmq.port").read_text())
+        self.tls_port = _tls_port(self.directory / "rabbitmq.tls-port")
 
     @property
     def pid(self):
@@ -226,6 +232,7 @@ class Redis:
         if not (self.directory / "redis.pid").exists():
             _script("start-redis", self.directory)
         self.port = int((self.directory / "redis.port").read_text())
+        self.tls_port = _tls_port(self.directory / "redis.tls-port")
 
     @property
     def pid(self):
