@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -240,6 +241,65 @@ static void descriptors_are_close_on_exec_and_do_not_block(void **state)
 		assert_true((fcntl(fd, F_GETFL) & O_NONBLOCK) != 0);
 	}
 	assert_int_equal(found, 1);
+}
+
+static int option_of(int fd, int level, int option)
+{
+	int value = -1;
+	socklen_t bytes = sizeof value;
+	assert_int_equal(getsockopt(fd, level, option, &value, &bytes), 0);
+	return value;
+}
+
+static int our_end(struct fixture *f)
+{
+	struct sockaddr_in ours, theirs;
+	socklen_t bytes = sizeof theirs;
+	assert_int_equal(getpeername(f->peer, (struct sockaddr *)&theirs, &bytes), 0);
+	for (int fd = 3; fd < 64; fd++) {
+		bytes = sizeof ours;
+		if (getsockname(fd, (struct sockaddr *)&ours, &bytes) == 0 &&
+		    ours.sin_port == theirs.sin_port)
+			return fd;
+	}
+	fail_msg("the stream has no descriptor");
+	return -1;
+}
+
+/* Rows: after how long a silent peer is dead, and what the kernel is told. */
+static void silence_is_noticed_by_the_kernel(void **state)
+{
+	static const struct {
+		uint64_t dead_after_ms;
+		int idle_s, every_s, user_timeout_ms;
+	} rows[] = {
+	    {20000,             10,   3,    20000  },
+	    {500,               1,    1,    500    },
+	    {0,		 60,   20,   0      },
+	    {UINT64_C(7200000), 3600, 1200, 7200000},
+	};
+	struct fixture *f = *state;
+	listen_on_loopback(f, 8);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct address to = {
+		    .host = "127.0.0.1", .port = f->port, .dead_after_ms = rows[i].dead_after_ms};
+		f->opened = 0;
+		f->stream = stream_open(f->loop, &to, 5000, &events, f);
+		turn_until(f, is_opened);
+		f->peer = accept(f->listener, NULL, NULL);
+		int fd = our_end(f);
+		assert_int_not_equal(option_of(fd, SOL_SOCKET, SO_KEEPALIVE), 0);
+		assert_int_not_equal(option_of(fd, IPPROTO_TCP, TCP_NODELAY), 0);
+		assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_KEEPIDLE), rows[i].idle_s);
+		assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_KEEPINTVL), rows[i].every_s);
+		assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_KEEPCNT), 3);
+		assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_USER_TIMEOUT),
+				 rows[i].user_timeout_ms);
+		stream_close(f->stream);
+		f->stream = NULL;
+		(void)close(f->peer);
+		f->peer = -1;
+	}
 }
 
 static void refused_is_told_later(void **state)
@@ -512,6 +572,7 @@ int main(void)
 	    CASE(passes_bytes_both_ways),
 	    CASE(works_on_a_unix_socket),
 	    CASE(descriptors_are_close_on_exec_and_do_not_block),
+	    CASE(silence_is_noticed_by_the_kernel),
 	    CASE(refused_is_told_later),
 	    CASE(missing_unix_socket_is_told_later),
 	    CASE(too_long_a_path_is_an_error),
