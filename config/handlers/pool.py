@@ -31,7 +31,7 @@ def handle(job: Job) -> dict | None:
         return {"outcome": "reject", "reason": "an empty body has no fingerprint"}
     at, digest = 0, ""
     if job.checkpoint:  # an earlier run was interrupted: go on where it stopped
-        done, digest = job.checkpoint.split()
+        done, digest = job.checkpoint.split(" ")
         at = int(done)
     print(f"{job.id}: {len(job.body)} bytes, from byte {at}")
     while at < len(job.body):

@@ -21,7 +21,7 @@ def handle(job)
   return { outcome: 'reject', reason: 'an empty body has no fingerprint' } if job.body.empty?
 
   # An earlier run was interrupted? Go on where it stopped.
-  done, digest = job.checkpoint&.split || ['0', '']
+  done, _, digest = (job.checkpoint || '0 ').partition(' ')
   at = Integer(done)
   puts "#{job.id}: #{job.body.bytesize} bytes, from byte #{at}"
   while at < job.body.bytesize

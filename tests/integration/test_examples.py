@@ -28,8 +28,9 @@ SLICE = 64 * 1024
 
 # Every byte there is, lines that look like the protocol's, a NUL at the end; not a whole number of slices.
 AWKWARD = bytes(range(256)) * 800 + b'\n{"type":"cancel","id":"a"}\n{"type":"job","bytes":9}\n\0'
-LONG = b"".join(b"%06d\n" % n for n in range(100 * SLICE // 7))  # 100 slices
-SLOW = {"WORK_SECONDS": "0.05"}  # makes it 5 s
+SLICES = 20
+LONG = b"".join(b"%06d\n" % n for n in range(SLICES * SLICE // 7))
+SLOW = {"WORK_SECONDS": "0.2"}  # makes it 4 s
 
 
 def fingerprint(body):
@@ -142,7 +143,7 @@ class Child:
 
         return wait_for(f"{facts}, having heard {self.lines[-3:]}", there)
 
-    def wait_exit(self, seconds=10):
+    def wait_exit(self, seconds=30):
         code = self.process.wait(seconds * patience())
         self.listener.join()
         self.case.assertEqual(self.rubbish, [], "all it says is the protocol")
@@ -342,7 +343,18 @@ class OverPipes(ExampleCase):
         self.assertEqual(second.wait_result("a")["outcome"], "done")
         self.assertEqual(self.prints(), [("a", fingerprint(LONG))])
         self.assertIn(f"from byte {checkpoint.split()[0]}\n", second.log())
-        self.assertEqual(len(second.said(id="a", progress=...)), 100 - int(checkpoint.split()[0]) // SLICE)
+        self.assertEqual(len(second.said(id="a", progress=...)), SLICES - int(checkpoint.split()[0]) // SLICE)
+
+    def test_pool_returned_before_its_first_slice(self):
+        first = self.pool("first")
+        first.tell(type="drain", notice="drain", remaining_ms=0)
+        first.give("a", LONG)
+        checkpoint = self.assert_returned(first.wait_result("a"), first)
+        self.assertEqual(checkpoint, "0 ")
+        second = self.pool("second")
+        second.give("a", LONG, checkpoint)
+        self.assertEqual(second.wait_result("a")["outcome"], "done")
+        self.assertEqual(self.prints(), [("a", fingerprint(LONG))])
 
     def test_pool_a_cancel_is_for_one_run(self):
         """It may come too late, and the job may come again."""
@@ -374,7 +386,7 @@ class OverPipes(ExampleCase):
         self.assertEqual(pool.finish()[0], 0)
 
     def test_pool_finishes_what_runs_at_the_end_of_stdin(self):
-        pool = self.pool(WORK_SECONDS="0.1")
+        pool = self.pool(**SLOW)
         pool.give("a", AWKWARD)
         pool.wait_said(id="a", progress=...)
         self.assertEqual(pool.finish()[0], 0)
@@ -514,7 +526,7 @@ class OnWorker(ExampleCase):
 
     def is_interrupted_and_continued(self, kind):
         self.queue.publish([LONG])
-        first = self.start_handler(kind, self.DRAIN, WORK_SECONDS="0.05")
+        first = self.start_handler(kind, self.DRAIN, **SLOW)
         wait_for("it to begin", lambda: self.bytes_begun_at(first))
         # It gives back by itself when no slice fits any more (0), or is asked to (10).
         self.assertIn(first.stop()[0], (0, 10))
@@ -525,7 +537,7 @@ class OnWorker(ExampleCase):
         self.assertEqual(second.stop()[0], 0)
         self.assertEqual([digest for _, digest in self.prints()], [fingerprint(LONG)])
         [at] = self.bytes_begun_at(second)
-        self.assertGreaterEqual(at, 5 * SLICE)
+        self.assertGreater(at, 0)
 
     def test_exec_does_jobs(self):
         self.does_jobs("exec")
