@@ -1,6 +1,8 @@
 /* Reads the first word and hands the rest to its command. */
 #include "commands/commands.h"
 
+#include "executors/plugin_isolated.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,9 +24,11 @@ static const struct command {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } commands[] = {
-    {"run",     command_run    },
-    {"check",   command_check  },
-    {"enqueue", command_enqueue}
+    {"run",		  command_run           },
+    {"check",		command_check         },
+    {"enqueue",              command_enqueue       },
+    {PLUGIN_PROCESS_COMMAND, command_plugin_process}, /* not in the help: see there */
+    {PLUGIN_PROCESS_TRY,     command_plugin_try    },
 };
 
 static const struct command *find_command(const char *name)

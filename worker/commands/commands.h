@@ -13,6 +13,8 @@ struct log;
 int command_run(int argc, char **argv);
 int command_check(int argc, char **argv);
 int command_enqueue(int argc, char **argv);
+int command_plugin_process(int argc, char **argv); /* nobody's but the worker's, like the next */
+int command_plugin_try(int argc, char **argv);
 
 /* Takes jobs until told to stop; returns how that ended. */
 int run_worker(const struct settings *settings, struct log *log);

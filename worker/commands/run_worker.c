@@ -17,6 +17,7 @@
 #include "executors/children.h"
 #include "executors/exec.h"
 #include "executors/plugin.h"
+#include "executors/plugin_isolated.h"
 #include "executors/pool.h"
 #include "loop/loop.h"
 #include "observe/drain_report.h"
@@ -46,9 +47,10 @@ struct run {
 	struct loop_clock clock;
 	struct core core;
 	struct children *children;
-	struct executor **executors; /* as many as settings->handlers */
-	struct lane **lanes;         /* the same */
-	struct source **sources;     /* rabbitmqs first, then redises */
+	struct executor **executors;       /* as many as settings->handlers */
+	struct plugin_isolated **isolated; /* the same; NULL: not one */
+	struct lane **lanes;               /* the same */
+	struct source **sources;           /* rabbitmqs first, then redises */
 	size_t n_sources;
 	struct turn_hook begin_jobs, drain_turn;
 	bool hooked; /* these two */
@@ -216,6 +218,19 @@ static enum status hook_turns(struct run *run, struct error *why)
 
 /* --- parts ----------------------------------------------------------------------------------- */
 
+static enum status build_plugin(struct run *run, size_t i, struct error *why)
+{
+	const struct settings *s = run->settings;
+	const struct handler_settings *h = &s->handlers[i];
+	struct executor_host *host = &run->core.executor_host;
+	if (h->isolate == ISOLATE_PROCESS)
+		return plugin_isolated_open(run->loop, run->log, s->log.level, run->children, h,
+					    &s->worker, host, &run->isolated[i], &run->executors[i],
+					    why);
+	return plugin_executor_create(run->loop, run->log, h, &s->worker, host, &run->executors[i],
+				      why);
+}
+
 static enum status build_handler(struct run *run, size_t i, struct error *why)
 {
 	const struct handler_settings *h = &run->settings->handlers[i];
@@ -227,8 +242,7 @@ static enum status build_handler(struct run *run, size_t i, struct error *why)
 					  &run->settings->worker, host, &run->executors[i], why);
 		break;
 	case HANDLER_PLUGIN:
-		st = plugin_executor_create(run->loop, run->log, h, &run->settings->worker, host,
-					    &run->executors[i], why);
+		st = build_plugin(run, i, why);
 		break;
 	case HANDLER_POOL:
 		st = pool_executor_create(run->loop, run->log, run->children, h,
@@ -310,9 +324,11 @@ static enum status build_parts(struct run *run, struct error *why)
 {
 	const struct settings *s = run->settings;
 	run->executors = memory_clear(s->n_handlers, sizeof *run->executors);
+	run->isolated = memory_clear(s->n_handlers, sizeof *run->isolated);
 	run->lanes = memory_clear(s->n_handlers, sizeof *run->lanes);
 	run->sources = memory_clear(s->n_rabbitmqs + s->n_redises, sizeof *run->sources);
-	if (run->executors == NULL || run->lanes == NULL || run->sources == NULL)
+	if (run->executors == NULL || run->isolated == NULL || run->lanes == NULL ||
+	    run->sources == NULL)
 		return error_set(why, ST_NOMEM, "out of memory");
 	enum status st = watch_signals(run, why);
 	if (st == ST_OK)
@@ -404,7 +420,9 @@ static void destroy_executor(struct run *run, size_t i)
 {
 	if (run->executors[i] != NULL)
 		run->executors[i]->ops->destroy(run->executors[i]);
+	plugin_isolated_close(run->isolated[i]);
 	run->executors[i] = NULL;
+	run->isolated[i] = NULL;
 }
 
 /* Jobs that were taken off the ledger while they ran are still assigned to their lane. */
@@ -418,7 +436,8 @@ static void destroy_idle_executors(struct run *run)
 static void tear_down(struct run *run)
 {
 	destroy_sources(run);
-	for (size_t i = 0; run->executors != NULL && i < run->settings->n_handlers; i++)
+	bool built = run->executors != NULL && run->isolated != NULL;
+	for (size_t i = 0; built && i < run->settings->n_handlers; i++)
 		destroy_executor(run, i);
 	children_destroy(run->children);
 	for (size_t i = 0; i < run->n_signals; i++)
@@ -432,6 +451,7 @@ static void tear_down(struct run *run)
 	core_fini(&run->core);
 	loop_destroy(run->loop);
 	memory_free(run->executors);
+	memory_free(run->isolated);
 	memory_free(run->lanes);
 	memory_free(run->sources);
 }

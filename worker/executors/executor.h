@@ -1,7 +1,7 @@
 /* executor - where a handler runs: the contract. One struct executor for each `handler` section.
  *
  * Thread: the loop's, both ways. Executors with threads or children of their own come back to the
- *         loop before they call the host.
+ *         loop before they call the host (but for a line of the log).
  * Owns:   a started job stays the core's; the executor borrows it until it calls finished() or
  *         retracted(), or until the process exits (a thread cannot be killed).
  * Fails:  start() never fails: a handler that cannot be started is an outcome (RETRY with the
@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "base/span.h"
 #include "job/outcome.h"
+#include "observe/log.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -48,6 +49,11 @@ struct executor_host {
 
 	/* executor->width is another now: processes came up or went away. */
 	void (*resized)(struct executor_host *host, struct executor *executor);
+
+	/* A line for the log from a running job, or from a hook of its handler's (NULL). The one call
+	 * that comes from any thread. NULL: the executor has a log itself, which is the usual thing. */
+	void (*wrote)(struct executor_host *host, const struct job *job, enum log_level level,
+		      const char *line);
 };
 
 enum stop_how {

@@ -121,16 +121,27 @@ static enum log_level level_of(enum outfall_log_level level)
 	return (unsigned)level <= OUTFALL_LOG_DEBUG ? levels[level] : LOG_INFO;
 }
 
+static void write_to_log(struct plugin *plugin, const struct job *job, enum log_level level,
+			 const char *text)
+{
+	if (job == NULL)
+		log_say(plugin->log, level, "plugin wrote", kv_text("handler", plugin->base.name),
+			kv_text("line", text));
+	else
+		log_say(plugin->log, level, "job wrote", kv_text("job", job->id),
+			kv_text("queue", job->route->name), kv_text("line", text));
+}
+
 void outfall_log(struct outfall_context *ctx, enum outfall_log_level level, const char *text)
 {
 	const struct outfall_context *task = task_of(ctx);
 	struct plugin *plugin = task->plugin;
-	if (is_hook(task) || !is_current(ctx))
-		log_say(plugin->log, level_of(level), "plugin wrote",
-			kv_text("handler", plugin->base.name), kv_text("line", text));
+	struct executor_host *host = plugin->base.host;
+	const struct job *job = is_current(ctx) ? task->job : NULL;
+	if (host->wrote != NULL)
+		host->wrote(host, job, level_of(level), text);
 	else
-		log_say(plugin->log, level_of(level), "job wrote", kv_text("job", task->job->id),
-			kv_text("queue", task->job->route->name), kv_text("line", text));
+		write_to_log(plugin, job, level_of(level), text);
 }
 
 void outfall_set_reason(struct outfall_context *ctx, const char *text)

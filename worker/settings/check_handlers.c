@@ -73,6 +73,13 @@ static void check_plugin(const struct rules *rules, const struct handler_setting
 			       handler->path, strerror(errno));
 }
 
+/* A key that a plugin has only for its processes, of which this one has none. */
+static bool wants_isolation(const struct handler_settings *handler, const struct key_row *row)
+{
+	return handler->type == HANDLER_PLUGIN && handler->isolate == ISOLATE_NOT &&
+	       (row->types & (1u << HANDLER_POOL)) != 0;
+}
+
 /* A key of another type's: it would be read by nobody. */
 static void warn_pointless(const struct rules *rules, const struct block *block)
 {
@@ -80,12 +87,16 @@ static void warn_pointless(const struct rules *rules, const struct block *block)
 	for (size_t i = 0; i < table_n_keys; i++) {
 		const struct key_row *row = &table_keys[i];
 		const struct said *said = &block->said[i];
-		if (row->section != SECTION_HANDLER || said->n == 0 || row->types == 0 ||
-		    (row->types & (1u << handler->type)) != 0)
+		if (row->section != SECTION_HANDLER || said->n == 0 || row->types == 0)
 			continue;
-		problems_warn(rules->problems, said->place,
-			      "handler \"%s\": %s has no effect with type \"%s\"", block->title,
-			      row->name, block_said(block, "type")->texts[0]);
+		if ((row->types & (1u << handler->type)) == 0)
+			problems_warn(rules->problems, said->place,
+				      "handler \"%s\": %s has no effect with type \"%s\"",
+				      block->title, row->name, block_said(block, "type")->texts[0]);
+		else if (wants_isolation(handler, row))
+			problems_warn(rules->problems, said->place,
+				      "handler \"%s\": %s has no effect without isolate = \"true\"",
+				      block->title, row->name);
 	}
 }
 
@@ -136,6 +147,16 @@ static void check_variable(const struct rules *rules, const struct block *block,
 		       block->title, (int)strcspn(wanted, "="), wanted);
 }
 
+static void check_processes(const struct rules *rules, const struct block *block)
+{
+	const struct handler_settings *handler = block->fields;
+	check_directory(rules, block);
+	check_identity(rules, block);
+	for (const char **wanted = handler->environment; wanted != NULL && *wanted != NULL;
+	     wanted++)
+		check_variable(rules, block, *wanted);
+}
+
 static void check_command(const struct rules *rules, const struct block *block)
 {
 	const struct handler_settings *handler = block->fields;
@@ -147,11 +168,7 @@ static void check_command(const struct rules *rules, const struct block *block)
 		    block->title);
 	else if (!command->unset)
 		check_program(rules, handler, command->place);
-	check_directory(rules, block);
-	check_identity(rules, block);
-	for (const char **wanted = handler->environment; wanted != NULL && *wanted != NULL;
-	     wanted++)
-		check_variable(rules, block, *wanted);
+	check_processes(rules, block);
 }
 
 static void check_plugin_handler(const struct rules *rules, const struct block *block)
@@ -163,6 +180,8 @@ static void check_plugin_handler(const struct rules *rules, const struct block *
 			       block->title);
 	else if (handler->path != NULL)
 		check_plugin(rules, handler, block_place(block, "path"));
+	if (handler->isolate == ISOLATE_PROCESS)
+		check_processes(rules, block);
 }
 
 void check_handler(const struct rules *rules, const struct block *block)

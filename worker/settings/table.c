@@ -75,7 +75,9 @@ static const struct choice log_formats[] = {{"text", LOG_TEXT}, {"json", LOG_JSO
 #define ONLY_POOL .types = 1u << HANDLER_POOL
 #define ONLY_PLUGIN .types = 1u << HANDLER_PLUGIN
 #define ONLY_HTTP .types = 1u << HANDLER_HTTP
-#define CHILDREN .types = 1u << HANDLER_EXEC | 1u << HANDLER_POOL
+/* Of a plugin only if it is isolated, which check_handlers.c knows. */
+#define CHILDREN .types = 1u << HANDLER_EXEC | 1u << HANDLER_POOL | 1u << HANDLER_PLUGIN
+#define POOLS .types = 1u << HANDLER_POOL | 1u << HANDLER_PLUGIN
 #define LIMIT(field) .offset = offsetof(struct handler_settings, limits.field)
 
 const struct key_row table_keys[] = {
@@ -234,7 +236,8 @@ const struct key_row table_keys[] = {
      .help = "Jobs it runs at once, of all its queues together. \"none\": only the worker's limit "
 	     "holds, and what processes or threads there are."},
 
-    {SECTION_HANDLER, "command", VALUE_LIST, FIELD(handler_settings, command), CHILDREN,
+    {SECTION_HANDLER, "command", VALUE_LIST, FIELD(handler_settings, command),
+     .types = 1u << HANDLER_EXEC | 1u << HANDLER_POOL,
      .help = "The program and its arguments, {\"/usr/bin/php\", \"send.php\"}. No shell."},
     {SECTION_HANDLER, "directory", VALUE_TEXT, FIELD(handler_settings, directory), CHILDREN,
      .help = "Where it is started. Default: the worker's working directory."},
@@ -270,21 +273,21 @@ const struct key_row table_keys[] = {
      .help = "The most lines of one job's output that are logged; the rest is counted."},
 
     {SECTION_HANDLER, "processes", VALUE_COUNT, FIELD(handler_settings, processes),
-     .types = 1u << HANDLER_POOL | 1u << HANDLER_PLUGIN, .preset = "1", RANGE(1, 1024),
+     POOLS, .preset = "1", RANGE(1, 1024),
      .help = "How many processes there are; for a plugin, with isolate."},
     {SECTION_HANDLER, "per_process", VALUE_COUNT, FIELD(handler_settings, per_process), ONLY_POOL,
      .preset = "auto", .zero = "auto", RANGE(1, 10000),
      .help = "Jobs in one process at once. \"auto\": as many as it says in its ready line."},
     {SECTION_HANDLER, "ready_timeout", VALUE_DURATION, FIELD(handler_settings, ready_timeout_ms),
-     ONLY_POOL, .preset = "10s", RANGE(10, 1 HOURS),
+     POOLS, .preset = "10s", RANGE(10, 1 HOURS),
      .help = "How long a process may take from its start to its ready line."},
     {SECTION_HANDLER, "stall_timeout", VALUE_DURATION, FIELD(handler_settings, stall_timeout_ms),
-     ONLY_POOL, .preset = "30s", RANGE(10, 24 HOURS),
+     POOLS, .preset = "30s", RANGE(10, 24 HOURS),
      .help = "How long a process may leave unread what it is sent; then it is replaced."},
-    {SECTION_HANDLER, "max_jobs", VALUE_COUNT, FIELD(handler_settings, max_jobs), ONLY_POOL,
+    {SECTION_HANDLER, "max_jobs", VALUE_COUNT, FIELD(handler_settings, max_jobs), POOLS,
      .preset = "none", .zero = "none", RANGE(1, 1000000000),
      .help = "A process is replaced after so many jobs."},
-    {SECTION_HANDLER, "max_memory", VALUE_SIZE, FIELD(handler_settings, max_memory_bytes), ONLY_POOL,
+    {SECTION_HANDLER, "max_memory", VALUE_SIZE, FIELD(handler_settings, max_memory_bytes), POOLS,
      .preset = "none", .zero = "none", RANGE(1 << 20, INT64_C(1) << 50),
      .help = "A process is replaced when its resident memory grows beyond this."},
 
@@ -295,7 +298,8 @@ const struct key_row table_keys[] = {
      .help = "How many jobs it runs at once, in each process."},
     {SECTION_HANDLER, "isolate", VALUE_CHOICE, FIELD(handler_settings, isolate), ONLY_PLUGIN,
      .preset = "false", .choices = isolations,
-     .help = "\"true\": in a process of its own, so that a crash costs only the jobs begun there."},
+     .help = "\"true\": in processes of their own, so that a crash costs only the jobs begun there. "
+	     "The keys of a pool's processes count then."},
 
     {SECTION_HANDLER, "url", VALUE_TEXT, FIELD(handler_settings, url), ONLY_HTTP,
      .help = "Where each job is POSTed to, http:// or https://."},

@@ -200,6 +200,11 @@ static const struct row rows[] = {
 	{"a plugin that is not there", BROKER "handler \"h\" { type = plugin path = \"/nonexistent/x.so\" }", {{2, "error: handler \"h\": /nonexistent/x.so: No such file"}}},
 	{"keys of the other type", BROKER "handler \"h\" { type = exec command = {\"/bin/true\"} threads = 3\npath = \"x.so\" }",
 		{{2, "warning: handler \"h\": threads has no effect"}, {3, "warning: handler \"h\": path has no effect"}}},
+	{"a plugin's processes", BROKER "handler \"h\" { type = plugin path = x.so isolate = true processes = 3 max_jobs = 5 user = root }", {{0}}},
+	{"where it has none", BROKER "handler \"h\" { type = plugin path = x.so\nprocesses = 3\nuser = root }",
+		{{3, "warning: handler \"h\": processes has no effect without isolate"}, {4, "warning: handler \"h\": user has no effect without isolate"}}},
+	{"where they cannot be", BROKER "handler \"h\" { type = plugin path = x.so isolate = true\ndirectory = \"/nonexistent\" }",
+		{{3, "error: handler \"h\": directory /nonexistent: No such file"}}},
 
 	/* --- addresses --- */
 	{"none", "rabbitmq \"m\" { queue \"q\" { handler = h } }" HANDLER, {{1, "error: rabbitmq \"m\" has no url"}}},
