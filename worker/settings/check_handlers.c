@@ -3,11 +3,13 @@
 #include "settings/identity.h"
 #include "settings/problems.h"
 #include "settings/rules.h"
+#include "wire/url.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -184,12 +186,113 @@ static void check_plugin_handler(const struct rules *rules, const struct block *
 		check_processes(rules, block);
 }
 
+/* --- http --- */
+
+static bool has_host(const char *url)
+{
+	const char *authority = strstr(url, "://") + 3;
+	const char *end = authority + strcspn(authority, "/?");
+	const char *at = memrchr(authority, '@', (size_t)(end - authority));
+	const char *host = at != NULL ? at + 1 : authority;
+	return host != end && *host != ':';
+}
+
+/* A sentence about it, or NULL. It may hold a password: nothing of it is quoted. */
+static const char *url_trouble(const char *text, struct error *why)
+{
+	struct url url;
+	if (strncmp(text, "http://", 7) != 0 && strncmp(text, "https://", 8) != 0)
+		return "must begin with http:// or https://";
+	if (url_parse(text, &url, why) != ST_OK)
+		return strncmp(why->text, "url: ", 5) == 0 ? why->text + 5 : why->text;
+	url_free(&url);
+	return has_host(text) ? NULL : "names no host";
+}
+
+/* A line that ends early would be read as another header, or as the next request. */
+static bool is_header(const char *line)
+{
+	static const char token[] = "!#$%&'*+-.^_`|~0123456789"
+				    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	size_t name = strspn(line, token);
+	if (name == 0 || line[name] != ':')
+		return false;
+	const char *value = line + name + 1 + strspn(line + name + 1, " \t");
+	for (const char *c = value; *c != '\0'; c++)
+		if (((unsigned char)*c < ' ' && *c != '\t') || *c == 0x7f)
+			return false;
+	return *value != '\0';
+}
+
+/* Said twice, or said wrong, they would make the request another one. */
+static const char *header_of_ours(const char *line)
+{
+	static const char *const ours[] = {"Content-Length",  "Transfer-Encoding", "Connection",
+					   "Idempotency-Key", "traceparent",       "Expect"};
+	for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+		size_t len = strlen(ours[i]);
+		if (strncasecmp(line, ours[i], len) == 0 && line[len] == ':')
+			return ours[i];
+	}
+	return strncasecmp(line, "Outfall-", 8) == 0 ? "Outfall-..." : NULL;
+}
+
+static void check_headers(const struct rules *rules, const struct block *block)
+{
+	const struct said *said = block_said(block, "headers");
+	for (size_t i = 0; i < said->n && !said->unset; i++) {
+		const char *ours = header_of_ours(said->texts[i]);
+		if (!is_header(said->texts[i]))
+			problems_error(rules->problems, said->place,
+				       "handler \"%s\": header %zu is not of the form "
+				       "\"Name: value\", on one line",
+				       block->title, i + 1);
+		else if (ours != NULL)
+			problems_error(rules->problems, said->place,
+				       "handler \"%s\": the header %s is the worker's own: "
+				       "leave it out",
+				       block->title, ours);
+	}
+}
+
+static void check_ca_file(const struct rules *rules, const struct block *block)
+{
+	const struct handler_settings *handler = block->fields;
+	struct place place = block_place(block, "ca_file");
+	if (handler->ca_file == NULL)
+		return;
+	if (access(handler->ca_file, R_OK) != 0)
+		problems_error(rules->problems, place, "handler \"%s\": %s: %s", block->title,
+			       handler->ca_file, strerror(errno));
+	else if (handler->url != NULL && strncmp(handler->url, "https://", 8) != 0)
+		problems_warn(rules->problems, place,
+			      "handler \"%s\": ca_file has no effect without https://",
+			      block->title);
+}
+
+static void check_http(const struct rules *rules, const struct block *block)
+{
+	const struct handler_settings *handler = block->fields;
+	struct error why;
+	const char *trouble = handler->url != NULL ? url_trouble(handler->url, &why) : NULL;
+	if (block_said(block, "url")->n == 0)
+		problems_error(rules->problems, block->place,
+			       "handler \"%s\" has no url: url = \"http://127.0.0.1:8000/jobs\"",
+			       block->title);
+	else if (trouble != NULL)
+		problems_error(rules->problems, block_place(block, "url"),
+			       "handler \"%s\": url: %s", block->title, trouble);
+	check_headers(rules, block);
+	check_ca_file(rules, block);
+}
+
 void check_handler(const struct rules *rules, const struct block *block)
 {
 	static void (*const checks[HANDLER_TYPES])(const struct rules *, const struct block *) = {
 	    [HANDLER_EXEC] = check_command,
 	    [HANDLER_POOL] = check_command,
 	    [HANDLER_PLUGIN] = check_plugin_handler,
+	    [HANDLER_HTTP] = check_http,
 	};
 	const struct handler_settings *handler = block->fields;
 	const struct said *type = block_said(block, "type");

@@ -304,7 +304,8 @@ const struct key_row table_keys[] = {
     {SECTION_HANDLER, "url", VALUE_TEXT, FIELD(handler_settings, url), ONLY_HTTP,
      .help = "Where each job is POSTed to, http:// or https://."},
     {SECTION_HANDLER, "headers", VALUE_LIST, FIELD(handler_settings, headers), ONLY_HTTP,
-     .help = "More headers of each request, {\"Authorization: Bearer ${TOKEN}\"}."},
+     .help = "More headers of each request, {\"Authorization: Bearer ${TOKEN}\"}. A Content-Type is "
+	     "for the jobs that have none."},
     {SECTION_HANDLER, "ca_file", VALUE_TEXT, FIELD(handler_settings, ca_file), ONLY_HTTP,
      .help = "The certificates that https:// servers are checked against. Default: the system's."},
     {SECTION_HANDLER, "connect_timeout", VALUE_DURATION,

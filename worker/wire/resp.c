@@ -618,6 +618,8 @@ enum status resp_login_from_url(const struct url *url, struct resp_login *ret_lo
 		break;
 	case URL_AMQP:
 	case URL_AMQPS:
+	case URL_HTTP:
+	case URL_HTTPS:
 		return error_set(why, ST_INVALID,
 				 "url: must begin with redis://, rediss:// or unix://");
 	}

@@ -22,6 +22,8 @@ static const struct scheme {
     [URL_REDIS] = {"redis://",  6379},
       [URL_REDISS] = {"rediss://", 6379},
     [URL_UNIX] = {"unix://",   0   },
+      [URL_HTTP] = {"http://",   80  },
+    [URL_HTTPS] = {"https://",  443 },
 };
 
 static int hex_digit(char c)
@@ -150,6 +152,7 @@ static enum status find_scheme(const char *text, enum url_scheme *ret_scheme, st
 			return ST_OK;
 		}
 	}
+	/* A handler's address never comes here without its http:// (check_handlers.c). */
 	return error_set(why, ST_INVALID,
 			 "url: must begin with amqp://, amqps://, redis://, rediss:// or unix://");
 }

@@ -1,8 +1,9 @@
-/* url - where a broker is and who we are there, taken apart.
+/* url - where a broker or a service is and who we are there, taken apart.
  *
  *     amqp://user:password@host:5672/vhost      amqps://   the same with TLS
  *     redis://user:password@host:6379/0         rediss://  the same with TLS
  *     unix://user:password@/run/redis.sock?db=0            Redis on a Unix socket
+ *     http://user:password@host:80/path        https://   the same with TLS
  *
  * Every part may be percent-encoded; a host in brackets is an IPv6 address. url_redacted(), for
  * people, is declared in settings/settings.h.
@@ -16,7 +17,7 @@
 
 #include "base/error.h"
 
-enum url_scheme { URL_AMQP, URL_AMQPS, URL_REDIS, URL_REDISS, URL_UNIX };
+enum url_scheme { URL_AMQP, URL_AMQPS, URL_REDIS, URL_REDISS, URL_UNIX, URL_HTTP, URL_HTTPS };
 
 struct url {
 	enum url_scheme scheme;

@@ -49,6 +49,10 @@ static const struct {
       .password = "p",
       .path = "/run/my redis.sock",
       .query = "db=3"}										       },
+    {"http://127.0.0.1:8000/jobs",
+     {.scheme = URL_HTTP, .host = "127.0.0.1", .port = 8000, .path = "jobs"}                                 },
+    {"https://u:p@h?x=1",
+     {.scheme = URL_HTTPS, .user = "u", .password = "p", .host = "h", .port = 443, .query = "x=1"}           },
 };
 
 static const struct {
@@ -56,7 +60,7 @@ static const struct {
 } bad[] = {
     {"",				"must begin with"},
     {"mq1:5672",			"must begin with"},
-    {"http://mq1",		      "must begin with"},
+    {"ftp://mq1",		       "must begin with"},
     {"AMQP://mq1",		      "must begin with"},
     {"amqp://mq1:",		     "port"           },
     {"amqp://mq1:0",                    "port"           },
