@@ -24,6 +24,7 @@ packages_table() {
 		build   libconfuse-dev    library libconfuse
 		build   libjansson-dev    library jansson
 		build   libssl-dev        library openssl
+		build   libcurl4-openssl-dev library libcurl
 		brokers rabbitmq-server   file /usr/lib/rabbitmq/bin/rabbitmq-server
 		brokers redis-server      command redis-server
 		brokers util-linux        command setsid
@@ -93,9 +94,9 @@ packages_explain() { # PACKAGES WHY
 		    apt-get install --no-install-recommends $1
 
 		Elsewhere look for: a C compiler, CMake 3.25, ninja, pkg-config, the development files of libuv,
-		rabbitmq-c, hiredis, libconfuse, jansson, OpenSSL 3 and cmocka, a RabbitMQ and a Redis server, the
-		openssl command, and Python 3 with pika and redis. The example handlers want Node.js 18, PHP 8.1 and
-		Ruby 3.1 as well.
+		rabbitmq-c, hiredis, libconfuse, jansson, OpenSSL 3, libcurl 7.87 and cmocka, a RabbitMQ and a Redis
+		server, the openssl command, and Python 3 with pika and redis. The example handlers want Node.js 18,
+		PHP 8.1 and Ruby 3.1 as well.
 	TEXT
 }
 

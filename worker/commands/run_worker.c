@@ -16,6 +16,7 @@
 #include "core.h"
 #include "executors/children.h"
 #include "executors/exec.h"
+#include "executors/http.h"
 #include "executors/plugin.h"
 #include "executors/plugin_isolated.h"
 #include "executors/pool.h"
@@ -249,10 +250,11 @@ static enum status build_handler(struct run *run, size_t i, struct error *why)
 					  &run->settings->worker, host, &run->executors[i], why);
 		break;
 	case HANDLER_HTTP:
-	case HANDLER_TYPES:
-		st = error_set(why, ST_INVALID, "type \"%s\" is not in this build",
-			       handler_type_name(h->type));
+		st = http_executor_create(run->loop, run->log, h, &run->settings->worker, host,
+					  &run->executors[i], why);
 		break;
+	case HANDLER_TYPES:
+		must(false); /* no type: how many there are */
 	}
 	if (st != ST_OK)
 		return error_add(why, st, "%s:%u: handler \"%s\"", h->place.file, h->place.line,
