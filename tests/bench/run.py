@@ -137,6 +137,29 @@ class Bench:
         limit_cpu = [run["cpu"] / run["jobs"] * 1e6 for run in limits]
         self.row("  our CPU per job, us", limit_cpu, cpu, ratio(cpu, limit_cpu), "-", "{:.0f}")
 
+    def http_jobs(self, jobs=20_000):
+        limits, ours = [], []
+        server = subprocess.Popen([str(BENCH / "http_server")], stdout=subprocess.PIPE, text=True)
+        url = f"http://127.0.0.1:{int(server.stdout.readline())}/jobs"
+        handler = f'handler "h" {{ type = "http"  url = "{url}" }}\n'
+        for _ in range(self.rounds):
+            limits.append(self.limit("limit_http", url, PARALLEL, jobs))
+            jobs_list = self.list()
+            worker = self.start(jobs_list.section(), handler, concurrency=PARALLEL)
+            wait_for("the worker", lambda: blocked(jobs_list.client))
+            begun, cpu_before = time.monotonic(), cpu_seconds(worker.pid)
+            jobs_list.publish([BODY] * jobs)
+            wait_for("all to be done", lambda: jobs_list.unsettled() == 0, 120, 0.005)
+            seconds, cpu = time.monotonic() - begun, cpu_seconds(worker.pid) - cpu_before
+            ours.append({"jobs": jobs, "seconds": seconds, "cpu": cpu})
+            self.stop(worker)
+        server.kill()
+        server.wait()
+        self.against(f"http, 204 from a local server, {PARALLEL} at once, jobs/s",
+                     rates(limits), rates(ours), "-")  # fmt: skip
+        limit_cpu, cpu = cpu_per_100k(limits), cpu_per_100k(ours)
+        self.row("  CPU per 100,000 jobs, s", limit_cpu, cpu, ratio(cpu, limit_cpu), "-", "{:.2f}")
+
     def stop_idle(self):
         for kind, make in (("RabbitMQ", self.queue), ("Redis", self.list)):
             took = []
@@ -302,7 +325,7 @@ def print_table(rows):
 
 
 HEAD = Row("what", "limit", "outfall", "ratio", "to reach")
-PARTS = ["rabbitmq_noop", "redis_noop", "exec_jobs", "stop_idle", "stop_after_last_job", "give_back",
+PARTS = ["rabbitmq_noop", "redis_noop", "exec_jobs", "http_jobs", "stop_idle", "stop_after_last_job", "give_back",
          "idle", "many_queues", "many_lists"]  # fmt: skip
 
 
