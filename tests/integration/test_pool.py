@@ -552,7 +552,15 @@ class RabbitPool(PoolCases, RabbitCase):
 
 
 class RedisPool(PoolCases, RedisCase):
-    pass
+    def test_short_jobs_are_claimed_ahead(self):
+        """One process with one job at a time is idle whenever its next job is still at the broker."""
+        count = 3000
+        worker = self.start_pool(*[f"j{n}" for n in range(count)], level="info")
+        self.record.wait_ended(count, 60)
+        self.stop_clean(worker)
+        calls = self.broker.client().info("commandstats")["cmdstat_evalsha"]["calls"]
+        self.figure(f"{count} jobs one after the other: {calls} calls of the broker")
+        self.assertLess(calls, count / 4)
 
 
 if __name__ == "__main__":

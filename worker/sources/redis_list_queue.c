@@ -841,9 +841,12 @@ static bool awaits_company(const struct redis_queue *queue)
 
 void redis_queue_attend(struct redis_queue *queue)
 {
-	if (queue->membership != QUEUE_MEMBER || queue->calling)
+	if (queue->membership != QUEUE_MEMBER)
 		return;
+	/* Looked at during a call, too: handlers that run dry meanwhile tell how much to claim next. */
 	size_t claim = wanted(queue);
+	if (queue->calling)
+		return;
 	bool settles = !list_empty(&queue->pending);
 	if (queue->woken || (queue->more && claim > 0) || (settles && !awaits_company(queue))) {
 		send_turn(queue, claim);
