@@ -5,6 +5,7 @@
 
 #include "base/base64.h"
 #include "base/memory.h"
+#include "base/text.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -204,9 +205,54 @@ static bool get_all(const json_t *object, struct child_says *says, struct error 
 	return get_facts(object, says, why);
 }
 
+/* --- the line that nearly all of them are ---------------------------------------------------------- */
+
+/* Cuts `word` off, and a blank before it, as some JSON writers put one behind ':' and ','. */
+static bool cut(struct span *line, const char *word)
+{
+	size_t blank = line->len > 0 && line->ptr[0] == ' ' ? 1 : 0;
+	size_t len = strlen(word);
+	if (line->len < blank + len || memcmp(line->ptr + blank, word, len) != 0)
+		return false;
+	*line = span_of(line->ptr + blank + len, line->len - blank - len);
+	return true;
+}
+
+/* A string without escapes. */
+static bool cut_plain_text(struct span *line, struct span *ret_text)
+{
+	if (!cut(line, "\""))
+		return false;
+	size_t len = 0;
+	while (len < line->len && line->ptr[len] != '"' && line->ptr[len] != '\\' &&
+	       (unsigned char)line->ptr[len] >= 0x20)
+		len++;
+	if (len == line->len || line->ptr[len] != '"')
+		return false;
+	*ret_text = span_of(line->ptr, len);
+	*line = span_of(line->ptr + len + 1, line->len - len - 1);
+	return text_is_utf8(*ret_text);
+}
+
+/* {"type":"result","id":"…","outcome":"done"} and nothing else, which says all there is to say of most
+ * jobs: with a JSON library, whose tree is five allocations, it was a sixth of what a pool's job costs.
+ * Whatever looks the least bit different is the library's. */
+static bool is_plain_done(struct span line, struct span *ret_id)
+{
+	return cut(&line, "{\"type\":") && cut(&line, "\"result\",") && cut(&line, "\"id\":") &&
+	       cut_plain_text(&line, ret_id) && cut(&line, ",") && cut(&line, "\"outcome\":") &&
+	       cut(&line, "\"done\"}") && line.len == 0 && ret_id->len > 0;
+}
+
 bool child_says_parse(struct span line, struct child_says *ret_says, struct error *why)
 {
 	json_error_t trouble;
+	struct span id;
+	if (is_plain_done(line, &id)) {
+		*ret_says = (struct child_says){.type = SAYS_RESULT, .id = id, .progress = -1};
+		ret_says->outcome.kind = OUTCOME_DONE;
+		return true;
+	}
 	/* A NUL in a string would end the texts of ours that are made from it: jansson refuses it. */
 	json_t *object = json_loadb(line.ptr, line.len, JSON_REJECT_DUPLICATES, &trouble);
 	if (!json_is_object(object)) {

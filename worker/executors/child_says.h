@@ -14,7 +14,7 @@
  *
  * Thread: any; a struct belongs to its caller.
  * Owns:   the parsed line, from child_says_parse() with true until child_says_fini(); spans end with
- *         it.
+ *         it, or with the line they were found in.
  * Units:  milliseconds.
  * Fails:  child_says_parse() with false and a sentence for the log, nothing to be freed. */
 #ifndef OUTFALL_EXECUTORS_CHILD_SAYS_H

@@ -48,6 +48,48 @@ static void results(void **state)
 	child_says_fini(&s);
 }
 
+/* A line of the usual form is read without the library; it must mean the same, and nothing that is wrong
+ * may pass. */
+static void the_usual_result(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *line, *id; /* NULL: no line */
+	} rows[] = {
+	    {"{\"type\":\"result\",\"id\":\"7\",\"outcome\":\"done\"}",              "7"       },
+	    {"{\"type\": \"result\", \"id\": \"7\", \"outcome\": \"done\"}",         "7"       },
+	    {"{\"type\":\"result\",\"id\":\"\xc3\xa4\",\"outcome\":\"done\"}",       "\xc3\xa4"},
+	    {"{\"type\":\"result\",\"id\":\"\\u00e4\",\"outcome\":\"done\"}",        "\xc3\xa4"},
+	    {"{\"type\":\"result\",\"id\":\"a\\\"b\",\"outcome\":\"done\"}",         "a\"b"    },
+	    {"{\"type\":\"result\",\"outcome\":\"done\",\"id\":\"7\"}",              "7"       },
+	    {"{\"type\":\"result\",\"id\":\"7\",\"outcome\":\"done\",\"x\":1}",      "7"       },
+	    {" { \"type\" : \"result\",  \"id\":\"7\",\"outcome\":\"done\" } ",      "7"       },
+	    {"{\"type\":\"result\",\"id\":\"\xff\",\"outcome\":\"done\"}",           NULL      },
+	    {"{\"type\":\"result\",\"id\":\"\x01\",\"outcome\":\"done\"}",           NULL      },
+	    {"{\"type\":\"result\",\"id\":\"\",\"outcome\":\"done\"}",               NULL      },
+	    {"{\"type\":\"result\",\"id\":\"7\",\"outcome\":\"done\"",               NULL      },
+	    {"{\"type\":\"result\",\"id\":\"7\",\"outcome\":\"done\"}}",             NULL      },
+	    {"{\"type\":\"result\",\"id\":\"7\",\"id\":\"8\",\"outcome\":\"done\"}", NULL      },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct child_says s;
+		struct error why;
+		bool is = child_says_parse(span_text(rows[i].line), &s, &why);
+		if (is != (rows[i].id != NULL))
+			fail_msg("%s: %s", rows[i].line, is ? "passes" : why.text);
+		if (!is)
+			continue;
+		assert_int_equal(s.type, SAYS_RESULT);
+		assert_int_equal(s.outcome.kind, OUTCOME_DONE);
+		assert_string_equal(s.outcome.reason, "");
+		assert_int_equal(s.outcome.after_ms, 0);
+		assert_span(s.id, rows[i].id);
+		assert_true(s.progress < 0);
+		assert_false(s.has_checkpoint || s.has_extend);
+		child_says_fini(&s);
+	}
+}
+
 static void facts(void **state)
 {
 	(void)state;
@@ -219,9 +261,10 @@ static void notices(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(results), cmocka_unit_test(facts),   cmocka_unit_test(others),
-	    cmocka_unit_test(base64),  cmocka_unit_test(rubbish), cmocka_unit_test(job_lines),
-	    cmocka_unit_test(notices),
+	    cmocka_unit_test(results),   cmocka_unit_test(the_usual_result),
+	    cmocka_unit_test(facts),     cmocka_unit_test(others),
+	    cmocka_unit_test(base64),    cmocka_unit_test(rubbish),
+	    cmocka_unit_test(job_lines), cmocka_unit_test(notices),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
