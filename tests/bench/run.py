@@ -160,6 +160,31 @@ class Bench:
         limit_cpu, cpu = cpu_per_100k(limits), cpu_per_100k(ours)
         self.row("  CPU per 100,000 jobs, s", limit_cpu, cpu, ratio(cpu, limit_cpu), "-", "{:.2f}")
 
+    def pool_jobs(self):
+        """The jobs are there before the worker is; its time counts from the first that is done."""
+        for processes, depth, jobs in ((1, 1, 60_000), (2, 1, 60_000), (1, 16, 300_000)):
+            child = [BENCH / "pool_child", depth]
+            handler = (
+                f'handler "h" {{ type = "pool"  command = {{"{child[0]}", "{depth}"}}  '
+                f"processes = {processes} }}\n"
+            )
+            limits, ours = [], []
+            for _ in range(self.rounds):
+                limits.append(self.limit("limit_pool", processes, depth, jobs, *child))
+                jobs_list = self.list()
+                jobs_list.publish([BODY] * jobs)
+                worker = self.start(jobs_list.section(), handler, concurrency=processes * depth)
+                wait_for("the first", lambda: jobs_list.unsettled() < jobs, every=0.001)
+                begun, cpu, left = time.monotonic(), cpu_seconds(worker.pid), jobs_list.unsettled()
+                wait_for("all to be done", lambda: jobs_list.unsettled() == 0, 120, 0.005)
+                seconds, cpu = time.monotonic() - begun, cpu_seconds(worker.pid) - cpu
+                ours.append({"jobs": left, "seconds": seconds, "cpu": cpu})
+                self.stop(worker)
+            what = f"pool of {processes}, {depth} at once in each"
+            self.against(f"{what}, jobs/s", rates(limits), rates(ours), "0.8")
+            limit_cpu, cpu = cpu_per_100k(limits), cpu_per_100k(ours)
+            self.row("  CPU per 100,000 jobs, s", limit_cpu, cpu, ratio(cpu, limit_cpu), "-", "{:.2f}")
+
     def stop_idle(self):
         for kind, make in (("RabbitMQ", self.queue), ("Redis", self.list)):
             took = []
@@ -325,7 +350,8 @@ def print_table(rows):
 
 
 HEAD = Row("what", "limit", "outfall", "ratio", "to reach")
-PARTS = ["rabbitmq_noop", "redis_noop", "exec_jobs", "http_jobs", "stop_idle", "stop_after_last_job", "give_back",
+PARTS = ["rabbitmq_noop", "redis_noop", "exec_jobs", "pool_jobs", "http_jobs",
+          "stop_idle", "stop_after_last_job", "give_back",
          "idle", "many_queues", "many_lists"]  # fmt: skip
 
 
