@@ -350,9 +350,8 @@ def print_table(rows):
 
 
 HEAD = Row("what", "limit", "outfall", "ratio", "to reach")
-PARTS = ["rabbitmq_noop", "redis_noop", "exec_jobs", "pool_jobs", "http_jobs",
-          "stop_idle", "stop_after_last_job", "give_back",
-         "idle", "many_queues", "many_lists"]  # fmt: skip
+PARTS = ["rabbitmq_noop", "redis_noop", "exec_jobs", "pool_jobs", "http_jobs", "stop_idle",
+         "stop_after_last_job", "give_back", "idle", "many_queues", "many_lists"]  # fmt: skip
 
 
 def main():

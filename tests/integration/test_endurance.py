@@ -4,7 +4,7 @@ import os
 import unittest
 from pathlib import Path
 
-from worker import RedisCase, wait_for
+from worker import BUILD, RedisCase, wait_for
 
 
 def children(pid):
@@ -74,6 +74,11 @@ class Endurance(RedisCase):
 
     def test_exec_100_000(self):
         self.run_many(self.exec_handler(command=["/bin/true"]), 100_000, resting=0)
+
+    def test_pool_1_000_000(self):
+        command = f'"{BUILD}/tests/bench/pool_child", "4"'
+        handler = f'handler "h" {{ type = "pool"  command = {{{command}}}  processes = 2 }}\n'
+        self.run_many(handler, 1_000_000, resting=2)
 
 
 if __name__ == "__main__":
