@@ -173,6 +173,34 @@ static void check_command(const struct rules *rules, const struct block *block)
 	check_processes(rules, block);
 }
 
+/* Processes that stay: what the keys mean for one job is not what they mean for a life. */
+static void check_lasting(const struct rules *rules, const struct block *block)
+{
+	const struct handler_settings *handler = block->fields;
+	unsigned concurrency = rules->settings->worker.concurrency;
+	if (handler->processes > concurrency)
+		problems_warn(rules->problems, block_place(block, "processes"),
+			      "handler \"%s\": %u processes, but the worker runs %u jobs at once: "
+			      "the others will be idle",
+			      handler->name, handler->processes, concurrency);
+	if (handler->limits.cpu_ms != 0)
+		problems_warn(rules->problems, block_place(block, "limit_cpu"),
+			      "handler \"%s\": limit_cpu counts a process's whole life, and ends "
+			      "it under its jobs: max_jobs replaces it in time",
+			      handler->name);
+	if (handler->limits.memory_bytes != 0 && handler->max_memory_bytes != 0 &&
+	    handler->max_memory_bytes >= handler->limits.memory_bytes)
+		problems_warn(rules->problems, block_place(block, "max_memory"),
+			      "handler \"%s\": limit_memory is reached before max_memory",
+			      handler->name);
+}
+
+static void check_pool(const struct rules *rules, const struct block *block)
+{
+	check_command(rules, block);
+	check_lasting(rules, block);
+}
+
 static void check_plugin_handler(const struct rules *rules, const struct block *block)
 {
 	const struct handler_settings *handler = block->fields;
@@ -182,8 +210,10 @@ static void check_plugin_handler(const struct rules *rules, const struct block *
 			       block->title);
 	else if (handler->path != NULL)
 		check_plugin(rules, handler, block_place(block, "path"));
-	if (handler->isolate == ISOLATE_PROCESS)
-		check_processes(rules, block);
+	if (handler->isolate != ISOLATE_PROCESS)
+		return;
+	check_processes(rules, block);
+	check_lasting(rules, block);
 }
 
 /* --- http --- */
@@ -290,7 +320,7 @@ void check_handler(const struct rules *rules, const struct block *block)
 {
 	static void (*const checks[HANDLER_TYPES])(const struct rules *, const struct block *) = {
 	    [HANDLER_EXEC] = check_command,
-	    [HANDLER_POOL] = check_command,
+	    [HANDLER_POOL] = check_pool,
 	    [HANDLER_PLUGIN] = check_plugin_handler,
 	    [HANDLER_HTTP] = check_http,
 	};

@@ -223,6 +223,12 @@ static const struct row rows[] = {
 	{"where they cannot be", BROKER "handler \"h\" { type = plugin path = x.so isolate = true\ndirectory = \"/nonexistent\" }",
 		{{3, "error: handler \"h\": directory /nonexistent: No such file"}}},
 
+	{"a pool", BROKER "handler \"h\" { type = pool command = {\"/bin/true\"} processes = 16 per_process = 4 max_jobs = 5 limit_memory = 1G max_memory = 500M }", {{0}}},
+	{"more processes than jobs", BROKER "handler \"h\" { type = pool command = {\"/bin/true\"}\nprocesses = 17 }",
+		{{3, "warning: handler \"h\": 17 processes, but the worker runs 16 jobs at once"}}},
+	{"limits of a life", BROKER "handler \"h\" { type = pool command = {\"/bin/true\"}\nlimit_cpu = 10s limit_memory = 1G\nmax_memory = 1G }",
+		{{3, "warning: handler \"h\": limit_cpu counts a process's whole life"}, {4, "warning: handler \"h\": limit_memory is reached before max_memory"}}},
+
 	/* --- addresses --- */
 	{"none", "rabbitmq \"m\" { queue \"q\" { handler = h } }" HANDLER, {{1, "error: rabbitmq \"m\" has no url"}}},
 	{"two kinds", "rabbitmq \"m\" { url = \"amqp://h\"\nurls = {\"amqp://h\"} queue \"q\" { handler = h } }" HANDLER, {{2, "error: url and urls are both given"}}},
