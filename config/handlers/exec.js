@@ -31,7 +31,7 @@ async function handle(job) {
   at = Number(at);
   console.log(`${job.id}: ${job.body.length} bytes, from byte ${at}`);
   while (at < job.body.length) {
-    if (job.shouldStop() || job.timeLeft() < WORK_MS) {
+    if (job.shouldStop()) {
       return { outcome: 'return', checkpoint: `${at} ${digest}` };
     }
     await sleep(WORK_MS);
@@ -46,7 +46,6 @@ async function handle(job) {
 // --- the part you copy ----------------------------------------------------------------------------
 const EXIT_STATUS = { done: 0, reject: 65, retry: 75, return: 75 };
 const stop = new AbortController();
-let drainAt = Infinity;
 
 class Job {
   constructor(facts, body) {
@@ -62,29 +61,19 @@ class Job {
     return stop.signal.aborted;
   }
 
-  // Milliseconds, once the worker drains; until then there is no limit.
-  timeLeft() {
-    return drainAt - performance.now();
-  }
-
   // { progress: 0.5, note: 'half of it', checkpoint: 'line 7', extend_ms: 60000 }
   tell(facts) {
     if (this.facts !== null) writeSync(4, `${JSON.stringify(facts)}\n`);
   }
 }
 
-// The first line of descriptor 3 is the job, those behind it are notices. By hand it is not there, or
-// something of Node's own.
+// The first line of descriptor 3 is the job; notices follow. By hand it is not there, or something of
+// Node's own.
 async function facts() {
   if (!('OUTFALL_JOB_ID' in process.env)) return null;
-  const notices = new Socket({ fd: 3, writable: false });
-  const lines = createInterface({ input: notices });
-  lines.on('line', (line) => {
-    const told = JSON.parse(line);
-    if (told.type === 'drain') drainAt = performance.now() + (told.remaining_ms ?? Infinity);
-  });
-  const [line] = await once(lines, 'line');
-  notices.unref(); // we do not stay for the others
+  const input = new Socket({ fd: 3, writable: false });
+  const [line] = await once(createInterface({ input }), 'line');
+  input.unref(); // we do not stay for the others
   return JSON.parse(line);
 }
 

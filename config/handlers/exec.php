@@ -28,7 +28,7 @@ function handle(Job $job): ?array
     $at = (int) $at;
     echo "{$job->id}: $size bytes, from byte $at\n";
     while ($at < $size) {
-        if ($job->shouldStop() || $job->timeLeft() < WORK_SECONDS) {
+        if ($job->shouldStop()) {
             return ['outcome' => 'return', 'checkpoint' => "$at $digest"];
         }
         usleep((int) (WORK_SECONDS * 1e6));
@@ -51,17 +51,14 @@ final class Job
     public readonly string $id;
     public readonly ?string $checkpoint;
     private bool $stop = false;
-    private float $drainAt = INF;
 
     /**
      * @param array<string, mixed> $facts queue, attempt, headers and so on; empty when started by hand
-     * @param resource|null $notices
      * @param resource|null $says
      */
     public function __construct(
         public readonly array $facts,
         public readonly string $body,
-        private $notices,
         private $says,
     ) {
         $this->id = $facts['id'] ?? 'by-hand';
@@ -78,18 +75,6 @@ final class Job
         return $this->stop;
     }
 
-    /** Seconds, once the worker drains; until then there is no limit. */
-    public function timeLeft(): float
-    {
-        while ($this->notices !== null && ($line = fgets($this->notices)) !== false) {
-            $told = json_decode($line, true, flags: JSON_THROW_ON_ERROR);
-            if ($told['type'] === 'drain') {
-                $this->drainAt = hrtime(true) / 1e9 + ($told['remaining_ms'] ?? INF) / 1e3;
-            }
-        }
-        return $this->drainAt - hrtime(true) / 1e9;
-    }
-
     /** progress: 0.5, note: 'half of it', checkpoint: 'line 7', extend_ms: 60000 */
     public function tell(mixed ...$facts): void
     {
@@ -99,17 +84,11 @@ final class Job
     }
 }
 
-// The first line of descriptor 3 is the job, those behind it are notices. By hand it is not there.
-$notices = @fopen('php://fd/3', 'rb') ?: null;
-$facts = $notices !== null ? json_decode((string) fgets($notices), true) : null;
-if (is_array($facts)) {
-    stream_set_blocking($notices, false);
-    $says = fopen('php://fd/4', 'wb');
-} else {
-    $facts = [];
-    $notices = $says = null;
-}
-$job = new Job($facts, (string) stream_get_contents(STDIN), $notices, $says);
+// The first line of descriptor 3 is the job; notices follow. By hand it is not there.
+$told = @fopen('php://fd/3', 'rb');
+$facts = $told !== false ? json_decode((string) fgets($told), true) : null;
+$says = is_array($facts) ? fopen('php://fd/4', 'wb') : null;
+$job = new Job($facts ?? [], (string) stream_get_contents(STDIN), $says);
 $result = (handle($job) ?? []) + ['outcome' => 'done'];
 if (isset($result['checkpoint'])) {
     $job->tell(checkpoint: $result['checkpoint']);

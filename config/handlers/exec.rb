@@ -25,9 +25,7 @@ def handle(job)
   at = Integer(done)
   puts "#{job.id}: #{job.body.bytesize} bytes, from byte #{at}"
   while at < job.body.bytesize
-    if job.should_stop? || job.time_left < WORK_SECONDS
-      return { outcome: 'return', checkpoint: "#{at} #{digest}" }
-    end
+    return { outcome: 'return', checkpoint: "#{at} #{digest}" } if job.should_stop?
 
     sleep WORK_SECONDS
     slice = job.body.byteslice(at, SLICE_BYTES)
@@ -47,15 +45,12 @@ class Job
 
   def initialize
     @stop = false
-    @drain_at = Float::INFINITY
     trap('TERM') { @stop = true }
     @body = $stdin.binmode.read
     @facts = {}
     begin
-      notices = IO.for_fd(3, 'rb')
-      @facts = JSON.parse(notices.gets)
+      @facts = JSON.parse(IO.for_fd(3, 'rb', autoclose: false).gets) # notices would follow
       @says = IO.for_fd(4, 'wb').tap { |says| says.sync = true }
-      Thread.new { listen(notices) }
     rescue SystemCallError, ArgumentError, TypeError, JSON::ParserError
       nil # started by hand
     end
@@ -66,24 +61,11 @@ class Job
   # Cheap: ask between two slices of work. Then leave a checkpoint, and return the job.
   def should_stop? = @stop
 
-  # Seconds, once the worker drains; until then there is no limit.
-  def time_left = @drain_at - now
-
   # progress: 0.5, note: 'half of it', checkpoint: 'line 7', extend_ms: 60_000
   def tell(**facts) = @says&.write("#{JSON.generate(facts)}\n")
-
-  private
-
-  def now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
-
-  def listen(notices)
-    notices.each_line do |line|
-      told = JSON.parse(line)
-      @drain_at = now + told.fetch('remaining_ms', Float::INFINITY) / 1000.0 if told['type'] == 'drain'
-    end
-  end
 end
 
+$stdout.sync = true # prints are in the log at once
 job = Job.new
 result = { outcome: 'done' }.merge(handle(job) || {})
 job.tell(checkpoint: result[:checkpoint]) if result[:checkpoint]

@@ -55,8 +55,7 @@ tell() {
 	printf '{%s}\n' "$1" >&4
 }
 
-# The first line of descriptor 3 is the job. (Notices follow; a shell has no way to look for them while
-# it works.) By hand neither 3 nor 4 is there.
+# The first line of descriptor 3 is the job; notices follow. By hand neither 3 nor 4 is there.
 { IFS= read -r line <&3; } 2>/dev/null || {
 	line=
 	exec 4>/dev/null

@@ -26,7 +26,7 @@ async function handle(job) {
   at = Number(at);
   console.log(`${job.id}: ${job.body.length} bytes, from byte ${at}`);
   while (at < job.body.length) {
-    if (job.shouldStop() || job.timeLeft() < WORK_MS) {
+    if (job.shouldStop()) {
       return { outcome: 'return', checkpoint: `${at} ${digest}` };
     }
     await sleep(WORK_MS);
@@ -60,7 +60,7 @@ class Job {
 
   // Cheap: ask between two slices of work. Then leave a checkpoint, and return the job.
   shouldStop() {
-    return this.stop.signal.aborted;
+    return this.stop.signal.aborted || this.timeLeft() <= 0;
   }
 
   // Milliseconds, once the worker drains; until then there is no limit.

@@ -28,7 +28,7 @@ function handle(Job $job): ?array
     $at = (int) $at;
     echo "{$job->id}: $size bytes, from byte $at\n";
     while ($at < $size) {
-        if ($job->shouldStop() || $job->timeLeft() < WORK_SECONDS) {
+        if ($job->shouldStop()) {
             return ['outcome' => 'return', 'checkpoint' => "$at $digest"];
         }
         usleep((int) (WORK_SECONDS * 1e6));
@@ -64,7 +64,7 @@ final class Job
     public function shouldStop(): bool
     {
         $this->pool->listen();
-        return $this->cancelled;
+        return $this->cancelled || $this->timeLeft() <= 0;
     }
 
     /** Seconds, once the worker drains; until then there is no limit. */

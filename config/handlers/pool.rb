@@ -25,9 +25,7 @@ def handle(job)
   at = Integer(done)
   puts "#{job.id}: #{job.body.bytesize} bytes, from byte #{at}"
   while at < job.body.bytesize
-    if job.should_stop? || job.time_left < WORK_SECONDS
-      return { outcome: 'return', checkpoint: "#{at} #{digest}" }
-    end
+    return { outcome: 'return', checkpoint: "#{at} #{digest}" } if job.should_stop?
 
     sleep WORK_SECONDS
     slice = job.body.byteslice(at, SLICE_BYTES)
@@ -60,7 +58,7 @@ class Job
   def cancel = @cancelled = true
 
   # Cheap: ask between two slices of work. Then leave a checkpoint, and return the job.
-  def should_stop? = @cancelled
+  def should_stop? = @cancelled || time_left <= 0
 
   # Seconds, once the worker drains; until then there is no limit.
   def time_left = Job.drain_at - Job.now

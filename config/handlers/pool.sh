@@ -116,7 +116,7 @@ while IFS= read -r line; do
 	'{"type":"drain",'*)
 		between '"remaining_ms":' '}'
 		rm -f "$folder/drain"
-		[ -z "$found" ] || echo $(($(date +%s) + found / 1000)) >"$folder/drain"
+		[ -z "$found" ] || echo $(($(date +%s) + (found + 999) / 1000)) >"$folder/drain"
 		;;
 	esac
 done
