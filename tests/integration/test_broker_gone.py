@@ -146,6 +146,27 @@ class RabbitGone(BrokerGoneCases, WorkerCase):
         wait_for("the queue to be empty", lambda: self.queue.depth() == 0)
         self.assertEqual(worker.stop()[0], 0)
 
+    def test_a_consumer_that_is_gone_without_a_word(self):
+        """Nobody tells the worker: it looks, finds that its queue knows of no consumer, and subscribes
+        again."""
+        self.open_gate()
+        section = self.queue.section().replace("  queue", '  consumer_check = "200ms"\n  queue', 1)
+        worker = self.start(self.config(section))
+        self.wait_consuming(worker)
+        self.broker.ctl(
+            "eval",
+            f"{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"{self.queue.vhost}\">>, queue, "
+            f"<<\"{self.queue.name}\">>)), [C] = rabbit_amqqueue:consumers(Q), "
+            "gen_server2:call(amqqueue:get_pid(Q), "
+            '{basic_cancel, element(1, C), element(2, C), undefined, <<"test">>}).',
+        )
+        worker.wait_event("consumer is gone without a word, trying again")
+        self.queue.publish(["a"])
+        self.record.wait_ended(1)
+        looks = [e for e in worker.events() if "gone without a word" in e["event"]]
+        self.assertEqual(len(looks), 1, "once it is back, all is well")
+        self.assertEqual(worker.stop()[0], 0)
+
     def test_queue_deleted_and_made_again(self):
         """The broker cancels the consumer; the worker stays and consumes again when it can."""
         self.open_gate()

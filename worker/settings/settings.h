@@ -92,7 +92,8 @@ struct rabbitmq_settings {
 	struct place place;
 	struct broker_settings broker;
 	enum rabbitmq_auth auth;
-	uint64_t heartbeat_ms; /* 10s; 0 = none */
+	uint64_t heartbeat_ms;      /* 10s; 0 = none */
+	uint64_t consumer_check_ms; /* 30s; 0 = none */
 	struct queue_settings *queues;
 	size_t n_queues;
 };

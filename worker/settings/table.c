@@ -141,6 +141,10 @@ const struct key_row table_keys[] = {
     {SECTION_RABBITMQ, "connect_timeout", VALUE_DURATION,
      FIELD(rabbitmq_settings, broker.connect_timeout_ms), .preset = "5s", RANGE(10, 1 HOURS),
      .help = "How long connecting and logging in may take, TLS included."},
+    {SECTION_RABBITMQ, "consumer_check", VALUE_DURATION, FIELD(rabbitmq_settings, consumer_check_ms),
+     .preset = "30s", .zero = "none", RANGE(100, 24 HOURS),
+     .help = "How often each queue is asked whether it still knows of a consumer; if not, ours "
+	     "subscribes again."},
 
     {SECTION_QUEUE, "handler", VALUE_TEXT, NO_FIELD,
      .help = "The handler section that runs its jobs. Needed."},

@@ -500,6 +500,7 @@ static void init(struct rabbitmq *s, struct loop *loop, struct log *log,
 	    .log = log,
 	    .source = &s->base,
 	    .worker = worker,
+	    .check_ms = settings->consumer_check_ms,
 	    .moved = channel_moved,
 	    .refused = refused_for_good,
 	};

@@ -126,7 +126,8 @@ struct rabbitmq_channel {
 	enum channel_state state;
 	uint64_t epoch; /* of the opening whose tags can be told; 0: none */
 	bool has_consumed;
-	struct timer *again; /* while CANCELLED or BROKEN */
+	struct timer *again; /* while CANCELLED or BROKEN: to try again; while CONSUMING: to look */
+	bool looking;        /* whether the queue still knows of a consumer: asked, not answered */
 	struct reconnect backoff;
 
 	struct incoming incoming;
@@ -564,6 +565,7 @@ void rabbitmq_channel_open(struct rabbitmq_channel *ch)
 	amqp_channel_open_t open = {0};
 	move(ch, CHANNEL_OPENING);
 	ch->in_transactions = false;
+	ch->looking = false;
 	send(ch, AMQP_CHANNEL_OPEN_METHOD, &open);
 }
 
@@ -662,6 +664,49 @@ static void qos_answered(struct rabbitmq_channel *ch)
 	moved(ch);
 }
 
+/* Looking after the consumer
+ *
+ * A consumer can be gone without a word: a queue whose leader moved, a broker's defect. To us that looks
+ * like a queue without work, for ever. So now and then a passive declare asks how many consumers the
+ * queue has: ours is one of them, and where there is none it has to subscribe again. (Another worker's
+ * hides the loss of ours; its prefetch then shares the work at least.) The timer runs while nothing
+ * else needs it, and starts anew with each answer, so a hung broker is asked once. */
+
+static void look_later(struct rabbitmq_channel *ch)
+{
+	if (ch->all->check_ms != 0)
+		timer_start(ch->again, ch->all->check_ms);
+}
+
+static void look(struct rabbitmq_channel *ch)
+{
+	amqp_queue_declare_t ask = {.queue = amqp_cstring_bytes(ch->settings->name), .passive = 1};
+	ch->looking = true;
+	send(ch, AMQP_QUEUE_DECLARE_METHOD, &ask);
+}
+
+static void consumer_is_gone(struct rabbitmq_channel *ch)
+{
+	move(ch, CHANNEL_CANCELLED);
+	uint64_t wait_ms = wait_to_try_again(ch);
+	log_say(ch->all->log, LOG_WARN, "consumer is gone without a word, trying again",
+		kv_text("source", ch->all->source->name), kv_text("queue", ch->settings->name),
+		kv_int("wait_ms", (int64_t)wait_ms));
+	moved(ch);
+}
+
+/* While it was under way the consumer may have been cancelled: then the answer says nothing. */
+static void looked(struct rabbitmq_channel *ch, const amqp_queue_declare_ok_t *m)
+{
+	ch->looking = false;
+	if (ch->state != CHANNEL_CONSUMING)
+		return;
+	if (m->consumer_count == 0)
+		consumer_is_gone(ch);
+	else
+		look_later(ch);
+}
+
 static void consume_answered(struct rabbitmq_channel *ch)
 {
 	move(ch, CHANNEL_CONSUMING);
@@ -670,6 +715,7 @@ static void consume_answered(struct rabbitmq_channel *ch)
 	log_say(ch->all->log, LOG_INFO, "consumer started",
 		kv_text("source", ch->all->source->name), kv_text("queue", ch->settings->name),
 		kv_int("prefetch", ch->prefetch));
+	look_later(ch);
 	follow(ch);
 	moved(ch);
 }
@@ -749,6 +795,8 @@ static void try_again(void *arg)
 		declare(ch);
 	else if (ch->state == CHANNEL_BROKEN && ch->all->conn != NULL)
 		rabbitmq_channel_open(ch);
+	else if (ch->state == CHANNEL_CONSUMING)
+		look(ch);
 }
 
 /* --- closing ----------------------------------------------------------------------------------- */
@@ -826,7 +874,9 @@ void rabbitmq_channel_method(struct rabbitmq_channel *ch, amqp_method_number_t i
 			opened(ch);
 		return;
 	case AMQP_QUEUE_DECLARE_OK_METHOD:
-		if (is_answer_in(ch, CHANNEL_DECLARING))
+		if (ch->looking)
+			looked(ch, decoded);
+		else if (is_answer_in(ch, CHANNEL_DECLARING))
 			limit(ch);
 		return;
 	case AMQP_BASIC_QOS_OK_METHOD:

@@ -36,6 +36,7 @@ struct rabbitmq_channels {
 	const struct worker_settings *worker;
 	struct rabbitmq_copies *copies;
 	struct amqp_conn *conn; /* NULL unless logged in */
+	uint64_t check_ms;      /* between two looks whether a consumer is still there; 0: none */
 	bool intake_wanted;     /* consume, or only settle */
 	bool urgent;            /* tell and prove at once: somebody waits for it */
 	uint64_t last_epoch;    /* counts the openings of all channels */
