@@ -1,11 +1,13 @@
 """Plugins with isolate = true: they run in processes of ours that are not the worker's own, which may crash."""
 
+import json
 import os
 import signal
+import subprocess
 import unittest
 from pathlib import Path
 
-from worker import BUILD, PENDING, PLUGIN, RabbitCase, RedisCase, patience, wait_for
+from worker import BUILD, OUTFALL, PENDING, PLUGIN, RabbitCase, RedisCase, WorkerCase, patience, wait_for
 
 HURRY = 'timeout = "1500ms" reserve = "300ms" grace = "300ms"'
 
@@ -146,11 +148,20 @@ class IsolatedCases:
         self.stop_clean(worker, done=40)
 
     def test_hooks_are_each_process_own(self):
+        self.queue.publish([f"a:gate:{self.gate()}"])
         worker = self.start_isolated(threads=2, processes=3)
         worker.wait_event("process ready", 3)
-        self.stop_clean(worker)
+        self.record.wait_begun(1)
         lines = self.record.lines()
-        self.assertEqual([lines.count(v) for v in ("init", "thread-init", "thread-exit", "exit")], [3, 6, 6, 3])
+        self.assertEqual([lines.count(v) for v in ("init", "thread-init")], [3, 6])
+        worker.send(signal.SIGTERM)
+        # Those that have nothing to do end at once, and in order.
+        wait_for("two of them", lambda: self.record.lines().count("exit") == 2)
+        self.assertEqual(self.record.lines().count("thread-exit"), 4)
+        self.open_gate()
+        self.assertEqual(worker.wait_exit(), 0)
+        for event in worker.events("process ended"):
+            self.assertEqual(event["by"], "status 0")
 
     def test_signals_to_all_processes_of_a_service_are_the_workers(self):
         """As systemd sends them with KillMode=control-group, or supervisord with stopasgroup."""
@@ -198,6 +209,63 @@ class RabbitIsolated(IsolatedCases, RabbitCase):
 
 class RedisIsolated(IsolatedCases, RedisCase):
     pass
+
+
+class Process(WorkerCase):
+    """The process by itself, spoken to by hand."""
+
+    def converse(self, said, plugin=PLUGIN, **environment):
+        words = [OUTFALL, "plugin-process", "h", plugin, 2, 0, 1000, 3]
+        environment = dict(os.environ, OUTFALL_TEST_RECORD=str(self.record.path), **environment)
+        return subprocess.run(
+            [str(word) for word in words], input=said, capture_output=True, env=environment,
+            timeout=60 * patience(),
+        )  # fmt: skip
+
+    def job(self, body, **facts):
+        facts = dict(type="job", id="7", source="main", queue="q", attempt=1, bytes=len(body), **facts)
+        return json.dumps(facts).encode() + b"\n" + body
+
+    def answers(self, done):
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def test_it_ends_in_order_when_its_stdin_does(self):
+        done = self.converse(self.job(b"a:ms:50"))
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        ready, result = self.answers(done)
+        self.assertEqual(ready, {"type": "ready", "concurrency": 2})
+        self.assertEqual(result, {"type": "result", "id": "7", "outcome": "done"})
+        self.assertEqual([line.split()[0] for line in self.record.lines()][-3:], ["thread-exit"] * 2 + ["exit"])
+
+    def test_what_it_says_comes_in_order(self):
+        frames = self.job(b"a:leave:\xff\x01", crashes=3) + b'{"type":"cancel","id":"7","reason":"drain"}\n'
+        ready, *said = self.answers(self.converse(frames))
+        self.assertEqual(
+            said,
+            [
+                {"type": "progress", "id": "7", "progress": 0.5, "note": "half"},
+                {"type": "checkpoint", "id": "7", "checkpoint_base64": "/wE="},
+                {"type": "result", "id": "7", "outcome": "return"},
+            ],
+        )
+        frames = self.job(b"b:leave:x", checkpoint="page 7")
+        self.assertEqual(self.answers(self.converse(frames))[1:], [{"type": "result", "id": "7", "outcome": "done"}])
+        self.assertIn("found b page 7", self.record.lines())
+
+    def test_what_no_worker_says_ends_it(self):
+        done = self.converse(b"hello\n")
+        self.assertEqual(done.returncode, 74)
+        self.assertIn(b"no line of a worker", done.stderr)
+
+    def test_a_failing_init_is_told(self):
+        done = self.converse(b"", OUTFALL_TEST_INIT_FAILS="1")
+        self.assertEqual((done.returncode, done.stdout), (78, b""))
+        self.assertIn(b"init() failed: no such database", done.stderr)
+
+    def test_it_is_nobody_elses_command(self):
+        done = self.run_outfall("plugin-process")
+        self.assertEqual((done.returncode, done.stdout), (64, ""))
+        self.assertNotIn("plugin-process", self.run_outfall("--help").stdout)
 
 
 if __name__ == "__main__":

@@ -170,7 +170,7 @@ class WorkerCase(unittest.TestCase):
             worker.kill()
             text = worker.log_text()
             for bad in ("ERROR: AddressSanitizer", "WARNING: ThreadSanitizer", "runtime error:",
-                        "ERROR: LeakSanitizer"):  # fmt: skip
+                        "ERROR: LeakSanitizer", "internal error"):  # fmt: skip
                 self.assertNotIn(bad, text, f"{worker.name}:\n{text[-6000:]}")
 
     def run(self, result=None):

@@ -131,10 +131,8 @@ static void say_ready(struct process *process, unsigned concurrency)
 	end_line(text);
 }
 
-/* A write at the end of the turn, for all that it brought. */
-static void write_out(void *arg)
+static void write_out(struct process *process)
 {
-	struct process *process = arg;
 	struct text *text = &process->to_tell;
 	fetch_logged(process);
 	while (text->len > 0 && !process->broken) {
@@ -145,15 +143,22 @@ static void write_out(void *arg)
 			process->broken = true; /* the worker is gone */
 		text_drop(text, n > 0 ? (size_t)n : 0);
 	}
-	watch_set(process->out, text->len > 0 ? WATCH_WRITE : 0);
-	bool done = process->at_end && list_empty(&process->jobs) && text->len == 0;
-	if (done || process->broken)
+}
+
+/* A write at the end of the turn, for all that it brought. */
+static void end_turn(void *arg)
+{
+	struct process *process = arg;
+	write_out(process);
+	bool all_told = process->to_tell.len == 0;
+	watch_set(process->out, all_told ? 0 : WATCH_WRITE);
+	if (process->broken || (process->at_end && list_empty(&process->jobs) && all_told))
 		loop_stop(process->loop);
 }
 
 static void has_room(void *arg, unsigned events)
 {
-	(void)arg, (void)events; /* write_out() comes at the end of the turn */
+	(void)arg, (void)events; /* end_turn() does it */
 }
 
 static void rung(void *arg)
@@ -333,7 +338,7 @@ static enum status watch_all(struct process *process, struct error *why)
 	}
 	if (!all || process->in == NULL || process->out == NULL || process->bell == NULL)
 		return error_set(why, ST_NOMEM, "watch stdin and stdout");
-	process->write = (struct turn_hook){.run = write_out, .arg = process};
+	process->write = (struct turn_hook){.run = end_turn, .arg = process};
 	loop_add_hook(loop, TURN_WRITE, &process->write);
 	return ST_OK;
 }
