@@ -59,14 +59,14 @@ class Bench:
         )
         return Worker(folder("bench"), config, "worker", environment)
 
-    def noop(self, threads=4):
-        return f'handler "h" {{ type = "plugin"  path = "{BENCH}/plugin_noop.so"  threads = {threads} }}\n'
+    def noop(self, threads=4, plugin="plugin_noop", extra=""):
+        return f'handler "h" {{ type = "plugin"  path = "{BENCH}/{plugin}.so"  threads = {threads}  {extra} }}\n'
 
-    def run_noop(self, jobs, *sections):
+    def run_noop(self, jobs, *sections, handler=None, concurrency=16):
         """The worker with the no-op plugin until so many jobs ran; jobs, seconds, cpu."""
         result = folder("result") / "result.json"
         worker = self.start(
-            *sections, self.noop(),
+            *sections, handler or self.noop(), concurrency=concurrency,
             environment={"OUTFALL_BENCH_JOBS": str(jobs), "OUTFALL_BENCH_RESULT": str(result)},
         )  # fmt: skip
         wait_for(f"{jobs} jobs", lambda: result.exists() and result.stat().st_size, 120)
@@ -119,6 +119,35 @@ class Bench:
         limit_cpu, cpu = cpu_per_100k(limits), cpu_per_100k(ours)
         self.row("  CPU per 100,000 jobs, s", limit_cpu, cpu, ratio(cpu, limit_cpu), "0.30 s", "{:.2f}")
 
+    def plugin_pending(self, jobs=200_000):
+        """run() returns at once, a thread of the plugin's completes the job."""
+        limits, ours = [], []
+        for _ in range(self.rounds):
+            jobs_list = self.list()
+            jobs_list.publish([BODY] * jobs)
+            limits.append(self.limit("limit_redis", self.redis.port, jobs_list.name, jobs))
+            jobs_list = self.list()
+            jobs_list.publish([BODY] * jobs)
+            handler = self.noop(threads=1, plugin="plugin_noop_pending")
+            ours.append(self.run_noop(jobs, jobs_list.section(), handler=handler, concurrency=256))
+        self.against("Redis list, asynchronous no-op plugin, jobs/s", rates(limits), rates(ours), "-")
+        limit_cpu, cpu = cpu_per_100k(limits), cpu_per_100k(ours)
+        self.row("  CPU per 100,000 jobs, s", limit_cpu, cpu, ratio(cpu, limit_cpu), "-", "{:.2f}")
+
+    def plugin_isolated(self, jobs=100_000):
+        """The limit is the same process under the bare loop of pools; CPU without that process."""
+        for depth in (1, 16):
+            child = [OUTFALL, "plugin-process", "h", BENCH / "plugin_noop.so", depth, 0, 0, 1]
+            handler = self.noop(threads=depth, extra='isolate = "true"')
+            limits, ours = [], []
+            for _ in range(self.rounds):
+                limits.append(self.limit("limit_pool", 1, depth, jobs, *child))
+                ours.append(self.run_list(jobs, handler, depth))
+            what = f"isolated no-op plugin, {depth} at once"
+            self.against(f"{what}, jobs/s", rates(limits), rates(ours), "0.8")
+            limit_cpu, cpu = cpu_per_100k(limits), cpu_per_100k(ours)
+            self.row("  CPU per 100,000 jobs, s", limit_cpu, cpu, ratio(cpu, limit_cpu), "-", "{:.2f}")
+
     def exec_jobs(self, jobs=4000):
         limits, ours, cpu = [], [], []
         handler = f'handler "h" {{ type = "exec"  command = {{"/bin/true"}} }}\n'
@@ -160,8 +189,19 @@ class Bench:
         limit_cpu, cpu = cpu_per_100k(limits), cpu_per_100k(ours)
         self.row("  CPU per 100,000 jobs, s", limit_cpu, cpu, ratio(cpu, limit_cpu), "-", "{:.2f}")
 
-    def pool_jobs(self):
+    def run_list(self, jobs, handler, concurrency):
         """The jobs are there before the worker is; its time counts from the first that is done."""
+        jobs_list = self.list()
+        jobs_list.publish([BODY] * jobs)
+        worker = self.start(jobs_list.section(), handler, concurrency=concurrency)
+        wait_for("the first", lambda: jobs_list.unsettled() < jobs, every=0.001)
+        begun, cpu, left = time.monotonic(), cpu_seconds(worker.pid), jobs_list.unsettled()
+        wait_for("all to be done", lambda: jobs_list.unsettled() == 0, 120, 0.005)
+        seconds, cpu = time.monotonic() - begun, cpu_seconds(worker.pid) - cpu
+        self.stop(worker)
+        return {"jobs": left, "seconds": seconds, "cpu": cpu}
+
+    def pool_jobs(self):
         for processes, depth, jobs in ((1, 1, 60_000), (2, 1, 60_000), (1, 16, 300_000)):
             child = [BENCH / "pool_child", depth]
             handler = (
@@ -171,15 +211,7 @@ class Bench:
             limits, ours = [], []
             for _ in range(self.rounds):
                 limits.append(self.limit("limit_pool", processes, depth, jobs, *child))
-                jobs_list = self.list()
-                jobs_list.publish([BODY] * jobs)
-                worker = self.start(jobs_list.section(), handler, concurrency=processes * depth)
-                wait_for("the first", lambda: jobs_list.unsettled() < jobs, every=0.001)
-                begun, cpu, left = time.monotonic(), cpu_seconds(worker.pid), jobs_list.unsettled()
-                wait_for("all to be done", lambda: jobs_list.unsettled() == 0, 120, 0.005)
-                seconds, cpu = time.monotonic() - begun, cpu_seconds(worker.pid) - cpu
-                ours.append({"jobs": left, "seconds": seconds, "cpu": cpu})
-                self.stop(worker)
+                ours.append(self.run_list(jobs, handler, processes * depth))
             what = f"pool of {processes}, {depth} at once in each"
             self.against(f"{what}, jobs/s", rates(limits), rates(ours), "0.8")
             limit_cpu, cpu = cpu_per_100k(limits), cpu_per_100k(ours)
@@ -350,8 +382,9 @@ def print_table(rows):
 
 
 HEAD = Row("what", "limit", "outfall", "ratio", "to reach")
-PARTS = ["rabbitmq_noop", "redis_noop", "exec_jobs", "pool_jobs", "http_jobs", "stop_idle",
-         "stop_after_last_job", "give_back", "idle", "many_queues", "many_lists"]  # fmt: skip
+PARTS = ["rabbitmq_noop", "redis_noop", "plugin_pending", "plugin_isolated", "exec_jobs", "pool_jobs",
+         "http_jobs", "stop_idle", "stop_after_last_job", "give_back", "idle", "many_queues",
+         "many_lists"]  # fmt: skip
 
 
 def main():
