@@ -87,8 +87,31 @@ static void open_fixture(struct fixture *f, char *words, unsigned width)
 	await_width(f, width);
 }
 
+static void kill_all_processes(void)
+{
+	char path[64];
+	int pid;
+	(void)snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+	FILE *file = fopen(path, "r");
+	assert_non_null(file);
+	while (fscanf(file, "%d", &pid) == 1)
+		(void)kill(pid, SIGKILL);
+	fclose(file);
+}
+
+/* Jobs are the host's, here the test's: those that still run must end to be freed. */
+static void end_all_jobs(struct fixture *f)
+{
+	f->fake.executor->ops->retract(f->fake.executor);
+	if (f->fake.finished + f->fake.retracted == f->fake.serial)
+		return;
+	kill_all_processes();
+	fake_run_until(&f->fake, (unsigned)f->fake.serial);
+}
+
 static void close_fixture(struct fixture *f)
 {
+	end_all_jobs(f);
 	f->fake.executor->ops->destroy(f->fake.executor);
 	children_destroy(f->children);
 	while (waitpid(-1, NULL, 0) > 0)
@@ -891,15 +914,71 @@ static void destroying_waits_for_nobody(void **state)
 	f.handler.processes = 4;
 	begin(&f);
 	await_width(&f, 4);
+	struct job *job = hold(&f);
 	f.fake.executor->ops->drain_notice(f.fake.executor, 25000);
 	uint64_t begun_ns = loop_now_ns(f.fake.loop);
 	f.fake.executor->ops->destroy(f.fake.executor);
 	uint64_t took_ns = loop_now_ns(f.fake.loop) - begun_ns;
 	print_message("four that do not leave: %u us\n", (unsigned)(took_ns / 1000));
+	assert_int_equal(f.fake.finished, 0); /* nobody listens any more */
+	job_destroy(job);
 	children_destroy(f.children);
 	while (waitpid(-1, NULL, 0) > 0)
 		;
 	fake_host_close(&f.fake);
+}
+
+/* --- memory ------------------------------------------------------------------------------------------ */
+
+static void stop_when_resized(struct executor_host *host, struct executor *executor)
+{
+	(void)executor;
+	loop_stop(fake_of(host)->loop);
+}
+
+/* Through creation, getting ready, and a job. Whatever fails, the job ends: another process is tried, or
+ * the job is. The loop turns without help of fake_host here, which allocates. */
+static bool run_with_failure(unsigned long n, bool *ret_done)
+{
+	struct fixture f;
+	prepare(&f, (char[]){""});
+	struct job *job = fake_job(&f.fake, "facts", 5);
+	f.fake.host.resized = stop_when_resized;
+	(void)memory_fail_at(n);
+	enum status st = pool_executor_create(f.fake.loop, f.fake.log, f.children, &f.handler,
+					      &worker, &f.fake.host, &f.fake.executor, NULL);
+	if (st == ST_OK) {
+		while (f.fake.executor->width == 0)
+			loop_run(f.fake.loop);
+		f.fake.host.resized = fake_resized;
+		fake_start(&f.fake, job);
+		fake_run_until(&f.fake, 1);
+	}
+	bool reached = memory_fail_at(0) >= n;
+	*ret_done = f.fake.kinds[OUTCOME_DONE] == 1;
+	if (st == ST_OK) {
+		close_fixture(&f);
+		return reached;
+	}
+	assert_int_equal(st, ST_NOMEM);
+	job_destroy(job);
+	children_destroy(f.children);
+	fake_host_close(&f.fake);
+	assert_int_equal(open_descriptors(), f.descriptors);
+	return reached;
+}
+
+static void every_failed_allocation_is_survived(void **state)
+{
+	(void)state;
+	unsigned long n = 1;
+	unsigned not_done = 0;
+	bool done;
+	for (; run_with_failure(n, &done); n++)
+		not_done += !done;
+	assert_true(done);
+	print_message("%lu allocations, %u of them needed at the first try\n", n, not_done);
+	assert_true(n > 15 && not_done > 2);
 }
 
 /* libuv opens what all loops share with the first one. */
@@ -951,6 +1030,7 @@ int main(void)
 	    cmocka_unit_test(a_drain_tells_each_and_lets_the_idle_go),
 	    cmocka_unit_test(a_drain_ends_those_that_are_starting),
 	    cmocka_unit_test(destroying_waits_for_nobody),
+	    cmocka_unit_test(every_failed_allocation_is_survived),
 	};
 	return cmocka_run_group_tests(tests, open_what_stays, NULL);
 }
