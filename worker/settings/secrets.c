@@ -145,6 +145,11 @@ static bool is_rabbitmq(enum url_scheme scheme)
 	return scheme == URL_AMQP || scheme == URL_AMQPS;
 }
 
+static bool is_redis(enum url_scheme scheme)
+{
+	return scheme == URL_REDIS || scheme == URL_REDISS || scheme == URL_UNIX;
+}
+
 static bool is_database(const char *path)
 {
 	return path == NULL || (strspn(path, "0123456789") == strlen(path) && strlen(path) <= 5);
@@ -160,7 +165,7 @@ static const char *trouble_with(bool rabbitmq, const struct url *url)
 {
 	if (rabbitmq && !is_rabbitmq(url->scheme))
 		return "a rabbitmq section needs an amqp:// or amqps:// address";
-	if (!rabbitmq && is_rabbitmq(url->scheme))
+	if (!rabbitmq && !is_redis(url->scheme))
 		return "a redis section needs a redis://, rediss:// or unix:// address";
 	if (!rabbitmq && url->scheme != URL_UNIX && !is_database(url->path))
 		return "the path of a redis:// address is the number of a database";

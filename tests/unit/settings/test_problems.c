@@ -234,6 +234,9 @@ static const struct row rows[] = {
 	{"two kinds", "rabbitmq \"m\" { url = \"amqp://h\"\nurls = {\"amqp://h\"} queue \"q\" { handler = h } }" HANDLER, {{2, "error: url and urls are both given"}}},
 	{"a bad port", "rabbitmq \"m\" { url = \"amqp://u:" SECRET "@h:0/\" queue \"q\" { handler = h } }" HANDLER, {{1, "error: url: the port must be"}}},
 	{"nonsense", "rabbitmq \"m\" { url = \"" SECRET "\" queue \"q\" { handler = h } }" HANDLER, {{1, "error: url: must begin with amqp://"}}},
+	{"no broker at all", "redis \"r\" { url = \"http://:" SECRET "@h\" list \"l\" { handler = h } }\n"
+		"rabbitmq \"m\" { url = \"https://u:" SECRET "@h\" queue \"q\" { handler = h } }" HANDLER,
+		{{1, "error: url: a redis section needs a redis://"}, {2, "error: url: a rabbitmq section needs an amqp://"}}},
 	{"the wrong broker", "rabbitmq \"m\" { urls = {\"amqp://h\", \"redis://:" SECRET "@h\"} queue \"q\" { handler = h } }" HANDLER, {{1, "error: urls: a rabbitmq section needs an amqp:// or amqps:// address"}}},
 	{"so is Sentinel", "redis \"r\" { url = \"redis+sentinel://:" SECRET "@h\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url: redis+sentinel:// is not supported by this version"}}},
 	{"a database by name", "redis \"r\" { url = \"redis://:" SECRET "@h/users\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url: the path of a redis:// address"}}},
