@@ -1,15 +1,18 @@
 /* http_server - answers every POST with 204 as soon as its body is there, and does nothing else.
  *
- *     http_server          prints its port on loopback, and serves until it is killed
+ *     http_server          prints its port on loopback, and serves until it is killed, or whoever started
+ *                          it has ended
  *
  * One thread, one epoll set, connections kept for ever. Requests must come one after the other on a
  * connection (no pipelining) and have a Content-Length, which is what curl sends. */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -105,6 +108,7 @@ int main(void)
 	    getsockname(listener, (struct sockaddr *)&at, &len) != 0)
 		fail("http_server: listen");
 	add(epoll_fd, listener, NULL);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	printf("%u\n", ntohs(at.sin_port));
 	fflush(stdout);
 	for (;;) {
