@@ -341,7 +341,7 @@ static void process_changed(struct pool_shared *shared, struct pool_child *child
 	if (pool->closing)
 		return;
 	note_room(pool, child);
-	if (place != NULL && child->state == POOL_LEAVING && child->mute)
+	if (place != NULL && child->state == POOL_LEAVING && child->by_itself)
 		; /* how it ends says whether another is to wait */
 	else if (place != NULL && child->state > POOL_READY)
 		vacate(place, child);

@@ -248,6 +248,7 @@ static void stdin_was_closed(struct pool_child *c)
 	log_say(c->shared->log, LOG_INFO, "process closed its stdin",
 		kv_text("handler", name_of(c)), kv_int("pid", c->child.pid),
 		kv_int("jobs", c->jobs.count));
+	c->by_itself = true;
 	give_up_unbegun(c);
 	if (c->state == POOL_STARTING)
 		leave(c, LEAVE_MS, "it did not end after it had closed its stdin");
@@ -547,7 +548,7 @@ static void stdout_was_closed(struct pool_child *c)
 	watch_set(c->watches[STDOUT], 0);
 	if (c->state >= POOL_LEAVING)
 		return;
-	c->mute = true;
+	c->by_itself = true;
 	leave(c, MUTE_MS, "it closed its stdout");
 	give_up_unbegun(c);
 	stop_writing(c);
@@ -652,7 +653,7 @@ static void lose_jobs(struct pool_child *c)
 static void log_end(const struct pool_child *c)
 {
 	char how[32];
-	bool asked = c->state >= POOL_LEAVING && !c->mute;
+	bool asked = c->state >= POOL_LEAVING && !c->by_itself;
 	bool well = c->jobs.count == 0 && WIFEXITED(c->status) && WEXITSTATUS(c->status) == 0;
 	describe_end(c, how, sizeof how);
 	log_say(c->shared->log,

@@ -102,7 +102,7 @@ struct pool_child {
 	uint64_t started_ns, ready_ns, weighed_ns;
 	uint64_t dismissed_ns; /* its stdin was closed */
 	bool worn, notified;
-	bool mute; /* closed its stdout: leaves by itself, most probably */
+	bool by_itself; /* it closed one of its ends: nobody has asked it to leave */
 
 	const char *broken;  /* why we killed it; NULL: for a job, or not at all */
 	char killed_for[64]; /* that job's id, cut; "": none */

@@ -752,6 +752,22 @@ static void a_closed_stdout_is_the_end(void **state)
 	close_fixture(&f);
 }
 
+/* Whatever is noticed first, its pipe or its death: who was not asked to end is in the log for it. */
+static void a_death_noticed_while_writing_is_logged_as_one(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_fixture(&f, (char[]){""}, 1);
+	log_set_level(f.fake.log, LOG_INFO);
+	kill_all_processes();
+	usleep(50000); /* the loop has not turned: it does not know yet */
+	start(&f, "done");
+	fake_run_until(&f.fake, 1);
+	await_logged(&f, "process ended handler=thumbs");
+	fake_assert_logged(&f.fake, "warn  process ended handler=thumbs");
+	close_fixture(&f);
+}
+
 static void a_closed_stdin_retires_it(void **state)
 {
 	(void)state;
@@ -1021,6 +1037,7 @@ int main(void)
 	    cmocka_unit_test(rubbish_is_ignored_up_to_a_point),
 	    cmocka_unit_test(what_it_should_not_say_is_logged_and_ignored),
 	    cmocka_unit_test(a_closed_stdout_is_the_end),
+	    cmocka_unit_test(a_death_noticed_while_writing_is_logged_as_one),
 	    cmocka_unit_test(a_closed_stdin_retires_it),
 	    cmocka_unit_test(a_flood_does_not_keep_the_loop),
 	    cmocka_unit_test(max_jobs_replaces_without_a_hole),
