@@ -3,7 +3,8 @@
  * The awkward part is time. drain.timeout is the whole time from the signal to the exit, and three
  * things must fit in: what running jobs get, the grace between asking and killing them, and the
  * reserve for returning jobs and closing. All three become absolute times once, at the signal;
- * afterwards they only ever move nearer (a second signal). Where the configured grace and reserve
+ * afterwards a second signal moves them nearer, and only an operator who asks for it (drain_extend)
+ * moves all three away, by the same time, as long as no job has been asked to stop. Where the configured grace and reserve
  * do not fit into the timeout, each gets a quarter of it, and the jobs get the other half.
  *
  * Giving back begins as soon as a source's intake is shut, source by source and not at the end: a
@@ -105,9 +106,9 @@ static void open_intake(struct drain *drain)
 
 static void send_notice(struct drain *drain)
 {
-	uint64_t left_ms = UINT64_MAX;
+	uint64_t now_ns = clock_now_ns(drain->clock), left_ms = UINT64_MAX;
 	if (drain->times.ask_ns != UINT64_MAX)
-		left_ms = (drain->times.ask_ns - drain->times.began_ns) / MS_NS;
+		left_ms = (drain->times.ask_ns - earlier(now_ns, drain->times.ask_ns)) / MS_NS;
 	list_each (it, &drain->roster->lanes) {
 		struct executor *executor = list_entry(it, struct lane, in_roster)->executor;
 		executor->ops->drain_notice(executor, left_ms);
@@ -294,6 +295,44 @@ void drain_event(struct drain *drain, enum drain_event event, const char *why)
 		return;
 	(void)step(drain, event, why);
 	drain_give_back_all(drain);
+}
+
+/* --- more time ------------------------------------------------------------------------------- */
+
+uint64_t drain_time_for_jobs_ns(const struct drain *drain)
+{
+	struct shares share = shares_of(drain->settings);
+	if (drain->settings->limit == DRAIN_LIMIT_NONE)
+		return UINT64_MAX;
+	return drain->settings->timeout_ms * MS_NS - share.grace - share.reserve;
+}
+
+static const char *why_not_extend(const struct drain *drain)
+{
+	if (!phase_is_stopping(drain->phase))
+		return "no drain is under way";
+	if (drain->phase != PHASE_CLOSING && drain->phase != PHASE_FINISHING)
+		return "running jobs have been asked to stop, or none is left";
+	if (drain->times.ask_ns == UINT64_MAX)
+		return "this drain has no deadline";
+	return NULL;
+}
+
+enum status drain_extend(struct drain *drain, uint64_t more_ms, struct error *why)
+{
+	const char *why_not = why_not_extend(drain);
+	struct drain_clock *times = &drain->times;
+	if (why_not != NULL)
+		return error_set(why, ST_REFUSED, "%s", why_not);
+	if (more_ms > (UINT64_MAX - times->end_ns) / MS_NS - 1)
+		return error_set(why, ST_REFUSED, "that is longer than time can be counted");
+	times->ask_ns += more_ms * MS_NS;
+	times->kill_ns += more_ms * MS_NS;
+	times->end_ns += more_ms * MS_NS;
+	log_say(drain->log, LOG_INFO, "drain extended", kv_int("by_ms", (int64_t)more_ms),
+		kv_ns("jobs_have_ms", times->ask_ns - clock_now_ns(drain->clock)));
+	send_notice(drain);
+	return ST_OK;
 }
 
 static void log_progress(struct drain *drain, uint64_t now_ns)

@@ -9,6 +9,7 @@
 #ifndef OUTFALL_DRAIN_DRAIN_H
 #define OUTFALL_DRAIN_DRAIN_H
 
+#include "base/error.h"
 #include "drain/phases.h"
 #include "drain/report.h"
 
@@ -45,6 +46,13 @@ void drain_fini(struct drain *drain);
 
 /* `why` is a constant text for log and report: "SIGTERM". */
 void drain_event(struct drain *drain, enum drain_event event, const char *why);
+
+/* Gives running jobs so much more time, and moves the exit by as much. ST_REFUSED with a sentence when
+ * there is no such time to move: no drain, no deadline, or jobs have been asked to stop. */
+enum status drain_extend(struct drain *drain, uint64_t more_ms, struct error *why);
+
+/* How long running jobs get in a drain, from the signal on; UINT64_MAX: for ever. */
+uint64_t drain_time_for_jobs_ns(const struct drain *drain);
 
 /* Moves on as far as the facts allow. Call at the end of each turn. */
 void drain_turn(struct drain *drain);
