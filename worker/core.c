@@ -174,6 +174,8 @@ static void finished(struct executor_host *host, struct job *job, const struct o
 	job->finished_ns = clock_now_ns(core->clock);
 	job->begun_ns = begun_ns != 0 ? begun_ns : job->given_ns;
 	job->outcome = *outcome;
+	histogram_count(&job->route->waits, job->begun_ns - job->taken_ns);
+	histogram_count(&job->route->runs, job->finished_ns - job->begun_ns);
 	blame_timeout(job);
 	ledger_finish(&core->ledger, job);
 	dispatch_release(&core->dispatch, job);

@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 
 enum { LEAST_ROOM = 256 };
@@ -59,6 +60,21 @@ void text_put_number(struct text *text, uint64_t number)
 		number /= 10;
 	} while (number != 0);
 	text_put(text, span_of(digits + at, sizeof digits - at));
+}
+
+void text_print(struct text *text, const char *fmt, ...)
+{
+	va_list measured, printed;
+	va_start(measured, fmt);
+	va_copy(printed, measured);
+	int n = vsnprintf(NULL, 0, fmt, measured);
+	va_end(measured);
+	if (n < 0 || text->failed || !make_room(text, (size_t)n + 1))
+		text->failed = true;
+	else
+		text->len +=
+		    (size_t)vsnprintf(text->bytes + text->len, (size_t)n + 1, fmt, printed);
+	va_end(printed);
 }
 
 void text_drop(struct text *text, size_t bytes)

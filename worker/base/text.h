@@ -25,6 +25,7 @@ void text_clear(struct text *text); /* empty again; keeps the room */
 
 void text_put(struct text *text, struct span piece);
 void text_put_number(struct text *text, uint64_t number);
+void text_print(struct text *text, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* As a JSON string, quotes included. Bytes that are not UTF-8 become U+FFFD. */
 void text_put_json(struct text *text, struct span piece);

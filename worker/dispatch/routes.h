@@ -11,6 +11,7 @@
 #ifndef OUTFALL_DISPATCH_ROUTES_H
 #define OUTFALL_DISPATCH_ROUTES_H
 
+#include "base/histogram.h"
 #include "base/list.h"
 #include "dispatch/rate.h"
 #include "job/outcome.h"
@@ -57,7 +58,9 @@ struct route {
 	struct list
 	    parked; /* struct job.in_route: second deliveries of those, which wait for them */
 	uint64_t fates[FATE_COUNT];
-	void *source_ref; /* the source's own record of this queue */
+	struct histogram waits; /* from taken to begun */
+	struct histogram runs;  /* from begun to ended */
+	void *source_ref;       /* the source's own record of this queue */
 };
 
 struct roster {
