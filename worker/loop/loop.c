@@ -14,11 +14,22 @@
 #include <pthread.h>
 #include <uv.h>
 
+/* The longest turn, forgotten after a while so that one slow start does not stand for ever: of the
+ * window that runs, and of the one before. */
+struct lag {
+	uint64_t turn_ended_ns,
+	    idle_ns; /* at the end of the last turn; idle: asleep since the start */
+	uint64_t window_began_ns, longest_ns, longest_before_ns;
+};
+
+enum { LAG_WINDOW_S = 30 };
+
 struct loop {
 	uv_loop_t uv;
 	uv_prepare_t turn_end;
 	uv_idle_t again; /* active while the next poll must not sleep */
 	struct list hooks[TURN_PHASES];
+	struct lag lag;
 	pthread_t mine;
 };
 
@@ -52,6 +63,38 @@ void loop_assert_mine(const struct loop *loop)
 	must(pthread_equal(pthread_self(), loop->mine));
 }
 
+static void open_lag_window(struct lag *lag, uint64_t now_ns)
+{
+	const uint64_t window_ns = LAG_WINDOW_S * UINT64_C(1000000000);
+	if (now_ns - lag->window_began_ns < window_ns)
+		return;
+	bool one_passed = now_ns - lag->window_began_ns < 2 * window_ns;
+	lag->longest_before_ns = one_passed ? lag->longest_ns : 0;
+	lag->longest_ns = 0;
+	lag->window_began_ns = now_ns;
+}
+
+/* What of the time since the last turn was not spent asleep. */
+static void measure_turn(struct loop *loop)
+{
+	struct lag *lag = &loop->lag;
+	uint64_t now_ns = uv_hrtime(), idle_ns = uv_metrics_idle_time(&loop->uv);
+	uint64_t passed_ns = now_ns - lag->turn_ended_ns, slept_ns = idle_ns - lag->idle_ns;
+	uint64_t turn_ns = passed_ns > slept_ns ? passed_ns - slept_ns : 0;
+	lag->turn_ended_ns = now_ns;
+	lag->idle_ns = idle_ns;
+	open_lag_window(lag, now_ns);
+	if (turn_ns > lag->longest_ns)
+		lag->longest_ns = turn_ns;
+}
+
+uint64_t loop_lag_ns(struct loop *loop)
+{
+	struct lag *lag = &loop->lag;
+	open_lag_window(lag, uv_hrtime());
+	return lag->longest_ns > lag->longest_before_ns ? lag->longest_ns : lag->longest_before_ns;
+}
+
 static void run_hooks(uv_prepare_t *prepare)
 {
 	struct loop *loop = prepare->data;
@@ -62,6 +105,7 @@ static void run_hooks(uv_prepare_t *prepare)
 			hook->run(hook->arg);
 		}
 	}
+	measure_turn(loop);
 }
 
 static void wake_only(uv_idle_t *idle)
@@ -79,6 +123,8 @@ enum status loop_create(struct loop **ret_loop, struct error *why)
 		memory_free(loop);
 		return error_set(why, ST_SYSTEM, "event loop: %s", uv_strerror(err));
 	}
+	(void)uv_loop_configure(&loop->uv, UV_METRICS_IDLE_TIME); /* cannot fail */
+	loop->lag.turn_ended_ns = loop->lag.window_began_ns = uv_hrtime();
 	loop->mine = pthread_self();
 	for (int phase = 0; phase < TURN_PHASES; phase++)
 		list_init(&loop->hooks[phase]);
@@ -106,6 +152,7 @@ void loop_destroy(struct loop *loop)
 void loop_run(struct loop *loop)
 {
 	loop_assert_mine(loop);
+	loop->lag.turn_ended_ns = uv_hrtime();  /* what was built before is no turn */
 	uv_ref((uv_handle_t *)&loop->turn_end); /* stay even when nothing else is open */
 	(void)uv_run(&loop->uv, UV_RUN_DEFAULT);
 	uv_unref((uv_handle_t *)&loop->turn_end);

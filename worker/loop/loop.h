@@ -28,6 +28,9 @@ void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
 uint64_t loop_now_ns(const struct loop *loop); /* read afresh, not the turn's cached time */
+
+/* How long the longest turn of the last half to whole minute kept the loop from listening. */
+uint64_t loop_lag_ns(struct loop *loop);
 void loop_assert_mine(const struct loop *loop);
 struct uv_loop_s *loop_uv(struct loop *loop);
 
