@@ -216,6 +216,7 @@ static void check_block(const struct rules *rules, const struct block *block)
 	    [SECTION_RABBITMQ] = check_rabbitmq, [SECTION_QUEUE] = check_queue,
 	    [SECTION_REDIS] = check_redis,       [SECTION_LIST] = check_list,
 	    [SECTION_HANDLER] = check_handler,   [SECTION_RETRY] = check_retry,
+	    [SECTION_ADMIN] = check_admin,
 	};
 	check_title(rules, block);
 	if (block->section == SECTION_DRAIN) {

@@ -19,6 +19,7 @@
 #include "settings/secrets.h"
 #include "settings/value.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -135,6 +136,32 @@ static void resolve_drain(struct loading *l)
 	resolve_timeout(l, block_said(block, "timeout"));
 }
 
+static bool parse_mode(const char *text, unsigned *ret_mode)
+{
+	char *end;
+	unsigned long mode = strtoul(text, &end, 8);
+	if (*end != '\0' || end == text || *text < '0' || *text > '7' || mode > 0777)
+		return false;
+	*ret_mode = (unsigned)mode;
+	return true;
+}
+
+static void resolve_admin(struct loading *l)
+{
+	struct block *block = the_block(l, SECTION_ADMIN);
+	const struct said *mode = block_said(block, "socket_mode");
+	const struct said *token = block_said(block, "token_file");
+	struct admin_settings *admin = &l->settings->admin;
+	*admin = *(struct admin_settings *)block->fields;
+	must(parse_mode(table_find_key(SECTION_ADMIN, "socket_mode")->preset, &admin->socket_mode));
+	if (mode->n == 1 && !mode->unset && !parse_mode(mode->texts[0], &admin->socket_mode))
+		problems_error(l->problems, mode->place,
+			       "socket_mode cannot be \"%.40s\": octal digits like 0660 are needed",
+			       mode->texts[0]);
+	if (token->n == 1 && !token->unset && token->texts[0][0] != '\0')
+		admin->token = secrets_line(block, "token_file", l->region, l->problems);
+}
+
 static void resolve_retries(struct loading *l)
 {
 	if (find_block(l, SECTION_RETRY, "default") == NULL)
@@ -243,6 +270,7 @@ static void resolve(struct loading *l)
 	struct settings *settings = l->settings;
 	resolve_worker(l);
 	resolve_drain(l);
+	resolve_admin(l);
 	settings->log = *(struct log_settings *)the_block(l, SECTION_LOG)->fields;
 	settings->handlers = collect(l, SECTION_HANDLER, NULL, &settings->n_handlers);
 	resolve_retries(l);

@@ -29,6 +29,8 @@ void check_tls(const struct rules *rules, const struct block *block,
 void check_external(const struct rules *rules, const struct block *block,
 		    const struct broker_settings *broker);
 
+void check_admin(const struct rules *rules, const struct block *block);
+
 /* A handler or retry section that nobody names. */
 void warn_unused(const struct rules *rules, const struct block *block);
 

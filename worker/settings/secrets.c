@@ -111,6 +111,12 @@ static const char *read_secret(const struct desk *desk, const char *key)
 	}
 }
 
+const char *secrets_line(const struct block *block, const char *key, struct region *region,
+			 struct problems *problems)
+{
+	return read_secret(&(struct desk){block, region, problems}, key);
+}
+
 /* --- which key gives the address --- */
 
 static bool given(const struct desk *desk, const char *key)

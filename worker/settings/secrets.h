@@ -15,6 +15,10 @@ struct broker_settings;
 /* `name`, seen from the folder that `file` is in. */
 const char *beside(struct region *region, const char *file, const char *name);
 
+/* The one line in the file that `key` names, which was given; NULL after reporting. */
+const char *secrets_line(const struct block *block, const char *key, struct region *region,
+			 struct problems *problems);
+
 /* The broker's addresses from url, urls, url_file and password_file of a `rabbitmq` or `redis`
  * block, into the fields for them; there is at least one, NULL stands behind the last. */
 bool secrets_urls(const struct block *block, struct region *region, struct problems *problems,

@@ -192,6 +192,14 @@ struct retry_settings {
 	    crashes; /* after so many the job is dead, whatever attempts are left; 3; 0 = never */
 };
 
+struct admin_settings {
+	const char *socket;   /* path of a Unix socket; NULL: none */
+	unsigned socket_mode; /* of that file; 0660 */
+	const char *http;     /* "host:port", see listen_address.h; NULL: none */
+	const char **hosts;   /* further names in Host headers; NULL-terminated, or NULL */
+	const char *token; /* what a POST over http must bring; NULL: nothing will do. A secret */
+};
+
 struct log_settings {
 	enum log_level level;
 	enum log_format format;
@@ -208,6 +216,7 @@ struct settings {
 	size_t n_handlers;
 	struct retry_settings *retries; /* always holds "default" */
 	size_t n_retries;
+	struct admin_settings admin;
 	struct log_settings log;
 };
 

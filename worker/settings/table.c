@@ -36,6 +36,8 @@ const struct section_row table_sections[SECTIONS] = {
 	"What runs a job; queues and lists name it."),
     [SECTION_RETRY] = TITLED("retry", SECTION_ROOT, retry_settings,
 	"When a failed job runs again. The section \"default\" is for every queue that names no other."),
+    [SECTION_ADMIN] = SECTION("admin", SECTION_ROOT, admin_settings,
+	"How operators look in and steer: pages, metrics, `outfall ctl`."),
     [SECTION_LOG] = SECTION("log", SECTION_ROOT, log_settings,
 	"What is written to stderr."),
 };
@@ -336,6 +338,20 @@ const struct key_row table_keys[] = {
      .preset = "3", .zero = "none", RANGE(1, 1000000),
      .help = "After so many runs in which its handler crashed a job is dead, whatever attempts are "
 	     "left."},
+
+    {SECTION_ADMIN, "socket", VALUE_TEXT, FIELD(admin_settings, socket),
+     .help = "A Unix socket that answers everything; whoever may open it may steer. Default: none."},
+    {SECTION_ADMIN, "socket_mode", VALUE_TEXT, NO_FIELD, .preset = "0660",
+     .help = "Who may: the permissions of that file, in octal digits."},
+    {SECTION_ADMIN, "http", VALUE_TEXT, FIELD(admin_settings, http),
+     .help = "An address that answers what only reads: \"127.0.0.1:9180\", \"[::1]:9180\", or \"*:9180\" "
+	     "for every interface. Default: none."},
+    {SECTION_ADMIN, "hosts", VALUE_LIST, FIELD(admin_settings, hosts),
+     .help = "Names under which http may be asked, {\"worker.example\"}, beside localhost and addresses: "
+	     "others are refused, because a browser may have been tricked into asking."},
+    {SECTION_ADMIN, "token_file", VALUE_TEXT, NO_FIELD,
+     .help = "A file that holds a token. Whoever brings it may steer over http, too. Relative to this "
+	     "file."},
 
     {SECTION_LOG, "level", VALUE_CHOICE, FIELD(log_settings, level),
      .preset = "info", .choices = levels,

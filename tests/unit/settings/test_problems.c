@@ -63,8 +63,8 @@ static const struct row rows[] = {
 	{"a section of another section", GOOD "queue \"x\" { }",
 		{{3, "error: unknown section queue: it belongs in a section rabbitmq"}}},
 	{"a name like no other", GOOD "zzzzzzzzzz = 1", {{3, "error: unknown key zzzzzzzzzz"}}},
-	{"a section of a later version, and what is in it", GOOD "admin { socket = \"x\"\n list = {\"a\"}\n deep \"x\" { y = 1 } }",
-		{{3, "error: unknown section admin"}}},
+	{"a section of a later version, and what is in it", GOOD "store { socket = \"x\"\n list = {\"a\"}\n deep \"x\" { y = 1 } }",
+		{{3, "error: unknown section store"}}},
 	{"the same unknown key at each place", GOOD "a = 1\nb = {1, 2}\na = 3\nworker { a = 2 }\n",
 		{{3, "error: unknown key a"}, {4, "error: unknown key b"}, {5, "error: unknown key a"},
 		 {6, "error: unknown key a in section worker"}}},
@@ -176,6 +176,21 @@ static const struct row rows[] = {
 	{"never used", GOOD "handler \"x\" { type = exec command = {\"/bin/true\"} }\nretry \"x\" { }",
 		{{3, "warning: handler \"x\" is used by no queue or list"}, {4, "warning: retry \"x\" is used by no queue or list"}}},
 	{"waits that never grow", GOOD "retry \"default\" { first = 2m max = 1m }", {{3, "warning: retry \"default\": first is longer than max"}}},
+	/* --- admin --- */
+	{"a good admin", GOOD "admin { socket = \"/tmp/a.sock\" socket_mode = 0600 http = \"*:0\" hosts = {a, b} }", {{0}}},
+	{"a name to listen on", GOOD "admin {\nhttp = \"worker.example:80\" }",
+		{{4, "error: http cannot be \"worker.example:80\": an address and a port are needed"}}},
+	{"no folder for the socket", GOOD "admin { socket = \"/nonexistent/a.sock\" }",
+		{{3, "warning: admin: the socket cannot be made in /nonexistent/"}}},
+	{"a mode of words", GOOD "admin { socket = \"/tmp/a.sock\"\nsocket_mode = \"rw\" }",
+		{{4, "error: socket_mode cannot be \"rw\": octal digits"}}},
+	{"a mode of more bits", GOOD "admin { socket = \"/tmp/a.sock\"\nsocket_mode = 7777 }",
+		{{4, "error: socket_mode cannot be \"7777\""}}},
+	{"no token", GOOD "admin { http = \"*:0\"\ntoken_file = \"/nonexistent/t\" }",
+		{{4, "error: token_file /nonexistent/t cannot be read"}}},
+	{"keys without their like", GOOD "admin { hosts = {a}\nsocket_mode = 0600 }",
+		{{3, "warning: admin: hosts has no effect without http"}, {4, "warning: admin: socket_mode has no effect"}}},
+
 	{"nowhere to report to", GOOD "drain { report = \"/nonexistent/outfall/drain.json\" }", {{3, "warning: drain: the report cannot be written"}}},
 
 	/* --- handlers --- */
