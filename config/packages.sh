@@ -25,6 +25,8 @@ packages_table() {
 		build   libjansson-dev    library jansson
 		build   libssl-dev        library openssl
 		build   libcurl4-openssl-dev library libcurl
+		build   libmicrohttpd-dev library libmicrohttpd
+		build   libwslay-dev      file /usr/include/wslay/wslay.h
 		brokers rabbitmq-server   file /usr/lib/rabbitmq/bin/rabbitmq-server
 		brokers redis-server      command redis-server
 		brokers util-linux        command setsid
@@ -33,6 +35,7 @@ packages_table() {
 		tests   python3           file /usr/bin/python3
 		tests   python3-pika      python pika
 		tests   python3-redis     python redis
+		tests   python3-websockets python websockets
 		languages python3         file /usr/bin/python3
 		languages nodejs          command node
 		languages php-cli         command php
@@ -94,9 +97,9 @@ packages_explain() { # PACKAGES WHY
 		    apt-get install --no-install-recommends $1
 
 		Elsewhere look for: a C compiler, CMake 3.25, ninja, pkg-config, the development files of libuv,
-		rabbitmq-c, hiredis, libconfuse, jansson, OpenSSL 3, libcurl 7.87 and cmocka, a RabbitMQ and a Redis
-		server, the openssl command, and Python 3 with pika and redis. The example handlers want Node.js 18,
-		PHP 8.1 and Ruby 3.1 as well.
+		rabbitmq-c, hiredis, libconfuse, jansson, OpenSSL 3, libcurl 7.87, libmicrohttpd, wslay and cmocka, a
+		RabbitMQ and a Redis server, the openssl command, and Python 3 with pika, redis and websockets. The
+		example handlers want Node.js 18, PHP 8.1 and Ruby 3.1 as well.
 	TEXT
 }
 

@@ -10,6 +10,8 @@
  * handlers that have nothing to do with it had their end in order. */
 #include "commands/commands.h"
 
+#include "admin/admin.h"
+#include "admin/pages.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/must.h"
@@ -48,6 +50,7 @@ struct run {
 	struct loop_clock clock;
 	struct core core;
 	struct children *children;
+	struct admin *admin;               /* NULL: none */
 	struct executor **executors;       /* as many as settings->handlers */
 	struct plugin_isolated **isolated; /* the same; NULL: not one */
 	struct lane **lanes;               /* the same */
@@ -61,6 +64,7 @@ struct run {
 	uint64_t wake_ns; /* when it is set for; UINT64_MAX = not */
 	struct signal_watch *signals[8];
 	size_t n_signals;
+	bool told_to_stop; /* by a signal */
 };
 
 static uint64_t loop_clock_now(const struct clock *clock)
@@ -82,6 +86,17 @@ static const struct {
     {SIGCONT, EVENT_RESUME,   "SIGCONT"},
 };
 
+/* Whoever asks for a drain through the admin server is often a hook of the process manager, whose first
+ * signal then means the same stop. The next one hurries. */
+static bool is_known_stop(struct run *run, enum drain_event event)
+{
+	const struct drain *drain = &run->core.drain;
+	bool first = event == EVENT_STOP && !run->told_to_stop;
+	run->told_to_stop |= event == EVENT_STOP;
+	return first && phase_is_stopping(drain->phase) && drain->report.why != NULL &&
+	       strcmp(drain->report.why, PAGES_DRAIN_WHY) == 0;
+}
+
 static void caught(void *arg, int signum)
 {
 	struct run *run = arg;
@@ -90,6 +105,13 @@ static void caught(void *arg, int signum)
 			continue;
 		log_say(run->log, LOG_INFO, "signal caught",
 			kv_text("signal", signal_table[i].name));
+		if (is_known_stop(run, signal_table[i].event)) {
+			log_say(
+			    run->log, LOG_INFO,
+			    "already draining, as the admin server was asked to; another signal "
+			    "hurries");
+			return;
+		}
 		core_event(&run->core, signal_table[i].event, signal_table[i].name);
 		return;
 	}
@@ -322,6 +344,12 @@ static enum status build_redis(struct run *run, const struct redis_settings *s, 
 	return ST_OK;
 }
 
+static enum status build_admin(struct run *run, struct error *why)
+{
+	struct admin_worker worker = {&run->core, run->loop, run->log, run->settings->worker.name};
+	return admin_create(&run->settings->admin, &worker, &run->admin, why);
+}
+
 static enum status build_parts(struct run *run, struct error *why)
 {
 	const struct settings *s = run->settings;
@@ -335,6 +363,8 @@ static enum status build_parts(struct run *run, struct error *why)
 	enum status st = watch_signals(run, why);
 	if (st == ST_OK)
 		st = hook_turns(run, why);
+	if (st == ST_OK)
+		st = build_admin(run, why);
 	if (st == ST_OK)
 		st = children_create(run->loop, run->log, &run->children, why);
 	for (size_t i = 0; i < s->n_handlers && st == ST_OK; i++)
@@ -397,9 +427,21 @@ static void log_start(struct run *run)
 
 static void destroy_sources(struct run *run)
 {
-	for (size_t i = 0; i < run->n_sources; i++)
+	for (size_t i = 0; i < run->n_sources; i++) {
+		list_remove(&run->sources[i]->in_roster); /* who looks now must not find it */
 		run->sources[i]->ops->destroy(run->sources[i]);
+	}
 	run->n_sources = 0;
+}
+
+/* The last word to operators may take half of what was kept back for the exit itself. */
+static void part_from_operators(struct run *run)
+{
+	uint64_t end_ns = run->core.drain.times.end_ns;
+	uint64_t until_ns = UINT64_MAX;
+	if (end_ns != UINT64_MAX)
+		until_ns = end_ns + drain_exit_ns(&run->core.drain) / 2;
+	admin_part(run->admin, until_ns);
 }
 
 /* Connections go first, so that what they could not settle is counted; then what is still held or
@@ -437,6 +479,7 @@ static void destroy_idle_executors(struct run *run)
 
 static void tear_down(struct run *run)
 {
+	admin_destroy(run->admin);
 	destroy_sources(run);
 	bool built = run->executors != NULL && run->isolated != NULL;
 	for (size_t i = 0; built && i < run->settings->n_handlers; i++)
@@ -475,7 +518,9 @@ static int run_to_the_end(struct run *run)
 	destroy_sources(run);
 	bool at_work = finish(run);
 	int code = report_exit_code(&run->core.drain.report);
+	part_from_operators(run);
 	if (at_work) {
+		admin_destroy(run->admin); /* whose socket has a file */
 		destroy_idle_executors(run);
 		_exit(code);
 	}

@@ -62,6 +62,11 @@ static struct shares shares_of(const struct drain_settings *settings)
 	return s;
 }
 
+uint64_t drain_exit_ns(const struct drain *drain)
+{
+	return earlier(shares_of(drain->settings).reserve / 10, 100 * MS_NS);
+}
+
 static void set_times(struct drain *drain, uint64_t now_ns)
 {
 	struct shares share = shares_of(drain->settings);
@@ -70,8 +75,7 @@ static void set_times(struct drain *drain, uint64_t now_ns)
 	if (drain->settings->limit == DRAIN_LIMIT_NONE)
 		return;
 	uint64_t deadline_ns = now_ns + drain->settings->timeout_ms * MS_NS;
-	/* The exit itself takes a moment: a tenth of the reserve, at most 100 ms. */
-	drain->times.end_ns = deadline_ns - earlier(share.reserve / 10, 100 * MS_NS);
+	drain->times.end_ns = deadline_ns - drain_exit_ns(drain);
 	drain->times.kill_ns = deadline_ns - share.reserve;
 	drain->times.ask_ns = drain->times.kill_ns - share.grace;
 }

@@ -54,6 +54,9 @@ enum status drain_extend(struct drain *drain, uint64_t more_ms, struct error *wh
 /* How long running jobs get in a drain, from the signal on; UINT64_MAX: for ever. */
 uint64_t drain_time_for_jobs_ns(const struct drain *drain);
 
+/* The exit itself takes a moment: so much time is left when the drain is closed by its deadline. */
+uint64_t drain_exit_ns(const struct drain *drain);
+
 /* Moves on as far as the facts allow. Call at the end of each turn. */
 void drain_turn(struct drain *drain);
 

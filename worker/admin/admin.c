@@ -1,0 +1,237 @@
+/* Two servers, one feed, and the view of the worker that both show. */
+#include "admin/admin.h"
+
+#include "admin/events.h"
+#include "admin/listener.h"
+#include "admin/pages.h"
+#include "admin/server.h"
+#include "base/memory.h"
+#include "core.h"
+#include "loop/loop.h"
+#include "observe/log.h"
+#include "observe/view.h"
+#include "settings/settings.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MS_NS UINT64_C(1000000)
+
+enum { GATES = 2, PART_MOST_MS = 1000 };
+
+struct admin {
+	struct admin_worker worker;
+	struct pages pages;
+	struct feed *feed;
+	struct server *servers[GATES];
+	size_t n_servers;
+	struct listener_file file;
+	struct turn_hook hook;
+	enum phase told; /* the last phase that those who listen were told of */
+	uint64_t started_ns, epoch_ns;
+};
+
+/* --- what there is to see --- */
+
+static uint64_t nanoseconds(clockid_t which)
+{
+	struct timespec t = {0};
+	(void)clock_gettime(which, &t); /* these clocks are always there */
+	return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+}
+
+static size_t resident_bytes(void)
+{
+	unsigned long whole = 0, resident = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+	if (f == NULL)
+		return 0;
+	if (fscanf(f, "%lu %lu", &whole, &resident) != 2)
+		resident = 0;
+	(void)fclose(f); /* only read from */
+	return (size_t)resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void look(const struct pages *pages, struct view *ret_view)
+{
+	const struct admin *a = list_entry(pages, const struct admin, pages);
+	*ret_view = (struct view){
+	    .core = a->worker.core,
+	    .name = a->worker.name,
+	    .now_ns = loop_now_ns(a->worker.loop),
+	    .started_ns = a->started_ns,
+	    .epoch_ns = a->epoch_ns,
+	    .lag_ns = loop_lag_ns(a->worker.loop),
+	    .cpu_ns = nanoseconds(CLOCK_PROCESS_CPUTIME_ID),
+	    .resident_bytes = resident_bytes(),
+	};
+}
+
+static size_t write_status(void *arg, enum status_control control, bool last, struct text *to)
+{
+	struct admin *a = arg;
+	struct view view;
+	look(&a->pages, &view);
+	if (!last)
+		return status_put(to, &view, control);
+	status_put_goodbye(to, &view, control);
+	return 0;
+}
+
+/* A phase may be over before the feed's next second. */
+static void turned(void *arg)
+{
+	struct admin *a = arg;
+	enum phase now = a->worker.core->drain.phase;
+	if (now == a->told)
+		return;
+	a->told = now;
+	feed_news(a->feed);
+}
+
+/* --- life --- */
+
+static enum status add_server(struct admin *a, const struct gate *gate, int fd, struct error *why)
+{
+	struct server_parts parts = {a->worker.loop, a->worker.log, &a->pages, a->feed};
+	enum status st = server_open(&parts, gate, fd, &a->servers[a->n_servers], why);
+	if (st != ST_OK)
+		(void)close(fd);
+	else
+		a->n_servers++;
+	return st;
+}
+
+static enum status listen_unix(struct admin *a, const struct admin_settings *s, struct error *why)
+{
+	int fd;
+	enum status st = listener_open_unix(s->socket, s->socket_mode, &fd, &a->file, why);
+	if (st == ST_OK)
+		st = add_server(a, &(struct gate){.is_unix = true}, fd, why);
+	if (st == ST_OK)
+		log_say(a->worker.log, LOG_INFO, "admin listening", kv_text("socket", s->socket));
+	return st;
+}
+
+static enum status listen_tcp(struct admin *a, const struct admin_settings *s, struct error *why)
+{
+	int fd;
+	char bound[80];
+	struct gate gate = {.hosts = s->hosts, .token = s->token};
+	enum status st = listener_open_tcp(s->http, &fd, bound, sizeof bound, why);
+	if (st == ST_OK)
+		st = add_server(a, &gate, fd, why);
+	if (st == ST_OK)
+		log_say(a->worker.log, LOG_INFO, "admin listening", kv_text("http", bound),
+			kv_text("steering", s->token != NULL ? "with the token" : "no"));
+	return st;
+}
+
+static enum status open_all(struct admin *a, const struct admin_settings *s, struct error *why)
+{
+	a->feed = feed_create(a->worker.loop, write_status, a);
+	if (a->feed == NULL)
+		return error_set(why, ST_NOMEM, "admin server: out of memory");
+	enum status st = ST_OK;
+	if (s->socket != NULL)
+		st = listen_unix(a, s, why);
+	if (s->http != NULL && st == ST_OK)
+		st = listen_tcp(a, s, why);
+	return st;
+}
+
+enum status admin_create(const struct admin_settings *settings, const struct admin_worker *worker,
+			 struct admin **ret_admin, struct error *why)
+{
+	*ret_admin = NULL;
+	if (settings->socket == NULL && settings->http == NULL)
+		return ST_OK;
+	struct admin *a = memory_clear(1, sizeof *a);
+	if (a == NULL)
+		return error_set(why, ST_NOMEM, "admin server: out of memory");
+	a->worker = *worker;
+	a->pages = (struct pages){.core = worker->core, .look = look};
+	a->started_ns = loop_now_ns(worker->loop);
+	a->epoch_ns = nanoseconds(CLOCK_REALTIME) - a->started_ns;
+	a->told = worker->core->drain.phase;
+	a->hook = (struct turn_hook){.run = turned, .arg = a};
+	loop_add_hook(worker->loop, TURN_DRAIN, &a->hook); /* behind the drain's own */
+	enum status st = open_all(a, settings, why);
+	if (st != ST_OK)
+		admin_destroy(a);
+	else
+		*ret_admin = a;
+	return st;
+}
+
+/* --- the end --- */
+
+static bool is_busy(const struct admin *a)
+{
+	if (feed_count(a->feed) > 0)
+		return true;
+	for (size_t i = 0; i < a->n_servers; i++)
+		if (server_is_busy(a->servers[i]))
+			return true;
+	return false;
+}
+
+/* Serves what is ready; true: there is more that needs no waiting. */
+static bool serve_all(struct admin *a)
+{
+	bool again = false;
+	feed_serve(a->feed);
+	for (size_t i = 0; i < a->n_servers; i++)
+		again |= server_run(a->servers[i]);
+	return again;
+}
+
+static void wait_for_any(const struct admin *a, uint64_t until_ns)
+{
+	struct pollfd fds[GATES + GATES * SERVER_CONNECTIONS];
+	uint64_t now_ns = loop_now_ns(a->worker.loop);
+	size_t n = 0;
+	for (; n < a->n_servers; n++)
+		fds[n] = (struct pollfd){.fd = server_poll_fd(a->servers[n]), .events = POLLIN};
+	n += feed_poll(a->feed, fds + n, sizeof fds / sizeof *fds - n);
+	if (until_ns > now_ns)
+		(void)poll(fds, n, (int)((until_ns - now_ns) / MS_NS) + 1); /* serving finds out */
+}
+
+void admin_part(struct admin *a, uint64_t until_ns)
+{
+	char reason[100];
+	if (a == NULL)
+		return;
+	const char *why = a->worker.core->drain.report.why;
+	uint64_t latest_ns = loop_now_ns(a->worker.loop) + PART_MOST_MS * MS_NS;
+	if (latest_ns < until_ns)
+		until_ns = latest_ns;
+	(void)snprintf(reason, sizeof reason, "the worker has drained: %s", why);
+	feed_goodbye(a->feed, reason);
+	for (size_t i = 0; i < a->n_servers; i++)
+		server_answer_waiting(a->servers[i]);
+	/* Requests that are in the kernel's hands already get an answer, too: twice, because the
+	 * first pass may only have accepted their connection. */
+	bool more = serve_all(a);
+	more |= serve_all(a);
+	while ((more || is_busy(a)) && loop_now_ns(a->worker.loop) < until_ns) {
+		if (!more)
+			wait_for_any(a, until_ns);
+		more = serve_all(a);
+	}
+}
+
+void admin_destroy(struct admin *a)
+{
+	if (a == NULL)
+		return;
+	loop_remove_hook(&a->hook);
+	feed_destroy(a->feed);
+	for (size_t i = 0; i < a->n_servers; i++)
+		server_close(a->servers[i]);
+	listener_remove_file(&a->file);
+	memory_free(a);
+}

@@ -1,0 +1,331 @@
+/* A table of paths; each row says which method it wants and what it does. Answers that people read
+ * with curl are small JSON objects with a newline; what went wrong is {"error": "a sentence"}. */
+#include "admin/pages.h"
+
+#include "admin/handshake.h"
+#include "core.h"
+#include "observe/health.h"
+#include "observe/metrics.h"
+#include "observe/view.h"
+#include "settings/duration.h"
+
+#include "favicon.svg.h"
+#include "index.html.h"
+#include "page.css.h"
+#include "page.js.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#define JSON "application/json"
+
+struct question { /* what every page needs */
+	const struct pages *pages;
+	const struct gate *gate;
+	const struct request *request;
+	struct view view;
+};
+
+static void say(struct answer *answer, unsigned status, const char *key, const char *sentence)
+{
+	answer->status = status;
+	answer->type = JSON;
+	text_print(&answer->made, "{\"%s\":", key);
+	text_put_json(&answer->made, span_text(sentence));
+	text_put_literal(&answer->made, "}\n");
+}
+
+static void say_error(struct answer *answer, unsigned status, const char *sentence)
+{
+	say(answer, status, "error", sentence);
+}
+
+static void say_why(struct answer *answer, const char *word, const struct text *why)
+{
+	answer->status = 503;
+	answer->type = JSON;
+	text_print(&answer->made, "{\"status\":\"%s\",\"why\":", word);
+	text_put_json(&answer->made, text_span(why));
+	text_put_literal(&answer->made, "}\n");
+}
+
+static bool is_draining(const struct question *q)
+{
+	return phase_is_stopping(q->pages->core->drain.phase);
+}
+
+/* --- reading --- */
+
+static void livez(const struct question *q, struct answer *answer)
+{
+	struct text why = {0};
+	if (health_is_alive(&q->view, &why))
+		say(answer, 200, "status", "alive");
+	else
+		say_why(answer, "stuck", &why);
+	text_fini(&why);
+}
+
+static void readyz(const struct question *q, struct answer *answer)
+{
+	struct text why = {0};
+	if (health_is_ready(&q->view, &why))
+		say(answer, 200, "status", "ready");
+	else
+		say_why(answer, is_draining(q) ? "draining" : "not ready", &why);
+	text_fini(&why);
+}
+
+static void health(const struct question *q, struct answer *answer)
+{
+	if (is_draining(q))
+		say(answer, 503, "status", "draining");
+	else
+		say(answer, 200, "status", "healthy");
+}
+
+static void metrics(const struct question *q, struct answer *answer)
+{
+	answer->status = 200;
+	answer->type = METRICS_CONTENT_TYPE;
+	metrics_put(&answer->made, &q->view);
+}
+
+static void status(const struct question *q, struct answer *answer)
+{
+	answer->status = 200;
+	answer->type = JSON;
+	(void)status_put(&answer->made, &q->view, pages_control(q->gate));
+	text_put_literal(&answer->made, "\n");
+}
+
+static void events(const struct question *q, struct answer *answer)
+{
+	const struct request *r = q->request;
+	if (core_is_closed(q->pages->core))
+		say_error(answer, 503, "the worker has drained: nothing will happen any more");
+	else if (r->upgrade == NULL || strcasecmp(r->upgrade, "websocket") != 0 ||
+		 r->websocket_key == NULL || r->websocket_version == NULL ||
+		 strcmp(r->websocket_version, "13") != 0)
+		say_error(answer, 426,
+			  "this is a WebSocket feed (version 13); /status is the same, once");
+	else if (!handshake_accept(r->websocket_key, answer->websocket_accept))
+		say_error(answer, 400, "Sec-WebSocket-Key is no key");
+	else
+		answer->how = ANSWER_FEED;
+}
+
+/* --- the live page's own files --- */
+
+static void file(struct answer *answer, const char *type, const char *bytes, size_t len)
+{
+	answer->status = 200;
+	answer->type = type;
+	answer->is_page = true;
+	answer->fixed = span_of(bytes, len);
+}
+
+#define FILE_OF(array) array, sizeof array - 1 /* CMake ends each with a NUL */
+
+static void index_html(const struct question *q, struct answer *answer)
+{
+	(void)q;
+	file(answer, "text/html; charset=utf-8", FILE_OF(index_html_bytes));
+}
+
+static void page_css(const struct question *q, struct answer *answer)
+{
+	(void)q;
+	file(answer, "text/css; charset=utf-8", FILE_OF(page_css_bytes));
+}
+
+static void page_js(const struct question *q, struct answer *answer)
+{
+	(void)q;
+	file(answer, "text/javascript; charset=utf-8", FILE_OF(page_js_bytes));
+}
+
+static void favicon_svg(const struct question *q, struct answer *answer)
+{
+	(void)q;
+	file(answer, "image/svg+xml", FILE_OF(favicon_svg_bytes));
+}
+
+/* --- steering --- */
+
+static void steer(const struct question *q, enum drain_event event, const char *why,
+		  struct answer *answer)
+{
+	struct core *core = q->pages->core;
+	if (is_draining(q)) {
+		say_error(answer, 409, "a drain is under way: it cannot be taken back");
+		return;
+	}
+	core_event(core, event, why);
+	say(answer, 200, "status", phase_name(core->drain.phase));
+}
+
+static void quiet(const struct question *q, struct answer *answer)
+{
+	steer(q, EVENT_QUIET, "POST /quiet", answer);
+}
+
+static void resume(const struct question *q, struct answer *answer)
+{
+	steer(q, EVENT_RESUME, "POST /resume", answer);
+}
+
+/* Asked again, it waits with the others: only a signal hurries a drain. */
+static void drain(const struct question *q, struct answer *answer)
+{
+	const char *wait = q->request->wait;
+	uint64_t wait_ms = UINT64_MAX;
+	if (wait != NULL && wait[0] != '\0' && strcmp(wait, "none") != 0 &&
+	    !duration_parse(wait, &wait_ms)) {
+		say_error(answer, 400,
+			  "wait is a time like 60s, or \"none\" for as long as it takes");
+		return;
+	}
+	if (!is_draining(q))
+		core_event(q->pages->core, EVENT_STOP, PAGES_DRAIN_WHY);
+	answer->wait_ms = wait_ms;
+	if (wait != NULL)
+		answer->how = ANSWER_AT_THE_END;
+	else
+		say(answer, 202, "status", "draining");
+}
+
+static void extend(const struct question *q, struct answer *answer)
+{
+	uint64_t more_ms;
+	struct error why;
+	if (q->request->by == NULL || !duration_parse(q->request->by, &more_ms)) {
+		say_error(answer, 400, "by is needed, a time like 5m: POST /extend?by=5m");
+		return;
+	}
+	if (drain_extend(&q->pages->core->drain, more_ms, &why) != ST_OK) {
+		say_error(answer, 409, why.text);
+		return;
+	}
+	say(answer, 200, "status", "extended");
+}
+
+static void reload(const struct question *q, struct answer *answer)
+{
+	(void)q;
+	say_error(answer, 409,
+		  "this version can reload nothing: drain this worker and start another");
+}
+
+/* --- the table --- */
+
+static const struct page {
+	const char *path, *method;
+	void (*answer)(const struct question *q, struct answer *answer);
+} table[] = {
+    {"/",	    "GET",  index_html },
+    {"/page.css",    "GET",  page_css   },
+    {"/page.js",     "GET",  page_js    },
+    {"/favicon.svg", "GET",  favicon_svg},
+    {"/livez",       "GET",  livez      },
+    {"/readyz",      "GET",  readyz     },
+    {"/health",      "GET",  health     },
+    {"/metrics",     "GET",  metrics    },
+    {"/status",      "GET",  status     },
+    {"/events",      "GET",  events     },
+    {"/quiet",       "POST", quiet      },
+    {"/resume",      "POST", resume     },
+    {"/drain",       "POST", drain      },
+    {"/extend",      "POST", extend     },
+    {"/reload",      "POST", reload     },
+};
+
+static const struct page *find_page(const char *path)
+{
+	for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+		if (strcmp(table[i].path, path) == 0)
+			return &table[i];
+	return NULL;
+}
+
+static bool is_method(const struct page *page, const char *method)
+{
+	return strcmp(page->method, method) == 0 ||
+	       (strcmp(page->method, "GET") == 0 && strcmp(method, "HEAD") == 0);
+}
+
+static void refuse(enum guard_word word, struct answer *answer)
+{
+	switch (word) {
+	case GUARD_FOREIGN_HOST:
+		say_error(answer, 403,
+			  "asked under a name that is not this worker's: add it to admin.hosts, or "
+			  "use an address");
+		break;
+	case GUARD_FOREIGN_ORIGIN:
+		say_error(answer, 403, "asked by a page from elsewhere");
+		break;
+	case GUARD_READ_ONLY:
+		say_error(answer, 403,
+			  "only reading is allowed here: use the socket, or set admin.token_file");
+		break;
+	case GUARD_NO_TOKEN:
+		say_error(answer, 401,
+			  "the token is missing or wrong: Authorization: Bearer TOKEN");
+		answer->ask_token = true;
+		break;
+	case GUARD_PASS:
+		break;
+	}
+}
+
+void pages_answer(const struct pages *pages, const struct gate *gate, const struct request *request,
+		  struct answer *ret_answer)
+{
+	struct question q = {.pages = pages, .gate = gate, .request = request};
+	const struct page *page = find_page(request->path);
+	enum guard_word word = guard_check(gate, request);
+	*ret_answer = (struct answer){0};
+	if (word != GUARD_PASS) {
+		refuse(word, ret_answer);
+	} else if (page == NULL) {
+		say_error(ret_answer, 404, "there is no such page");
+	} else if (!is_method(page, request->method)) {
+		say_error(ret_answer, 405, "not with this method");
+		ret_answer->allow = strcmp(page->method, "GET") == 0 ? "GET, HEAD" : page->method;
+	} else {
+		pages->look(pages, &q.view);
+		page->answer(&q, ret_answer);
+	}
+}
+
+void pages_wait_over(const struct pages *pages, struct answer *ret_answer)
+{
+	struct view view;
+	bool closed = core_is_closed(pages->core);
+	pages->look(pages, &view);
+	*ret_answer = (struct answer){.status = closed ? 200 : 202, .type = JSON};
+	if (closed)
+		status_put_goodbye(&ret_answer->made, &view, CONTROL_NONE);
+	else
+		(void)status_put(&ret_answer->made, &view, CONTROL_NONE);
+	text_put_literal(&ret_answer->made, "\n");
+}
+
+void answer_fini(struct answer *answer)
+{
+	text_fini(&answer->made);
+}
+
+struct span answer_body(const struct answer *answer)
+{
+	return answer->fixed.ptr != NULL ? answer->fixed : text_span(&answer->made);
+}
+
+enum status_control pages_control(const struct gate *gate)
+{
+	if (gate->is_unix)
+		return CONTROL_ALL;
+	return gate->token != NULL ? CONTROL_TOKEN : CONTROL_NONE;
+}

@@ -1,0 +1,505 @@
+/* libmicrohttpd keeps its connections in an epoll set of its own, which is one descriptor to us:
+ * ready means MHD_run(). It has no thread and, since time is kept here, no timer: its own timeout
+ * starts anew with every byte, and would let a slow loris live for ever.
+ *
+ * The library calls us when a connection begins and ends, when a request's headers are in, again when
+ * its body is (which we throw away), and when its answer is out. A peer is what we know of one
+ * connection between these calls:
+ *
+ *     fresh --headers--> asking --answered--> idle --headers--> asking ...
+ *                          | \--drain?wait--> waiting --the end, or its time--> asking
+ *                          \--upgrade--> listening (the feed has it)
+ *
+ * There is no call to cut a connection. Shutting down its socket does it: the library then reads the
+ * end of it. One that is suspended (waiting) hears nothing until it is resumed. */
+#include "admin/server.h"
+
+#include "admin/events.h"
+#include "admin/pages.h"
+#include "base/list.h"
+#include "base/memory.h"
+#include "base/must.h"
+#include "core.h"
+#include "loop/loop.h"
+#include "observe/log.h"
+
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define S_NS  UINT64_C(1000000000)
+#define MS_NS UINT64_C(1000000)
+
+enum { HEADERS_MOST_BYTES = 16 * 1024, BODY_MOST_BYTES = 4096 };
+
+enum peer_state {
+	PEER_FRESH,     /* connected, and has not asked anything */
+	PEER_ASKING,    /* its request is here, its answer not all out */
+	PEER_WAITING,   /* its answer waits for the end of the drain; suspended */
+	PEER_IDLE,      /* answered, and may ask again */
+	PEER_LISTENING, /* to the feed */
+};
+
+static const uint64_t time_for_ns[] = {
+    [PEER_FRESH] = 10 * S_NS, [PEER_ASKING] = 30 * S_NS,     [PEER_WAITING] = UINT64_MAX,
+    [PEER_IDLE] = 75 * S_NS,  [PEER_LISTENING] = UINT64_MAX,
+};
+
+struct peer {
+	struct list node;
+	struct server *server;
+	struct MHD_Connection *connection;
+	struct MHD_UpgradeResponseHandle *upgrade; /* while listening */
+	enum peer_state state;
+	uint64_t until_ns; /* then it is cut, or told that the wait is over; UINT64_MAX: never */
+	bool waited;       /* and is to be told so */
+};
+
+struct server {
+	struct server_parts parts;
+	struct gate gate;
+	struct MHD_Daemon *daemon;
+	struct watch *watch;
+	struct timer *again; /* the library has more to do */
+	struct timer *impatience;
+	uint64_t impatient_ns; /* what it is set for; UINT64_MAX: it is not */
+	struct list peers;
+};
+
+/* --- time --- */
+
+static void expect(struct server *s, uint64_t at_ns)
+{
+	if (at_ns >= s->impatient_ns)
+		return;
+	uint64_t now_ns = loop_now_ns(s->parts.loop);
+	s->impatient_ns = at_ns;
+	timer_start(s->impatience, at_ns > now_ns ? (at_ns - now_ns) / MS_NS + 1 : 0);
+}
+
+static void enter(struct peer *peer, enum peer_state state)
+{
+	uint64_t now_ns = loop_now_ns(peer->server->parts.loop);
+	peer->state = state;
+	peer->until_ns = UINT64_MAX;
+	if (time_for_ns[state] != UINT64_MAX)
+		peer->until_ns = now_ns + time_for_ns[state];
+	expect(peer->server, peer->until_ns);
+}
+
+static void cut(struct peer *peer)
+{
+	const union MHD_ConnectionInfo *info =
+	    MHD_get_connection_info(peer->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	peer->until_ns = UINT64_MAX;
+	if (info != NULL)
+		(void)shutdown(info->connect_fd, SHUT_RDWR); /* fails where the client has gone */
+}
+
+static void end_wait(struct peer *peer)
+{
+	peer->waited = true;
+	enter(peer, PEER_ASKING);
+	MHD_resume_connection(peer->connection);
+}
+
+static void run_out(struct peer *peer)
+{
+	if (peer->state == PEER_WAITING)
+		end_wait(peer);
+	else
+		cut(peer);
+}
+
+static void serve(struct server *s)
+{
+	if (server_run(s))
+		timer_start(s->again, 0);
+}
+
+static void lost_patience(void *arg)
+{
+	struct server *s = arg;
+	uint64_t now_ns = loop_now_ns(s->parts.loop), next_ns = UINT64_MAX;
+	s->impatient_ns = UINT64_MAX;
+	list_each (it, &s->peers) {
+		struct peer *peer = list_entry(it, struct peer, node);
+		if (peer->until_ns <= now_ns)
+			run_out(peer);
+		if (peer->until_ns < next_ns)
+			next_ns = peer->until_ns;
+	}
+	expect(s, next_ns);
+	serve(s);
+}
+
+/* --- connections --- */
+
+static void connection_came(struct server *s, struct MHD_Connection *connection, void **ret_peer)
+{
+	struct peer *peer = memory_clear(1, sizeof *peer);
+	*ret_peer = peer;
+	if (peer == NULL)
+		return; /* each request of it is answered with 503 */
+	peer->server = s;
+	peer->connection = connection;
+	list_append(&s->peers, &peer->node);
+	enter(peer, PEER_FRESH);
+}
+
+static void connection_changed(void *arg, struct MHD_Connection *connection, void **context,
+			       enum MHD_ConnectionNotificationCode what)
+{
+	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+		connection_came(arg, connection, context);
+		return;
+	}
+	struct peer *peer = *context;
+	if (peer == NULL)
+		return;
+	list_remove(&peer->node);
+	memory_free(peer);
+	*context = NULL;
+}
+
+static struct peer *peer_of(struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info =
+	    MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	return info != NULL ? info->socket_context : NULL;
+}
+
+static void request_ended(void *arg, struct MHD_Connection *connection, void **asked,
+			  enum MHD_RequestTerminationCode how)
+{
+	(void)arg;
+	(void)how;
+	struct peer *peer = peer_of(connection);
+	*asked = NULL;
+	if (peer != NULL && peer->state != PEER_LISTENING)
+		enter(peer, PEER_IDLE);
+}
+
+/* --- the feed takes a connection over --- */
+
+static void listener_left(void *arg)
+{
+	struct peer *peer = arg;
+	struct server *s = peer->server;
+	(void)MHD_upgrade_action(peer->upgrade, MHD_UPGRADE_ACTION_CLOSE); /* cannot fail once */
+	timer_start(s->again, 0);
+}
+
+static void upgraded(void *arg, struct MHD_Connection *connection, void *asked, const char *early,
+		     size_t early_len, MHD_socket fd, struct MHD_UpgradeResponseHandle *upgrade)
+{
+	struct peer *peer = peer_of(connection);
+	(void)arg;
+	(void)asked;
+	must(peer != NULL);
+	peer->upgrade = upgrade;
+	enter(peer, PEER_LISTENING);
+	struct newcomer newcomer = {.fd = fd,
+				    .early = span_of(early, early_len),
+				    .control = pages_control(&peer->server->gate),
+				    .left = listener_left,
+				    .arg = peer};
+	if (!feed_join(peer->server->parts.feed, &newcomer))
+		listener_left(peer);
+}
+
+/* --- answers --- */
+
+static const char page_policy[] = "default-src 'none'; script-src 'self'; style-src 'self'; "
+				  "img-src 'self'; connect-src 'self'; base-uri 'none'; "
+				  "form-action 'none'; frame-ancestors 'none'";
+static const char text_policy[] = "default-src 'none'; frame-ancestors 'none'";
+
+static void add_header(struct MHD_Response *response, const char *name, const char *value)
+{
+	(void)MHD_add_response_header(response, name, value); /* no memory: the answer counts */
+}
+
+static void add_headers(const struct server *s, struct MHD_Response *response,
+			const struct answer *answer)
+{
+	add_header(response, "Content-Type", answer->type);
+	add_header(response, "Cache-Control", "no-store");
+	add_header(response, "X-Content-Type-Options", "nosniff");
+	add_header(response, "Referrer-Policy", "no-referrer");
+	add_header(response, "Content-Security-Policy",
+		   answer->is_page ? page_policy : text_policy);
+	if (answer->allow != NULL)
+		add_header(response, "Allow", answer->allow);
+	if (answer->ask_token)
+		add_header(response, "WWW-Authenticate", "Bearer");
+	if (phase_is_stopping(s->parts.pages->core->drain.phase))
+		add_header(response, "Connection", "close");
+}
+
+static enum MHD_Result send_answer(const struct server *s, struct MHD_Connection *connection,
+				   const struct answer *answer)
+{
+	struct span body = answer_body(answer);
+	enum MHD_ResponseMemoryMode mode =
+	    answer->fixed.ptr != NULL ? MHD_RESPMEM_PERSISTENT : MHD_RESPMEM_MUST_COPY;
+	if (answer->made.failed)
+		return MHD_NO; /* no memory: the connection is cut */
+	struct MHD_Response *response =
+	    MHD_create_response_from_buffer(body.len, (void *)(uintptr_t)body.ptr, mode);
+	if (response == NULL)
+		return MHD_NO;
+	add_headers(s, response, answer);
+	enum MHD_Result result = MHD_queue_response(connection, answer->status, response);
+	MHD_destroy_response(response);
+	return result;
+}
+
+static enum MHD_Result begin_feed(struct MHD_Connection *connection, const struct answer *answer)
+{
+	struct MHD_Response *response = MHD_create_response_for_upgrade(upgraded, NULL);
+	if (response == NULL)
+		return MHD_NO;
+	add_header(response, "Upgrade", "websocket");
+	add_header(response, "Sec-WebSocket-Accept", answer->websocket_accept);
+	enum MHD_Result result =
+	    MHD_queue_response(connection, MHD_HTTP_SWITCHING_PROTOCOLS, response);
+	MHD_destroy_response(response);
+	return result;
+}
+
+static enum MHD_Result begin_wait(struct peer *peer, const struct answer *answer)
+{
+	enter(peer, PEER_WAITING);
+	if (answer->wait_ms < (UINT64_MAX - loop_now_ns(peer->server->parts.loop)) / MS_NS)
+		peer->until_ns = loop_now_ns(peer->server->parts.loop) + answer->wait_ms * MS_NS;
+	expect(peer->server, peer->until_ns);
+	MHD_suspend_connection(peer->connection);
+	return MHD_YES;
+}
+
+static enum MHD_Result refuse(const struct server *s, struct MHD_Connection *connection,
+			      unsigned status, const char *sentence)
+{
+	struct answer answer = {.status = status, .type = "text/plain; charset=utf-8"};
+	answer.fixed = span_text(sentence);
+	return send_answer(s, connection, &answer);
+}
+
+/* --- requests --- */
+
+static const char *header(struct MHD_Connection *connection, const char *name)
+{
+	return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+}
+
+static const char *argument(struct MHD_Connection *connection, const char *name)
+{
+	const char *value = NULL;
+	size_t len = 0;
+	bool given = MHD_lookup_connection_value_n(connection, MHD_GET_ARGUMENT_KIND, name,
+						   strlen(name), &value, &len) == MHD_YES;
+	return given && value == NULL ? "" : value; /* "?wait" without a value is a wait */
+}
+
+static bool has_too_much(struct MHD_Connection *connection)
+{
+	const char *length = header(connection, "Content-Length");
+	return header(connection, "Transfer-Encoding") != NULL ||
+	       (length != NULL && (strlen(length) > 9 || atol(length) > BODY_MOST_BYTES));
+}
+
+static enum MHD_Result answer_request(struct peer *peer, const char *method, const char *path)
+{
+	struct server *s = peer->server;
+	struct MHD_Connection *connection = peer->connection;
+	struct request request = {
+	    .method = method,
+	    .path = path,
+	    .host = header(connection, "Host"),
+	    .origin = header(connection, "Origin"),
+	    .authorization = header(connection, "Authorization"),
+	    .upgrade = header(connection, "Upgrade"),
+	    .websocket_key = header(connection, "Sec-WebSocket-Key"),
+	    .websocket_version = header(connection, "Sec-WebSocket-Version"),
+	    .wait = argument(connection, "wait"),
+	    .by = argument(connection, "by"),
+	};
+	struct answer answer;
+	if (peer->waited)
+		pages_wait_over(s->parts.pages, &answer);
+	else
+		pages_answer(s->parts.pages, &s->gate, &request, &answer);
+	peer->waited = false;
+	enum MHD_Result result = MHD_NO;
+	switch (answer.how) {
+	case ANSWER_NOW:
+		result = send_answer(s, connection, &answer);
+		break;
+	case ANSWER_AT_THE_END:
+		result = begin_wait(peer, &answer);
+		break;
+	case ANSWER_FEED:
+		result = begin_feed(connection, &answer);
+		break;
+	}
+	answer_fini(&answer);
+	return result;
+}
+
+static enum MHD_Result requested(void *arg, struct MHD_Connection *connection, const char *path,
+				 const char *method, const char *version, const char *body,
+				 size_t *body_len, void **asked)
+{
+	struct server *s = arg;
+	struct peer *peer = peer_of(connection);
+	(void)version;
+	(void)body;
+	if (peer == NULL)
+		return refuse(s, connection, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory\n");
+	if (*asked == NULL) { /* its headers are here */
+		*asked = peer;
+		enter(peer, PEER_ASKING);
+		return has_too_much(connection) ? refuse(s, connection, MHD_HTTP_CONTENT_TOO_LARGE,
+							 "no body is needed\n")
+						: MHD_YES;
+	}
+	if (*body_len > 0) {
+		*body_len = 0;
+		return MHD_YES;
+	}
+	return answer_request(peer, method, path);
+}
+
+/* --- life --- */
+
+bool server_run(struct server *s)
+{
+	MHD_UNSIGNED_LONG_LONG ms;
+	(void)MHD_run(s->daemon); /* fails only for daemons of other kinds */
+	return MHD_get_timeout(s->daemon, &ms) == MHD_YES && ms == 0;
+}
+
+static void readable(void *arg, unsigned events)
+{
+	(void)events;
+	serve(arg);
+}
+
+static void run_again(void *arg)
+{
+	serve(arg);
+}
+
+__attribute__((format(printf, 2, 0))) static void library_says(void *arg, const char *fmt,
+							       va_list ap)
+{
+	char text[256];
+	struct server *s = arg;
+	(void)vsnprintf(text, sizeof text, fmt, ap);
+	text[strcspn(text, "\r\n")] = '\0';
+	log_say(s->parts.log, LOG_DEBUG, "admin connection trouble", kv_text("why", text));
+}
+
+static struct MHD_Daemon *start_daemon(struct server *s, int listener)
+{
+	return MHD_start_daemon(
+	    MHD_USE_EPOLL | MHD_ALLOW_UPGRADE | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
+	    NULL, NULL, requested, s, MHD_OPTION_EXTERNAL_LOGGER, library_says, s,
+	    MHD_OPTION_LISTEN_SOCKET, (MHD_socket)listener, MHD_OPTION_CONNECTION_LIMIT,
+	    (unsigned)SERVER_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+	    (size_t)HEADERS_MOST_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+	    MHD_OPTION_NOTIFY_CONNECTION, connection_changed, s, MHD_OPTION_NOTIFY_COMPLETED,
+	    request_ended, s, MHD_OPTION_END);
+}
+
+int server_poll_fd(const struct server *s)
+{
+	const union MHD_DaemonInfo *info = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	must(info != NULL);
+	return info->epoll_fd;
+}
+
+static bool join_loop(struct server *s)
+{
+	struct loop *loop = s->parts.loop;
+	s->again = timer_create_on(loop, run_again, s);
+	s->impatience = timer_create_on(loop, lost_patience, s);
+	s->watch = watch_create(loop, server_poll_fd(s), readable, s);
+	if (s->again == NULL || s->impatience == NULL || s->watch == NULL)
+		return false;
+	watch_set(s->watch, WATCH_READ);
+	return true;
+}
+
+static void leave_loop(struct server *s)
+{
+	watch_destroy(s->watch);
+	timer_destroy(s->again);
+	timer_destroy(s->impatience);
+}
+
+enum status server_open(const struct server_parts *parts, const struct gate *gate, int listener,
+			struct server **ret_server, struct error *why)
+{
+	struct server *s = memory_clear(1, sizeof *s);
+	if (s == NULL)
+		return error_set(why, ST_NOMEM, "admin server: out of memory");
+	s->parts = *parts;
+	s->gate = *gate;
+	s->impatient_ns = UINT64_MAX;
+	list_init(&s->peers);
+	s->daemon = start_daemon(s, listener);
+	if (s->daemon == NULL) {
+		memory_free(s);
+		return error_set(why, ST_SYSTEM, "admin server: libmicrohttpd does not start");
+	}
+	if (!join_loop(s)) {
+		leave_loop(s);
+		(void)MHD_quiesce_daemon(s->daemon); /* the listening socket stays the caller's */
+		MHD_stop_daemon(s->daemon);
+		memory_free(s);
+		return error_set(why, ST_NOMEM, "admin server: out of memory");
+	}
+	*ret_server = s;
+	return ST_OK;
+}
+
+void server_answer_waiting(struct server *s)
+{
+	list_each (it, &s->peers) {
+		struct peer *peer = list_entry(it, struct peer, node);
+		if (peer->state == PEER_WAITING)
+			end_wait(peer);
+	}
+}
+
+bool server_is_busy(const struct server *s)
+{
+	list_each (it, &s->peers) {
+		const struct peer *peer = list_entry(it, struct peer, node);
+		if (peer->state == PEER_ASKING || peer->state == PEER_WAITING)
+			return true;
+	}
+	return false;
+}
+
+void server_close(struct server *s)
+{
+	if (s == NULL)
+		return;
+	list_each (it, &s->peers) {
+		struct peer *peer = list_entry(it, struct peer, node);
+		must(peer->state != PEER_LISTENING || feed_count(s->parts.feed) == 0);
+		if (peer->state == PEER_WAITING)
+			end_wait(peer);
+		cut(peer);
+	}
+	(void)server_run(s);
+	leave_loop(s);
+	MHD_stop_daemon(s->daemon); /* closes the listening socket, too */
+	memory_free(s);
+}
