@@ -17,6 +17,7 @@ static const char help[] =
     "  run       take jobs and run them, until SIGTERM drains the worker\n"
     "  check     tell every problem of a configuration, with file and line\n"
     "  enqueue   put jobs into a queue and wait until they are safe there\n"
+    "  ctl       look into a running worker, and steer it\n"
     "\n"
     "  outfall COMMAND --help tells more; outfall --version prints the version.\n";
 
@@ -27,6 +28,7 @@ static const struct command {
     {"run",		  command_run           },
     {"check",		command_check         },
     {"enqueue",              command_enqueue       },
+    {"ctl",		  command_ctl           },
     {PLUGIN_PROCESS_COMMAND, command_plugin_process}, /* not in the help: see there */
     {PLUGIN_PROCESS_TRY,     command_plugin_try    },
 };

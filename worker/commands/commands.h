@@ -13,6 +13,7 @@ struct log;
 int command_run(int argc, char **argv);
 int command_check(int argc, char **argv);
 int command_enqueue(int argc, char **argv);
+int command_ctl(int argc, char **argv);
 int command_plugin_process(int argc, char **argv); /* nobody's but the worker's, like the next */
 int command_plugin_try(int argc, char **argv);
 
