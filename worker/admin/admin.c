@@ -31,6 +31,7 @@ struct admin {
 	struct turn_hook hook;
 	enum phase told; /* the last phase that those who listen were told of */
 	uint64_t started_ns, epoch_ns;
+	char reason[100]; /* why the feed ends */
 };
 
 /* --- what there is to see --- */
@@ -88,7 +89,8 @@ static void turned(void *arg)
 	if (now == a->told)
 		return;
 	a->told = now;
-	feed_news(a->feed);
+	if (now != PHASE_CLOSED) /* the goodbye will say so */
+		feed_news(a->feed);
 }
 
 /* --- life --- */
@@ -202,15 +204,14 @@ static void wait_for_any(const struct admin *a, uint64_t until_ns)
 
 void admin_part(struct admin *a, uint64_t until_ns)
 {
-	char reason[100];
 	if (a == NULL)
 		return;
 	const char *why = a->worker.core->drain.report.why;
 	uint64_t latest_ns = loop_now_ns(a->worker.loop) + PART_MOST_MS * MS_NS;
 	if (latest_ns < until_ns)
 		until_ns = latest_ns;
-	(void)snprintf(reason, sizeof reason, "the worker has drained: %s", why);
-	feed_goodbye(a->feed, reason);
+	(void)snprintf(a->reason, sizeof a->reason, "the worker has drained: %s", why);
+	feed_goodbye(a->feed, a->reason);
 	for (size_t i = 0; i < a->n_servers; i++)
 		server_answer_waiting(a->servers[i]);
 	/* Requests that are in the kernel's hands already get an answer, too: twice, because the

@@ -36,6 +36,7 @@ struct feed {
 	size_t n_listeners;
 	struct timer *tick;
 	struct told told[CONTROLS];
+	const char *reason; /* all has been said; NULL: not yet */
 };
 
 struct listener {
@@ -46,6 +47,7 @@ struct listener {
 	wslay_event_context_ptr frames;
 	struct watch *watch;
 	unsigned slow_ticks;
+	bool closing; /* our close is on its way */
 };
 
 /* --- one listener --- */
@@ -99,10 +101,34 @@ static void leave(struct listener *l)
 	left(arg);
 }
 
+static bool is_behind(const struct listener *l)
+{
+	return wslay_event_get_queued_msg_count(l->frames) > 0;
+}
+
+/* A close overtakes what is queued, so it is queued when nothing is. */
+static void close_when_all_is_said(struct listener *l)
+{
+	const char *reason = l->feed->reason;
+	if (reason == NULL || l->closing || is_behind(l))
+		return;
+	l->closing = true;
+	(void)wslay_event_queue_close(l->frames, CLOSE_GOING_AWAY, (const uint8_t *)reason,
+				      strlen(reason)); /* fails where the client closed first */
+}
+
+static bool write_all(struct listener *l)
+{
+	if (wslay_event_send(l->frames) != 0)
+		return false;
+	close_when_all_is_said(l);
+	return wslay_event_send(l->frames) == 0;
+}
+
 /* Reads and writes what can be, and sees whether that was all. May free it. */
 static void serve(struct listener *l)
 {
-	bool broken = wslay_event_recv(l->frames) != 0 || wslay_event_send(l->frames) != 0;
+	bool broken = wslay_event_recv(l->frames) != 0 || !write_all(l);
 	bool reads = wslay_event_want_read(l->frames), writes = wslay_event_want_write(l->frames);
 	if (broken || (!reads && !writes)) {
 		leave(l);
@@ -124,11 +150,6 @@ static void queue(struct listener *l, struct span text)
 	    .opcode = WSLAY_TEXT_FRAME, .msg = (const uint8_t *)text.ptr, .msg_length = text.len};
 	if (wslay_event_queue_msg(l->frames, &message) == 0)
 		watch_set(l->watch, WATCH_READ | WATCH_WRITE);
-}
-
-static bool is_behind(const struct listener *l)
-{
-	return wslay_event_get_queued_msg_count(l->frames) > 0;
 }
 
 /* --- news --- */
@@ -222,6 +243,7 @@ bool feed_join(struct feed *feed, const struct newcomer *newcomer)
 void feed_goodbye(struct feed *feed, const char *reason)
 {
 	timer_stop(feed->tick);
+	feed->reason = reason;
 	list_each (it, &feed->listeners) {
 		struct listener *l = list_entry(it, struct listener, node);
 		struct text text = {0};
@@ -229,8 +251,6 @@ void feed_goodbye(struct feed *feed, const char *reason)
 		if (!text.failed)
 			queue(l, text_span(&text));
 		text_fini(&text);
-		(void)wslay_event_queue_close(l->frames, CLOSE_GOING_AWAY, (const uint8_t *)reason,
-					      strlen(reason)); /* fails where one is queued */
 	}
 }
 

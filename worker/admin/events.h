@@ -41,7 +41,7 @@ bool feed_join(struct feed *feed, const struct newcomer *newcomer);
 /* Something worth telling at once has happened. */
 void feed_news(struct feed *feed);
 
-/* The last message, and close 1001 with this reason (at most 123 bytes). Listeners leave when they
+/* The last message, and close 1001 with this reason (borrowed; at most 123 bytes). Listeners leave when they
  * have confirmed it. */
 void feed_goodbye(struct feed *feed, const char *reason);
 size_t feed_count(const struct feed *feed);
