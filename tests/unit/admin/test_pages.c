@@ -75,7 +75,7 @@ static void test_reading(void **state)
 	    {"/metrics",     200, "\noutfall_concurrency 4\n" },
 	    {"/status",      200, "\"state\":\"open\""        },
 	    {"/",            200, "<!doctype html>"           },
-	    {"/page.css",    200, "color-scheme"              },
+	    {"/page.css",    200, "prefers-color-scheme"      },
 	    {"/page.js",     200, "WebSocket"                 },
 	    {"/favicon.svg", 200, "<svg"                      },
 	    {"/events",      426, "WebSocket"                 },
