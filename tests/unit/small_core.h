@@ -154,6 +154,9 @@ static inline void small_run(struct small_core *s, uint64_t ns)
 
 static inline void small_core_fini(struct small_core *s)
 {
+	struct list *running = &s->core.ledger.lists[JOB_RUNNING];
+	while (!list_empty(running))
+		small_finish(s, list_entry(running->next, struct job, in_ledger));
 	core_abandon_rest(&s->core);
 	core_fini(&s->core);
 }

@@ -230,9 +230,10 @@ void admin_destroy(struct admin *a)
 	if (a == NULL)
 		return;
 	loop_remove_hook(&a->hook);
-	feed_destroy(a->feed);
+	feed_cut(a->feed); /* gives its sockets back to the servers, which then close them */
 	for (size_t i = 0; i < a->n_servers; i++)
 		server_close(a->servers[i]);
+	feed_destroy(a->feed);
 	listener_remove_file(&a->file);
 	memory_free(a);
 }

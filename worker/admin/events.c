@@ -297,13 +297,20 @@ struct feed *feed_create(struct loop *loop, feed_writer *write, void *arg)
 	return feed;
 }
 
-void feed_destroy(struct feed *feed)
+void feed_cut(struct feed *feed)
 {
 	if (feed == NULL)
 		return;
 	list_each_safe (it, &feed->listeners) {
 		leave(list_entry(it, struct listener, node));
 	}
+}
+
+void feed_destroy(struct feed *feed)
+{
+	if (feed == NULL)
+		return;
+	feed_cut(feed);
 	timer_destroy(feed->tick);
 	for (int i = 0; i < CONTROLS; i++)
 		text_fini(&feed->told[i].text);

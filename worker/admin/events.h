@@ -26,8 +26,9 @@ struct pollfd;
 typedef size_t feed_writer(void *arg, enum status_control control, bool last, struct text *to);
 
 struct feed *feed_create(struct loop *loop, feed_writer *write, void *arg); /* NULL: no memory */
-/* Cuts whoever still listens, and frees. */
-void feed_destroy(struct feed *feed);
+/* Cuts whoever still listens. NULL is fine, for both. */
+void feed_cut(struct feed *feed);
+void feed_destroy(struct feed *feed); /* and frees */
 
 struct newcomer {
 	int fd;            /* non-blocking; the upgrade was answered */

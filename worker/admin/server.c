@@ -67,6 +67,7 @@ struct server {
 	struct timer *impatience;
 	uint64_t impatient_ns; /* what it is set for; UINT64_MAX: it is not */
 	struct list peers;
+	bool closing; /* nothing is answered any more */
 };
 
 /* --- time --- */
@@ -358,6 +359,8 @@ static enum MHD_Result requested(void *arg, struct MHD_Connection *connection, c
 	struct peer *peer = peer_of(connection);
 	(void)version;
 	(void)body;
+	if (s->closing)
+		return MHD_NO; /* it is cut */
 	if (peer == NULL)
 		return refuse(s, connection, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory\n");
 	if (*asked == NULL) { /* its headers are here */
@@ -491,6 +494,7 @@ void server_close(struct server *s)
 {
 	if (s == NULL)
 		return;
+	s->closing = true;
 	list_each (it, &s->peers) {
 		struct peer *peer = list_entry(it, struct peer, node);
 		must(peer->state != PEER_LISTENING || feed_count(s->parts.feed) == 0);
