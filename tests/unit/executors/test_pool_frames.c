@@ -154,6 +154,49 @@ static void what_is_written_is_read_in_any_pieces(void **state)
 	fake_host_close(&fake);
 }
 
+/* The quick way to read a line and the thorough one agree; which one it is shows in nothing. */
+static void each_way_to_write_a_job_is_read(void **state)
+{
+	(void)state;
+#define HEAD                                                                                       \
+	"{\"type\":\"job\",\"id\":\"a\",\"source\":\"s\",\"queue\":\"q\",\"attempt\":4294967295,"
+#define TAIL "\"interruptions\":2,\"crashes\":0,\"redelivered\":false,\"timeout_ms\":0"
+	static const struct {
+		const char *line, *id, *content_type, *traceparent;
+	} rows[] = {
+  /* clang-format off */
+		{HEAD TAIL ",\"bytes\":2}\n", "a", "", ""},
+		{HEAD TAIL ",\"content_type\":\"text/x\",\"traceparent\":\"00-1\",\"bytes\":2}\n", "a", "text/x", "00-1"},
+		{HEAD TAIL ",\"traceparent\":\"00-1\",\"bytes\":2,\"headers\":{\"x\":[1,\"}\"]}}\n", "a", "", "00-1"},
+		{HEAD TAIL ",\"bytes\":2,\"properties\":{\"x\":1}}\n", "a", "", ""},
+		{HEAD TAIL ",\"content_type\":\"a\\\"b\",\"bytes\":2}\n", "a", "a\"b", ""},
+		{HEAD TAIL ",\"content_type\":\"\\u00fc\\\\\",\"bytes\":2}\n", "a", "\u00fc\\", ""},
+		{HEAD TAIL ", \"bytes\": 2}\n", "a", "", ""},
+		{"{\"bytes\":2,\"queue\":\"q\",\"source\":\"s\",\"type\":\"job\",\"id\":\"z\",\"attempt\":4294967295,\"interruptions\":2}\n", "z", "", ""},
+  /* clang-format on */
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		struct seen seen;
+		begin(&seen);
+		feed(&seen, span_text(rows[i].line), 1000);
+		assert_int_equal(seen.n_jobs, 0);
+		feed(&seen, span_text("xy"), 1000);
+		assert_int_equal(seen.n_jobs, 1);
+		const struct job *job = seen.jobs[0];
+		assert_string_equal(job->id, rows[i].id);
+		assert_string_equal(job->route->source_name, "s");
+		assert_string_equal(job->route->name, "q");
+		assert_string_equal(job->content_type, rows[i].content_type);
+		assert_string_equal(job->traceparent, rows[i].traceparent);
+		assert_int_equal(job->attempt, 4294967295);
+		assert_int_equal(job->interruptions, 2);
+		assert_int_equal(job->crashes, 0);
+		assert_false(job->redelivered);
+		assert_true(span_equal(job->body, span_text("xy")));
+		end(&seen);
+	}
+}
+
 /* A job for which there is no memory is passed over, and the one behind it is read right. */
 static void a_job_without_memory_is_passed_over(void **state)
 {
@@ -198,6 +241,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(what_is_written_is_read_in_any_pieces),
+	    cmocka_unit_test(each_way_to_write_a_job_is_read),
 	    cmocka_unit_test(a_job_without_memory_is_passed_over),
 	    cmocka_unit_test(what_no_worker_writes_is_the_end),
 	};
