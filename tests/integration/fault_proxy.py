@@ -12,6 +12,7 @@
     reset       connections die with RST, at once
     truncate    a few more bytes arrive, then the connection is closed, often within a frame
     refuse      nobody listens, and what was connected dies with RST
+    slow        a megabyte in a second; not a fault, and not in FAULTS: everything must work
 
 One thread with a selector owns every socket; a connection is two pipes. Faults change what the pipes do,
 nothing else. What a test asks for is carried out by the thread, and has happened when the call returns."""
@@ -234,6 +235,9 @@ class FaultProxy:
         most = len(piece)
         if self.fault == "dribble":
             most = 1
+        elif self.fault == "slow":
+            most = min(most, 1000)
+            due = time.monotonic() + 0.001
         if connection.left is not None:
             most = min(most, connection.left)
         try:

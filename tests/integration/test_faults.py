@@ -291,7 +291,16 @@ class RabbitDraining(Rabbit, Draining):
 
 @add_cases
 class RedisLive(RedisBroker, Live):
-    pass
+    def test_a_large_body_over_a_slow_line(self):
+        """It takes longer than the lease to come, and keeps neither the lease nor the link from living."""
+        self.use_plugin()
+        self.publish(["large:done:" + "x" * 2_500_000])
+        self.proxy.break_with("slow")
+        worker = self.start_worker()
+        self.wait_all_done(["large"])
+        self.assertEqual(worker.stop()[0], 0)
+        self.assertNotIn("reconnecting", worker.log_text())
+        self.assertEqual(self.run_twice(), set())
 
 
 @add_cases

@@ -97,10 +97,11 @@ struct redis_queue {
 	enum membership membership;
 	bool joined; /* the name in `keys` is, or was, known to the server */
 	uint64_t epoch;
-	bool renewing; /* a renewal is without its reply */
-	uint64_t renewed_ns;
-	uint64_t back_ns; /* since when we have been a member without a break */
-	bool lapsed;      /* the lease has run out by our own clock: nothing is held any more */
+	bool renewing;       /* a renewal is without its reply */
+	uint64_t renewed_ns; /* when a renewal, joining or undoing was asked for last */
+	uint64_t heard;      /* bytes that had come by the last tick */
+	uint64_t back_ns;    /* since when we have been a member without a break */
+	bool lapsed;         /* the lease has run out by our own clock: nothing is held any more */
 
 	bool open;                /* the core wants jobs */
 	bool calling;             /* a turn call is without its reply */
@@ -434,6 +435,18 @@ void redis_queue_link_lost(struct redis_queue *queue)
 		drop_wait(queue); /* nobody could unblock it now */
 }
 
+/* Whether what was asked for has waited too long for its reply. Replies come in order, and a large one
+ * takes its time on a slow line: as long as bytes come, the link is alive, both ways, because the server
+ * sends no more than we acknowledge. */
+static bool waits_in_vain(struct redis_queue *queue)
+{
+	uint64_t heard = resp_bytes_in(queue->shared->redis);
+	bool nothing_came = heard == queue->heard;
+	queue->heard = heard;
+	return nothing_came &&
+	       now_ns(queue) - queue->renewed_ns >= queue->settings->lease_ms / 6 * 1000000;
+}
+
 void redis_queue_tick(struct redis_queue *queue)
 {
 	struct error why;
@@ -448,11 +461,14 @@ void redis_queue_tick(struct redis_queue *queue)
 	}
 	if (queue->membership == QUEUE_OUT)
 		return;
-	if (queue->renewing || queue->membership == QUEUE_UNDOING) {
+	bool in_vain = waits_in_vain(queue);
+	if (in_vain && (queue->renewing || queue->membership == QUEUE_UNDOING)) {
 		(void)error_set(&why, ST_TIMEOUT, "no answer for a third of a lease");
 		queue->shared->link_failed(queue->shared, &why);
 		return;
 	}
+	if (queue->membership != QUEUE_MEMBER)
+		return; /* its reply renews the lease */
 	bool settled_in = now_ns(queue) - queue->back_ns > lease_ns;
 	send_renewal(queue, settled_in ? "bring back" : "renew", renew_answered);
 }

@@ -58,6 +58,7 @@ struct resp {
 	enum resp_state state;
 	bool reading; /* replies are being handed out: do not free */
 	bool closed;  /* resp_close() was called */
+	uint64_t bytes_in;
 	struct error why;
 
 	struct stream *stream;
@@ -267,6 +268,11 @@ void resp_close(struct resp *resp)
 
 /* --- input ---------------------------------------------------------------------------------- */
 
+uint64_t resp_bytes_in(const struct resp *resp)
+{
+	return resp->bytes_in;
+}
+
 static void reader_failed(struct resp *resp)
 {
 	if (resp->reader->err == REDIS_ERR_OOM)
@@ -322,6 +328,7 @@ static void read_replies(struct resp *resp, struct span bytes)
 static size_t received(void *arg, struct span bytes)
 {
 	struct resp *resp = arg;
+	resp->bytes_in += bytes.len;
 	resp->reading = true;
 	read_replies(resp, bytes);
 	resp->reading = false;

@@ -78,6 +78,8 @@ void resp_arg_number(struct resp *resp, int64_t arg);
 const char *resp_tls(const struct resp *resp);   /* "TLSv1.3", NULL: plain */
 int64_t resp_client_id(const struct resp *resp); /* for CLIENT UNBLOCK; 0: the server keeps it */
 size_t resp_unanswered(const struct resp *resp);
+uint64_t resp_bytes_in(
+    const struct resp *resp); /* since it was opened: does anything still come? */
 
 /* What an error reply means for the one who asked: ST_AGAIN for a server that is loading, a
  * replica, or full (find a better one, or wait), ST_AUTH, ST_MISSING (no such script, database),
