@@ -3,14 +3,18 @@
  * at when it was reaped, after the last of what it wrote was read. An answer that lies in the pipe when
  * a process dies is an answer.
  *
- * What a job that has none becomes then depends on whose fault it is. Not a byte of it was written: it
+ * What a job that has none becomes then depends on whose fault it is. Not a byte of it was read: it
  * was never begun, and goes back as if nothing had happened. We killed the process because one of its
  * jobs would not stop: that job and its neighbours are abandoned, which costs nobody an attempt. In
  * every other case the process crashed under it, also where we ended it because it was broken.
  *
+ * Written is not read: a process that answers and dies has often been sent its next job in between.
+ * What it left unread is still in the pipe, and FIONREAD counts it from our end, so that end stays open
+ * until the process is reaped, also where nothing is written any more.
+ *
  * End-of-file on its stdout is not the end of a process, but no process says anything after it; it
- * usually comes just before SIGCHLD, so there is a moment before we help. Our own closing of its stdin
- * is how it is told to end.
+ * usually comes just before SIGCHLD, so there is a moment before we help: first by closing its stdin,
+ * which is how a process is told to end, then by a kill.
  *
  * An answer may come before the job's body has been read: the rest must still be written, because
  * the process counts on `bytes` of it, and the body is the job's. So the job is kept until then.
@@ -45,6 +49,7 @@ enum {
 	BAD_LINE_SHOWN = 160,         /* bytes of each that are logged */
 	LEAVE_MS = 5000,              /* to end by itself once its stdin is closed */
 	MUTE_MS = 1000,               /* the same for one that has closed its stdout */
+	DYING_MS = 50,                /* from that until it is not just about to be reaped */
 	STUCK_MS = 500,               /* killed and not reaped by then: stuck in the kernel */
 	WEIGH_NS = 100 * 1000 * 1000, /* between two looks at its memory */
 };
@@ -130,13 +135,31 @@ static void end_task(struct pool_child *c, struct pool_task *task, const struct 
 	c->shared->finished(c->shared, c, task, outcome);
 }
 
+/* Nobody reads its stdin any more. */
+static void count_read(struct pool_child *c)
+{
+	int unread = 0;
+	if (c->fds[STDIN] < 0 || ioctl(c->fds[STDIN], FIONREAD, &unread) != 0)
+		return;
+	c->read_to = c->outbox.sent - (uint64_t)unread;
+}
+
+/* What it has been asked to stop for has its own reason, and what it has answered for was begun. */
+static bool is_untouched(const struct pool_child *c, const struct pool_task *task)
+{
+	if (pool_task_is_unbegun(task))
+		return true;
+	return c->read_to <= task->letter.at && !task->answered &&
+	       task->job->stop == JOB_NOT_STOPPED;
+}
+
 /* Last given first: each goes back in front of the one before. */
-static void give_up_unbegun(struct pool_child *c)
+static void give_up_untouched(struct pool_child *c)
 {
 	for (struct list *it = c->jobs.all.prev, *before = it->prev; it != &c->jobs.all;
 	     it = before, before = it->prev) {
 		struct pool_task *task = pool_task_at(it);
-		if (!pool_task_is_unbegun(task))
+		if (!is_untouched(c, task))
 			return; /* what was begun was given before */
 		pool_child_take_back(c, task);
 		c->shared->not_begun(c->shared, task);
@@ -159,11 +182,18 @@ static void tell_answered(struct pool_child *c)
 
 /* --- ending it ------------------------------------------------------------------------------------ */
 
+/* Its stdin stays open: count_read(). */
 static void stop_writing(struct pool_child *c)
 {
 	outbox_drop_all(&c->outbox);
-	close_end(c, STDIN);
 	list_remove(&c->in_to_write);
+	if (c->watches[STDIN] != NULL)
+		watch_set(c->watches[STDIN], 0);
+}
+
+static bool is_written_to(const struct pool_child *c)
+{
+	return c->fds[STDIN] >= 0 && !c->mute && c->state < POOL_KILLED;
 }
 
 static void leave(struct pool_child *c, uint64_t wait_ms, const char *late_why)
@@ -172,7 +202,7 @@ static void leave(struct pool_child *c, uint64_t wait_ms, const char *late_why)
 	c->late_why = late_why;
 	timer_start(c->timer, wait_ms);
 	c->closing = true;
-	if (outbox_is_empty(&c->outbox))
+	if (outbox_is_empty(&c->outbox) && !c->mute)
 		close_end(c, STDIN);
 }
 
@@ -242,14 +272,16 @@ static void note_begun(struct pool_child *c)
 /* It may mean to end when its last job has; it gets no other. */
 static void stdin_was_closed(struct pool_child *c)
 {
+	count_read(c);
 	stop_writing(c);
+	close_end(c, STDIN);
 	if (c->state > POOL_RETIRING)
 		return;
 	log_say(c->shared->log, LOG_INFO, "process closed its stdin",
 		kv_text("handler", name_of(c)), kv_int("pid", c->child.pid),
 		kv_int("jobs", c->jobs.count));
 	c->by_itself = true;
-	give_up_unbegun(c);
+	give_up_untouched(c);
 	if (c->state == POOL_STARTING)
 		leave(c, LEAVE_MS, "it did not end after it had closed its stdin");
 	else if (c->state == POOL_READY)
@@ -278,7 +310,7 @@ void pool_child_write(struct pool_child *c)
 {
 	size_t bytes;
 	list_remove(&c->in_to_write);
-	if (c->fds[STDIN] < 0)
+	if (!is_written_to(c))
 		return;
 	enum status st = outbox_write(&c->outbox, c->fds[STDIN], &bytes);
 	if (bytes > 0)
@@ -314,12 +346,13 @@ bool pool_child_give(struct pool_child *c, struct pool_task *task)
 
 void pool_child_take_back(struct pool_child *c, struct pool_task *task)
 {
-	must(task->child == c && pool_task_is_unbegun(task));
+	must(task->child == c && is_untouched(c, task));
 	if (list_linked(&task->letter.in_outbox))
 		outbox_take_back(&c->outbox, &task->letter);
 	list_remove(&task->in_unbegun);
 	pool_jobs_remove(&c->jobs, task);
 	task->child = NULL;
+	task->job->begun_ns = 0;
 }
 
 void pool_child_notify(struct pool_child *c, uint64_t remaining_ms)
@@ -335,7 +368,7 @@ void pool_child_notify(struct pool_child *c, uint64_t remaining_ms)
 
 void pool_child_cancel(struct pool_child *c, struct pool_task *task)
 {
-	if (c->fds[STDIN] < 0 || task->cancelled)
+	if (!is_written_to(c) || task->cancelled)
 		return;
 	task->cancelled = outbox_put_cancel(&c->outbox, task->job);
 	pool_child_write(c);
@@ -548,9 +581,10 @@ static void stdout_was_closed(struct pool_child *c)
 	watch_set(c->watches[STDOUT], 0);
 	if (c->state >= POOL_LEAVING)
 		return;
+	c->mute = true;
 	c->by_itself = true;
-	leave(c, MUTE_MS, "it closed its stdout");
-	give_up_unbegun(c);
+	leave(c, DYING_MS, "it closed its stdout");
+	give_up_untouched(c);
 	stop_writing(c);
 }
 
@@ -641,7 +675,7 @@ static struct outcome outcome_of_loss(const struct pool_child *c, const struct j
 /* What it had is told; those that cannot be told of begin again elsewhere. */
 static void lose_jobs(struct pool_child *c)
 {
-	give_up_unbegun(c);
+	give_up_untouched(c);
 	list_each_safe (it, &c->jobs.all) {
 		struct pool_task *task = pool_task_at(it);
 		struct outcome outcome =
@@ -653,7 +687,8 @@ static void lose_jobs(struct pool_child *c)
 static void log_end(const struct pool_child *c)
 {
 	char how[32];
-	bool asked = c->state >= POOL_LEAVING && !c->by_itself;
+	bool leaves = c->state == POOL_LEAVING && !c->by_itself && !WIFSIGNALED(c->status);
+	bool asked = leaves || c->state == POOL_KILLED;
 	bool well = c->jobs.count == 0 && WIFEXITED(c->status) && WEXITSTATUS(c->status) == 0;
 	describe_end(c, how, sizeof how);
 	log_say(c->shared->log,
@@ -682,8 +717,11 @@ static void was_reaped(struct child *child, int status, const struct rusage *usa
 	(void)usage;
 	c->reaped = true;
 	c->status = status;
+	count_read(c);
 	read_rest(c, STDOUT, &c->says, hear_line);
 	read_rest(c, STDERR, &c->complains, hear_complaint);
+	outbox_drop_all(&c->outbox);
+	give_up_untouched(c);
 	log_end(c);
 	end(c);
 }
@@ -695,6 +733,16 @@ static void give_up_stuck(struct pool_child *c)
 		kv_text("handler", name_of(c)), kv_int("pid", c->child.pid));
 	children_forget(&c->child);
 	end(c);
+}
+
+static void has_not_left(struct pool_child *c)
+{
+	if (!c->mute || c->fds[STDIN] < 0) {
+		break_down(c, c->late_why);
+		return;
+	}
+	close_end(c, STDIN);
+	timer_start(c->timer, MUTE_MS);
 }
 
 /* What the state's timer was for. */
@@ -710,7 +758,7 @@ static void time_is_up(void *arg)
 		break_down(c, "it stopped reading");
 		break;
 	case POOL_LEAVING:
-		break_down(c, c->late_why);
+		has_not_left(c);
 		break;
 	case POOL_KILLED:
 		give_up_stuck(c);
@@ -724,6 +772,7 @@ static void time_is_up(void *arg)
 void pool_child_dismiss(struct pool_child *c)
 {
 	stop_writing(c);
+	close_end(c, STDIN);
 }
 
 bool pool_child_bury(struct pool_child *c, uint64_t patience_ns)
@@ -794,6 +843,7 @@ static void init(struct pool_child *c, struct pool_shared *shared, struct pool_p
 	list_init(&c->in_to_write);
 	c->shared = shared;
 	c->place = place;
+	c->read_to = UINT64_MAX;
 	c->state = POOL_STARTING;
 	c->child.ended = was_reaped;
 	c->fds[STDIN] = c->fds[STDOUT] = c->fds[STDERR] = -1;

@@ -90,6 +90,7 @@ struct pool_child {
 	const char *late_why; /* while leaving: what it did wrong if it does not end */
 
 	struct outbox outbox;
+	uint64_t read_to; /* of what was sent, once nobody reads it any more; before: UINT64_MAX */
 	struct lines says, complains; /* its stdout and stderr */
 	bool skipping;                /* the rest of a line that was too long */
 	bool deaf;                    /* we listen no more */
@@ -102,6 +103,7 @@ struct pool_child {
 	uint64_t started_ns, ready_ns, weighed_ns;
 	uint64_t dismissed_ns; /* its stdin was closed */
 	bool worn, notified;
+	bool mute;      /* it closed its stdout */
 	bool by_itself; /* it closed one of its ends: nobody has asked it to leave */
 
 	const char *broken;  /* why we killed it; NULL: for a job, or not at all */

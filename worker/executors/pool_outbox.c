@@ -43,8 +43,10 @@ static uint64_t end_of(const struct outbox *outbox)
 /* What was put in since `before` counts as a whole or not at all. */
 static bool keep_if_whole(struct outbox *outbox, size_t before)
 {
-	if (!outbox->text.failed)
+	if (!outbox->text.failed) {
+		outbox->put += outbox->text.len - before;
 		return true;
+	}
 	outbox->text.len = before;
 	outbox->text.failed = false;
 	return false;
@@ -56,6 +58,7 @@ bool outbox_put_job(struct outbox *outbox, struct letter *letter, const struct j
 	size_t before = outbox->text.len;
 	bool copied = job->body.len <= COPY_BYTES;
 	letter->from = end_of(outbox);
+	letter->at = outbox->put;
 	child_told_job(&outbox->text, job, timeout_ms);
 	if (copied)
 		text_put(&outbox->text, job->body);
@@ -63,6 +66,7 @@ bool outbox_put_job(struct outbox *outbox, struct letter *letter, const struct j
 		return false;
 	letter->to = end_of(outbox);
 	letter->body = copied ? (struct span){0} : job->body;
+	outbox->put += letter->body.len;
 	list_append(&outbox->letters, &letter->in_outbox);
 	return true;
 }
@@ -93,10 +97,12 @@ void outbox_take_back(struct outbox *outbox, struct letter *letter)
 	char *at = outbox->text.bytes + (letter->from - outbox->first);
 	memmove(at, at + bytes, end_of(outbox) - letter->to);
 	outbox->text.len -= bytes;
+	outbox->put -= bytes + letter->body.len;
 	for (struct list *it = letter->in_outbox.next; it != &outbox->letters; it = it->next) {
 		struct letter *later = list_entry(it, struct letter, in_outbox);
 		later->from -= bytes;
 		later->to -= bytes;
+		later->at -= bytes + letter->body.len;
 	}
 	list_remove(&letter->in_outbox);
 }
@@ -107,6 +113,7 @@ void outbox_drop_all(struct outbox *outbox)
 		;
 	outbox->written = outbox->first = end_of(outbox);
 	outbox->body_written = 0;
+	outbox->put = outbox->sent;
 	text_clear(&outbox->text);
 }
 
@@ -201,6 +208,7 @@ enum status outbox_write(struct outbox *outbox, int fd, size_t *ret_bytes)
 	if (bytes < 0)
 		return errno == EAGAIN || errno == EINTR ? ST_AGAIN : ST_CLOSED;
 	*ret_bytes = (size_t)bytes;
+	outbox->sent += (size_t)bytes;
 	count_written(outbox, (size_t)bytes);
 	cut_written(outbox);
 	return outbox_is_empty(outbox) ? ST_OK : ST_AGAIN;

@@ -3,7 +3,7 @@
  * Thread: the loop's.
  * Owns:   the lines. A large body is not copied: it stays its job's, which must live until
  *         outbox_holds() says no more.
- * Units:  bytes; positions count all that was ever put in.
+ * Units:  bytes; positions count all text that was ever put in, large bodies apart.
  * Fails:  putting in, with false, for lack of memory, and nothing was put in then; writing, with a
  *         status. */
 #ifndef OUTFALL_EXECUTORS_POOL_OUTBOX_H
@@ -23,6 +23,7 @@ struct letter {
 	struct list in_outbox;
 	uint64_t from, to; /* its line, and its body if that is small, in the text */
 	struct span body;  /* follows at `to`; empty if it is in the text */
+	uint64_t at;       /* its first byte among all that are sent, large bodies included */
 };
 
 struct outbox {
@@ -31,6 +32,7 @@ struct outbox {
 	uint64_t written;    /* position */
 	struct list letters; /* struct letter.in_outbox, in order: those not written to their end */
 	size_t body_written; /* of the first letter's body, once its line is out */
+	uint64_t put, sent;  /* bytes, large bodies included: what letter.at counts */
 };
 
 void outbox_init(struct outbox *outbox);

@@ -1,11 +1,12 @@
 /* pool_scripted - a pool process that does what each job's body says, good and bad.
  *
  *     pool_scripted [concurrency=N] [banner] [never-ready] [late=MS] [leaves=JOBS] [deaf-to-cancel]
- *                   [stubborn] [dies-starting]
+ *                   [stubborn] [dies-starting] [reads-by-byte]
  *
  * It answers at once, or holds a job ("hold") until another says "release". A held job that is
  * cancelled is returned. It notes each notice on stderr. */
 #include <jansson.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -50,6 +51,12 @@ static void wait_for_ever(void)
 {
 	for (;;)
 		pause();
+}
+
+static void wait_until_sent_more(void)
+{
+	struct pollfd stdin_has = {.fd = 0, .events = POLLIN};
+	(void)poll(&stdin_has, 1, -1);
 }
 
 static void read_body(struct incoming *job)
@@ -106,6 +113,18 @@ static void obey(struct process *p, const struct incoming *job)
 		(void)raise((int)n);
 	} else if (IS("answer-exit")) {
 		result(job->id, "done", "");
+		_exit((int)n);
+	} else if (IS("unread-exit")) {
+		wait_until_sent_more();
+		_exit((int)n);
+	} else if (IS("unread-answer-exit")) {
+		wait_until_sent_more();
+		result(job->id, "done", "");
+		_exit((int)n);
+	} else if (IS("unread-mute")) {
+		wait_until_sent_more();
+		(void)close(1);
+		(void)usleep(10000); /* the end of its stdout is seen before its own */
 		_exit((int)n);
 	} else if (IS("rubbish")) {
 		lines("this is no JSON", n);
@@ -218,6 +237,8 @@ static void start(struct process *p, int argc, char **argv)
 			p->deaf_to_cancel = true;
 		else if (strcmp(argv[i], "stubborn") == 0)
 			p->stubborn = true;
+		else if (strcmp(argv[i], "reads-by-byte") == 0)
+			(void)setvbuf(stdin, NULL, _IONBF, 0);
 		else if (sscanf(argv[i], "concurrency=%u", &p->concurrency) +
 			     sscanf(argv[i], "late=%u", &late_ms) +
 			     sscanf(argv[i], "leaves=%u", &p->leaves) !=
