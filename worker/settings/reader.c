@@ -385,11 +385,33 @@ static enum read_result copy_opening(struct cursor *c)
 	return READ_WHOLE;
 }
 
+/* Whether the text so far ends with `mark`, blanks apart; *len is moved in front of it. */
+static bool ends_with(const struct reader *r, char mark, size_t *len)
+{
+	while (*len > 0 && memchr(" \t\n\r\f", r->out.text[*len - 1], 5) != NULL)
+		(*len)--;
+	if (*len == 0 || r->out.text[*len - 1] != mark)
+		return false;
+	(*len)--;
+	return true;
+}
+
+/* libconfuse says nothing of a list without values: the key would keep its default, so that
+ * `environment = {}` would hand over all there is. */
+static bool closes_empty_list(const struct reader *r)
+{
+	size_t len = r->out.len;
+	return ends_with(r, '{', &len) && ends_with(r, '=', &len);
+}
+
 static enum read_result copy_closing(struct cursor *c)
 {
 	struct reader *r = c->reader;
 	if (r->open == 0)
 		return broken(c, c->place, "this } closes nothing");
+	if (closes_empty_list(r))
+		problems_error(r->problems, c->place,
+			       "a list is empty: give it a value or leave the key out");
 	r->open--;
 	copy(c);
 	return READ_WHOLE;
