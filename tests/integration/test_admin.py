@@ -360,10 +360,15 @@ class Harm(AdminCase):
 
     def test_bodies_are_not_wanted(self):
         self.start_admin()
-        for size, status in ((100, 200), (5000, 413)):
-            with contextlib.closing(self.unix()) as connection:
-                connection.request("POST", "/resume", body=b"x" * size)
-                self.assertEqual(connection.getresponse().status, status)
+        for size, status in ((100, 200), (4096, 200), (4097, 413), (1_000_000, 413)):
+            for body in (b"x" * size, iter([b"x" * size])):  # the second is sent in chunks
+                with contextlib.closing(self.unix()) as connection:
+                    connection.request("POST", "/resume", body=body)
+                    self.assertEqual(connection.getresponse().status, status)
+        with contextlib.closing(self.unix()) as connection:  # who means to send more is cut
+            headers = {"Content-Length": "100000000"}
+            connection.request("POST", "/resume", headers=headers)
+            self.assertEqual(connection.getresponse().status, 413)
 
     def test_slow_clients_are_cut_and_keep_nobody_out(self):
         """A byte now and then, on every connection there may be."""
@@ -391,6 +396,19 @@ class Harm(AdminCase):
         self.figure(f"64 slow clients are cut after {time.monotonic() - begun:.1f} s")
         self.assertGreater(time.monotonic() - begun, 5)
         wait_for("room for others", lambda: self.get("/livez").status == 200)
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_a_full_house_that_empties_at_once_opens_again(self):
+        """The library leaves its listening socket alone while it is full, and forgets to come back."""
+        worker = self.start_admin()
+        for _ in range(64):
+            self.raw(b"G")
+        begun = time.monotonic()
+        wait_for("their time to be nearly over", lambda: time.monotonic() - begun > 9)
+        worker.send(signal.SIGSTOP)
+        wait_for("all of them to be late", lambda: time.monotonic() - begun > 11)
+        worker.send(signal.SIGCONT)
+        self.assertEqual(self.get("/livez").status, 200)
         self.assertEqual(worker.stop()[0], 0)
 
     def test_those_who_do_not_read_hold_nothing(self):

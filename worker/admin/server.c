@@ -33,7 +33,12 @@
 #define S_NS  UINT64_C(1000000000)
 #define MS_NS UINT64_C(1000000)
 
-enum { HEADERS_MOST_BYTES = 16 * 1024, BODY_MOST_BYTES = 4096 };
+enum {
+	HEADERS_MOST_BYTES = 16 * 1024,
+	BODY_MOST_BYTES = 4096,
+	DISCARDED_MOST_BYTES = 1024 * 1024, /* before a body of more is refused: who is still
+					     * sending may never see an answer */
+};
 
 enum peer_state {
 	PEER_FRESH,     /* connected, and has not asked anything */
@@ -56,6 +61,7 @@ struct peer {
 	enum peer_state state;
 	uint64_t until_ns; /* then it is cut, or told that the wait is over; UINT64_MAX: never */
 	bool waited;       /* and is to be told so */
+	size_t discarded;  /* bytes of its request's body */
 };
 
 struct server {
@@ -67,7 +73,8 @@ struct server {
 	struct timer *impatience;
 	uint64_t impatient_ns; /* what it is set for; UINT64_MAX: it is not */
 	struct list peers;
-	bool closing; /* nothing is answered any more */
+	bool some_left; /* since the library was last run */
+	bool closing;   /* nothing is answered any more */
 };
 
 /* --- time --- */
@@ -158,7 +165,9 @@ static void connection_changed(void *arg, struct MHD_Connection *connection, voi
 		connection_came(arg, connection, context);
 		return;
 	}
+	struct server *s = arg;
 	struct peer *peer = *context;
+	s->some_left = true;
 	if (peer == NULL)
 		return;
 	list_remove(&peer->node);
@@ -290,6 +299,11 @@ static enum MHD_Result refuse(const struct server *s, struct MHD_Connection *con
 	return send_answer(s, connection, &answer);
 }
 
+static enum MHD_Result refuse_body(const struct server *s, struct MHD_Connection *connection)
+{
+	return refuse(s, connection, MHD_HTTP_CONTENT_TOO_LARGE, "no body is needed\n");
+}
+
 /* --- requests --- */
 
 static const char *header(struct MHD_Connection *connection, const char *name)
@@ -306,11 +320,10 @@ static const char *argument(struct MHD_Connection *connection, const char *name)
 	return given && value == NULL ? "" : value; /* "?wait" without a value is a wait */
 }
 
-static bool has_too_much(struct MHD_Connection *connection)
+static bool will_send_too_much(struct MHD_Connection *connection)
 {
 	const char *length = header(connection, "Content-Length");
-	return header(connection, "Transfer-Encoding") != NULL ||
-	       (length != NULL && (strlen(length) > 9 || atol(length) > BODY_MOST_BYTES));
+	return length != NULL && (strlen(length) > 9 || atol(length) > DISCARDED_MOST_BYTES);
 }
 
 static enum MHD_Result answer_request(struct peer *peer, const char *method, const char *path)
@@ -365,25 +378,30 @@ static enum MHD_Result requested(void *arg, struct MHD_Connection *connection, c
 		return refuse(s, connection, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory\n");
 	if (*asked == NULL) { /* its headers are here */
 		*asked = peer;
+		peer->discarded = 0;
 		enter(peer, PEER_ASKING);
-		return has_too_much(connection) ? refuse(s, connection, MHD_HTTP_CONTENT_TOO_LARGE,
-							 "no body is needed\n")
-						: MHD_YES;
+		return will_send_too_much(connection) ? refuse_body(s, connection) : MHD_YES;
 	}
 	if (*body_len > 0) {
+		peer->discarded += *body_len;
 		*body_len = 0;
-		return MHD_YES;
+		return peer->discarded > DISCARDED_MOST_BYTES ? MHD_NO : MHD_YES;
 	}
+	if (peer->discarded > BODY_MOST_BYTES)
+		return refuse_body(s, connection);
 	return answer_request(peer, method, path);
 }
 
 /* --- life --- */
 
+/* A full house stops listening, and it is the run after the one in which somebody left that listens
+ * again. MHD_get_timeout() does not know of that. */
 bool server_run(struct server *s)
 {
 	MHD_UNSIGNED_LONG_LONG ms;
+	s->some_left = false;
 	(void)MHD_run(s->daemon); /* fails only for daemons of other kinds */
-	return MHD_get_timeout(s->daemon, &ms) == MHD_YES && ms == 0;
+	return s->some_left || (MHD_get_timeout(s->daemon, &ms) == MHD_YES && ms == 0);
 }
 
 static void readable(void *arg, unsigned events)
