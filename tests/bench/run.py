@@ -269,7 +269,7 @@ class Bench:
                     queue.section(extra=f"prefetch = {jobs + 1}  concurrency = 1"), handler,
                     environment={"OUTFALL_TEST_RECORD": str(record)},
                 )  # fmt: skip
-                wait_for("the first to run", record.read_text)
+                wait_for("the first to run", lambda: "begin" in record.read_text())
                 wait_for("all to be taken", lambda: queue.depth() == 0)
                 begun = time.monotonic()
                 worker.send(signal.SIGTERM)
