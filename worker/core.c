@@ -41,7 +41,7 @@ static struct job *find_orphan(struct core *core, const struct job *again)
 
 static void log_recognised(struct core *core, const struct job *job, const char *how)
 {
-	log_say(core->log, LOG_INFO, "job recognised, not run again", kv_text("job", job->id),
+	log_say(core->log, LOG_INFO, "job recognised, not run again", KV_JOB(job),
 		kv_text("source", job->route->source_name), kv_text("queue", job->route->name),
 		kv_text("first_run", how));
 }
@@ -199,7 +199,7 @@ static void progress(struct executor_host *host, struct job *job, double done, s
 	struct core *core = of_executor_host(host);
 	must(job->state == JOB_RUNNING);
 	job_note(job, done, note);
-	log_say(core->log, LOG_DEBUG, "job progressed", kv_text("job", job->id),
+	log_say(core->log, LOG_DEBUG, "job progressed", KV_JOB(job),
 		kv_text("queue", job->route->name), kv_fraction("done", job->progress),
 		kv_text("note", job->note));
 }
@@ -213,7 +213,7 @@ static void extend(struct executor_host *host, struct job *job, uint64_t more_ms
 	uint64_t until_ns = now_ns + (more_ms < most_ms ? more_ms : most_ms) * UINT64_C(1000000);
 	if (until_ns > job->extended_ns)
 		job->extended_ns = until_ns;
-	log_say(core->log, LOG_DEBUG, "job extended its time", kv_text("job", job->id),
+	log_say(core->log, LOG_DEBUG, "job extended its time", KV_JOB(job),
 		kv_text("queue", job->route->name), kv_int("more_ms", (int64_t)more_ms));
 }
 
@@ -250,10 +250,10 @@ static void log_fate(struct core *core, const struct job *job, enum fate fate)
 	const struct route *route = job->route;
 	const struct usage *cost = &job->outcome.usage;
 	uint64_t ran_ns = job->begun_ns != 0 ? job->finished_ns - job->begun_ns : 0;
-	log_say(core->log, level, "job settled", kv_text("job", job->id),
-		kv_text("source", route->source_name), kv_text("queue", route->name),
-		kv_text("fate", fate_name(fate)), kv_int("attempt", job->attempt),
-		kv_ns("ran_ms", ran_ns), kv_known(kv_ns("cpu_ms", cost->cpu_ns)),
+	log_say(core->log, level, "job settled", KV_JOB(job), kv_text("source", route->source_name),
+		kv_text("queue", route->name), kv_text("fate", fate_name(fate)),
+		kv_int("attempt", job->attempt), kv_ns("ran_ms", ran_ns),
+		kv_known(kv_ns("cpu_ms", cost->cpu_ns)),
 		kv_known(kv_int("peak_kb", (int64_t)(cost->peak_bytes / 1024))),
 		kv_text("reason", job->outcome.reason[0] != '\0' ? job->outcome.reason : NULL));
 }

@@ -241,7 +241,7 @@ static void not_started(struct slot *slot, const struct error *why)
 	struct outcome outcome = {.kind = OUTCOME_RETRY};
 	(void)snprintf(outcome.reason, sizeof outcome.reason, "cannot start: %.70s", why->text);
 	log_say(slot->exec->log, LOG_ERROR, "handler not started, job will be retried",
-		kv_text("handler", slot->exec->base.name), kv_text("job", slot->job->id),
+		kv_text("handler", slot->exec->base.name), KV_JOB(slot->job),
 		kv_text("queue", slot->job->route->name), kv_why(why));
 	finish(slot, &outcome);
 }

@@ -42,7 +42,7 @@ static void log_output(struct slot *slot, enum log_level level, const char *stre
 {
 	const struct job *job = slot->job;
 	if (line.len > 0 && may_log(slot))
-		log_say(slot->exec->log, level, "job wrote", kv_text("job", job->id),
+		log_say(slot->exec->log, level, "job wrote", KV_JOB(job),
 			kv_text("queue", job->route->name), kv_text("stream", stream),
 			kv_span("line", line), kv_text("cut", cut));
 }
@@ -62,7 +62,7 @@ static void note_rubbish(struct slot *slot, struct span line, const char *why)
 		return;
 	line.len = line.len < SHOWN_BYTES ? line.len : SHOWN_BYTES;
 	log_say(slot->exec->log, LOG_WARN, "job wrote rubbish to descriptor 4, ignoring it",
-		kv_text("job", job->id), kv_text("queue", job->route->name), kv_text("why", why),
+		KV_JOB(job), kv_text("queue", job->route->name), kv_text("why", why),
 		kv_span("line", line));
 }
 
@@ -75,7 +75,7 @@ static void keep_checkpoint(struct slot *slot, struct span checkpoint)
 	slot->refused = true;
 	log_say(slot->exec->log, LOG_WARN,
 		"checkpoint refused, it is larger than max_checkpoint; the one before stands",
-		kv_text("job", job->id), kv_text("queue", job->route->name),
+		KV_JOB(job), kv_text("queue", job->route->name),
 		kv_int("bytes", (int64_t)checkpoint.len));
 }
 
@@ -239,11 +239,11 @@ static void log_left_out(struct slot *slot)
 	const struct job *job = slot->job;
 	if (slot->lines_left_out > 0)
 		log_say(slot->exec->log, LOG_WARN, "job wrote more than output_lines, not logged",
-			kv_text("job", job->id), kv_text("queue", job->route->name),
+			KV_JOB(job), kv_text("queue", job->route->name),
 			kv_int("lines", slot->lines_left_out));
 	if (slot->rubbish > 1)
 		log_say(slot->exec->log, LOG_WARN, "job wrote more rubbish to descriptor 4",
-			kv_text("job", job->id), kv_text("queue", job->route->name),
+			KV_JOB(job), kv_text("queue", job->route->name),
 			kv_int("lines", slot->rubbish - 1));
 }
 

@@ -155,7 +155,7 @@ static void note_again(struct transfer *transfer)
 	const struct job *job = transfer->job;
 	transfer->sent_again = true;
 	log_say(transfer->http->log, LOG_DEBUG, "request sent again, a kept connection had closed",
-		kv_text("job", job->id), kv_text("queue", job->route->name));
+		KV_JOB(job), kv_text("queue", job->route->name));
 }
 
 static long long_fact(struct transfer *transfer, CURLINFO fact)
@@ -267,7 +267,7 @@ static void leave_checkpoint(struct transfer *transfer, struct span bytes)
 	if (bytes.len > HTTP_CHECKPOINT_MOST_BYTES ||
 	    !executor->host->checkpoint(executor->host, job, bytes))
 		log_say(transfer->http->log, LOG_WARN, "checkpoint too large, ignored",
-			kv_text("handler", executor->name), kv_text("job", job->id),
+			kv_text("handler", executor->name), KV_JOB(job),
 			kv_text("queue", job->route->name), kv_int("bytes", (int64_t)bytes.len));
 }
 
@@ -282,8 +282,7 @@ static void read_checkpoint(struct transfer *transfer)
 		leave_checkpoint(transfer, text_span(&decoded));
 	else if (encoded.ptr != NULL)
 		log_say(transfer->http->log, LOG_WARN, "checkpoint is no base64, ignored",
-			kv_text("handler", transfer->http->base.name),
-			kv_text("job", transfer->job->id));
+			kv_text("handler", transfer->http->base.name), KV_JOB(transfer->job));
 	text_fini(&decoded);
 }
 

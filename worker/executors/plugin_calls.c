@@ -128,7 +128,7 @@ static void write_to_log(struct plugin *plugin, const struct job *job, enum log_
 		log_say(plugin->log, level, "plugin wrote", kv_text("handler", plugin->base.name),
 			kv_text("line", text));
 	else
-		log_say(plugin->log, level, "job wrote", kv_text("job", job->id),
+		log_say(plugin->log, level, "job wrote", KV_JOB(job),
 			kv_text("queue", job->route->name), kv_text("line", text));
 }
 

@@ -67,6 +67,5 @@ void plugin_words_tell(const struct plugin_words *words, struct executor_host *h
 		host->extend(host, words->job, words->extend_ms);
 	if (words->has_checkpoint && !host->checkpoint(host, words->job, words->checkpoint))
 		log_say(log, LOG_WARN, "checkpoint refused, keeping the one before",
-			kv_text("job", words->job->id),
-			kv_int("bytes", (int64_t)words->checkpoint.len));
+			KV_JOB(words->job), kv_int("bytes", (int64_t)words->checkpoint.len));
 }

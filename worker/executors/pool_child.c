@@ -243,7 +243,7 @@ void pool_child_kill_for(struct pool_child *c, const struct pool_task *task)
 	(void)snprintf(c->killed_for, sizeof c->killed_for, "%s", task->job->id);
 	log_say(c->shared->log, LOG_WARN, "process killed", kv_text("handler", name_of(c)),
 		kv_int("pid", c->child.pid), kv_int("jobs", c->jobs.count),
-		kv_text("why", "a job did not stop"), kv_text("job", task->job->id));
+		kv_text("why", "a job did not stop"), KV_JOB(task->job));
 	pool_child_kill(c);
 }
 
@@ -454,8 +454,8 @@ static void hear_facts(struct pool_child *c, struct job *job, const struct child
 		host->extend(host, job, says->extend_ms);
 	if (says->has_checkpoint && !host->checkpoint(host, job, says->checkpoint))
 		log_say(c->shared->log, LOG_WARN, "checkpoint refused, it is too large",
-			kv_text("handler", name_of(c)), kv_int("pid", c->child.pid),
-			kv_text("job", job->id), kv_int("bytes", (int64_t)says->checkpoint.len));
+			kv_text("handler", name_of(c)), kv_int("pid", c->child.pid), KV_JOB(job),
+			kv_int("bytes", (int64_t)says->checkpoint.len));
 }
 
 /* /proc/PID/statm: its size and what of that is in memory, in pages. */

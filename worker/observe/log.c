@@ -18,7 +18,10 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,6 +31,7 @@ struct log {
 	int fd;
 	_Atomic int level;
 	enum log_format format;
+	bool journal;          /* it is systemd's: lines begin with a priority */
 	pthread_mutex_t lock;  /* around poll and write; held for no longer */
 	unsigned long dropped; /* since the last line that got through; under the lock */
 };
@@ -37,6 +41,16 @@ struct line {
 	size_t len;
 };
 
+/* systemd says which file the journal's stream is, because stderr may have been redirected since. */
+static bool is_journal(int fd)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	uintmax_t device, inode;
+	struct stat st;
+	return stream != NULL && sscanf(stream, "%ju:%ju", &device, &inode) == 2 &&
+	       fstat(fd, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+}
+
 struct log *log_create(int fd, enum log_level level, enum log_format format)
 {
 	struct log *log = memory_clear(1, sizeof *log);
@@ -45,6 +59,7 @@ struct log *log_create(int fd, enum log_level level, enum log_format format)
 	log->fd = fd;
 	log->level = (int)level;
 	log->format = format;
+	log->journal = is_journal(fd);
 	(void)pthread_mutex_init(&log->lock, NULL); /* cannot fail without attributes */
 	return log;
 }
@@ -222,11 +237,20 @@ static void build_text(struct line *line, enum log_level level, const char *even
 	put_facts(line, facts, false);
 }
 
-static void build(struct line *line, enum log_format format, enum log_level level,
-		  const char *event, const struct log_fact *facts)
+/* See sd-daemon(3). The journal takes it off again. */
+static void put_priority(struct line *line, enum log_level level)
+{
+	static const char *const priorities[] = {"<3>", "<4>", "<6>", "<7>"};
+	put_text(line, priorities[level]);
+}
+
+static void build(struct line *line, const struct log *log, enum log_level level, const char *event,
+		  const struct log_fact *facts)
 {
 	line->len = 0;
-	if (format == LOG_JSON)
+	if (log->journal)
+		put_priority(line, level);
+	if (log->format == LOG_JSON)
 		build_json(line, level, event, facts);
 	else
 		build_text(line, level, event, facts);
@@ -250,7 +274,7 @@ static bool tell_dropped(struct log *log)
 	struct line line;
 	if (log->dropped == 0)
 		return true;
-	build(&line, log->format, LOG_WARN, "log lines dropped, the reader was too slow",
+	build(&line, log, LOG_WARN, "log lines dropped, the reader was too slow",
 	      (struct log_fact[]){kv_int("lines", (int64_t)log->dropped), {0}});
 	if (!emit(log, &line))
 		return false;
@@ -264,7 +288,7 @@ void log_write(struct log *log, enum log_level level, const char *event,
 	if (!log_wants(log, level))
 		return;
 	struct line line;
-	build(&line, log->format, level, event, facts);
+	build(&line, log, level, event, facts);
 	(void)pthread_mutex_lock(&log->lock); /* fails only when it is used wrongly */
 	if (!tell_dropped(log) || !emit(log, &line))
 		log->dropped++;

@@ -8,6 +8,7 @@
  *         held for that write only, which does not block.
  * Owns:   the struct only; the descriptor stays the caller's.
  * Units:  kv_ns() takes nanoseconds and prints milliseconds.
+ * Journal: where stderr is systemd's journal (JOURNAL_STREAM), each line begins with its priority, "<3>".
  * Fails:  never: a reader that does not read must not stop a drain, so a line that would block is
  *         dropped and counted, and the count is printed when there is room again. */
 #ifndef OUTFALL_OBSERVE_LOG_H
@@ -18,6 +19,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_TEXT, LOG_JSON };
@@ -65,6 +67,16 @@ static inline struct log_fact kv_why(const struct error *why)
 {
 	return kv_text("why", why->text);
 }
+
+/* Of a W3C traceparent ("00-TRACE-SPAN-FLAGS"): the trace's id, so that its lines can be found. */
+static inline struct log_fact kv_trace(const char *traceparent)
+{
+	enum { AT = 3, LEN = 32 };
+	bool whole = strlen(traceparent) > AT + LEN && traceparent[AT + LEN] == '-';
+	return kv_span("trace", whole ? span_of(traceparent + AT, LEN) : (struct span){0});
+}
+/* Which job a line is about: each line about one has this. */
+#define KV_JOB(job) kv_text("job", (job)->id), kv_trace((job)->traceparent)
 
 /* `log` may be NULL (a test that does not care). Facts whose text is NULL are left out. */
 #define log_say(log, level, event, ...)                                                            \

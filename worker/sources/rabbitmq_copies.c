@@ -79,7 +79,7 @@ static void give_up(struct rabbitmq_copies *copies, struct copy *copy, const str
 	struct job *job = copy->job;
 	log_say(copies->log, LOG_WARN, "job goes back without its new checkpoint",
 		kv_text("source", copies->settings->name), kv_text("queue", copy->from),
-		kv_text("job", job->id), kv_why(why));
+		KV_JOB(job), kv_why(why));
 	drop(copies, copy);
 	copies->events->gave_up(copies->arg, job);
 }
@@ -95,8 +95,7 @@ static bool leave_checkpoint_out(struct rabbitmq_copies *copies, struct copy *co
 		return false;
 	log_say(copies->log, LOG_WARN, "checkpoint left out, it does not fit into the message",
 		kv_text("source", copies->settings->name), kv_text("queue", copy->from),
-		kv_text("job", copy->job->id),
-		kv_int("bytes", (int64_t)job_next_checkpoint(copy->job).len));
+		KV_JOB(copy->job), kv_int("bytes", (int64_t)job_next_checkpoint(copy->job).len));
 	memory_free((char *)(uintptr_t)it->encoded.ptr);
 	it->encoded = encoded;
 	copy->has_checkpoint = false;
@@ -120,7 +119,7 @@ static void on_bounced(void *arg, struct publication *publication, const struct 
 		uint64_t wait_ms = reconnect_failed(&copies->backoff, rabbitmq_random());
 		timer_start(copies->again, wait_ms);
 		log_say(copies->log, LOG_WARN, "copy of a job could not be placed, trying again",
-			kv_text("source", copies->settings->name), kv_text("job", copy->job->id),
+			kv_text("source", copies->settings->name), KV_JOB(copy->job),
 			kv_text("to", publication->queue), kv_int("wait_ms", (int64_t)wait_ms),
 			kv_why(why));
 	}

@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -427,14 +429,78 @@ static void test_threads(void **state)
 	close_log(&p);
 }
 
+/* Only where stderr is what systemd says it is. */
+static void the_journal_gets_priorities(void **state)
+{
+	(void)state;
+	char buf[LINE_MOST + 1], stream[64];
+	struct pipe_log p = open_log(LOG_DEBUG, LOG_TEXT);
+	struct stat st;
+	assert_int_equal(fstat(p.fds[1], &st), 0);
+	(void)snprintf(stream, sizeof stream, "%ju:%ju", (uintmax_t)st.st_dev,
+		       (uintmax_t)st.st_ino + 1);
+	assert_int_equal(setenv("JOURNAL_STREAM", stream, 1), 0);
+	struct log *elsewhere = log_create(p.fds[1], LOG_DEBUG, LOG_TEXT);
+	log_say(elsewhere, LOG_INFO, "plain");
+	(void)take_line(&p, buf, sizeof buf);
+	assert_int_equal(buf[0], '2');
+	log_destroy(elsewhere);
+
+	(void)snprintf(stream, sizeof stream, "%ju:%ju", (uintmax_t)st.st_dev,
+		       (uintmax_t)st.st_ino);
+	assert_int_equal(setenv("JOURNAL_STREAM", stream, 1), 0);
+	for (int json = 0; json < 2; json++) {
+		static const char *const begins[] = {"<3>", "<4>", "<6>", "<7>"};
+		struct log *log = log_create(p.fds[1], LOG_DEBUG, json != 0 ? LOG_JSON : LOG_TEXT);
+		for (int level = LOG_ERROR; level <= LOG_DEBUG; level++) {
+			log_say(log, (enum log_level)level, "said");
+			(void)take_line(&p, buf, sizeof buf);
+			assert_memory_equal(buf, begins[level], 3);
+			assert_int_equal(buf[3], json != 0 ? '{' : '2');
+		}
+		log_destroy(log);
+	}
+	assert_int_equal(unsetenv("JOURNAL_STREAM"), 0);
+	close_log(&p);
+}
+
+static void a_traceparent_becomes_its_trace(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *traceparent, *line;
+	} rows[] = {
+	    {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+	     " said trace=0af7651916cd43dd8448eb211c80319c"                      },
+	    {"",							  " said"},
+	    {"00-0af7651916cd43dd8448eb211c80319c",                       " said"},
+	    {"00-0af7651916cd43dd8448eb211c80319cff-b7ad6b7169203331-01", " said"},
+	};
+	struct pipe_log p = open_log(LOG_INFO, LOG_TEXT);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char buf[LINE_MOST + 1];
+		log_say(p.log, LOG_INFO, "said", kv_trace(rows[i].traceparent));
+		(void)take_line(&p, buf, sizeof buf);
+		assert_string_equal(strstr(buf, " said"), rows[i].line);
+	}
+	close_log(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_text_line),      cmocka_unit_test(test_json_line),
-	    cmocka_unit_test(test_levels),         cmocka_unit_test(test_values),
-	    cmocka_unit_test(test_random_values),  cmocka_unit_test(test_too_long),
-	    cmocka_unit_test(test_too_many_facts), cmocka_unit_test(test_slow_reader),
-	    cmocka_unit_test(test_reader_gone),    cmocka_unit_test(test_threads),
+	    cmocka_unit_test(the_journal_gets_priorities),
+	    cmocka_unit_test(a_traceparent_becomes_its_trace),
+	    cmocka_unit_test(test_text_line),
+	    cmocka_unit_test(test_json_line),
+	    cmocka_unit_test(test_levels),
+	    cmocka_unit_test(test_values),
+	    cmocka_unit_test(test_random_values),
+	    cmocka_unit_test(test_too_long),
+	    cmocka_unit_test(test_too_many_facts),
+	    cmocka_unit_test(test_slow_reader),
+	    cmocka_unit_test(test_reader_gone),
+	    cmocka_unit_test(test_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
