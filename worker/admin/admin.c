@@ -154,7 +154,10 @@ enum status admin_create(const struct admin_settings *settings, const struct adm
 	if (a == NULL)
 		return error_set(why, ST_NOMEM, "admin server: out of memory");
 	a->worker = *worker;
-	a->pages = (struct pages){.core = worker->core, .look = look};
+	a->pages = (struct pages){.core = worker->core,
+				  .look = look,
+				  .reload = worker->reload,
+				  .reload_arg = worker->reload_arg};
 	a->started_ns = loop_now_ns(worker->loop);
 	a->epoch_ns = nanoseconds(CLOCK_REALTIME) - a->started_ns;
 	a->told = worker->core->drain.phase;

@@ -22,12 +22,15 @@ struct admin_settings;
 struct core;
 struct log;
 struct loop;
+struct text;
 
 struct admin_worker { /* whom it shows; borrowed, and outlives it */
 	struct core *core;
 	struct loop *loop;
 	struct log *log;
 	const char *name;
+	enum status (*reload)(void *arg, struct text *says, struct error *why); /* POST /reload */
+	void *reload_arg;
 };
 
 /* *ret_admin is NULL where the settings want none. */

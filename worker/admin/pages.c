@@ -213,9 +213,13 @@ static void extend(const struct question *q, struct answer *answer)
 
 static void reload(const struct question *q, struct answer *answer)
 {
-	(void)q;
-	say_error(answer, 409,
-		  "this version can reload nothing: drain this worker and start another");
+	struct error why;
+	if (q->pages->reload(q->pages->reload_arg, &answer->made, &why) != ST_OK) {
+		say_error(answer, 409, why.text);
+		return;
+	}
+	answer->status = 200;
+	answer->type = JSON;
 }
 
 /* --- the table --- */

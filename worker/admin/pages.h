@@ -21,6 +21,9 @@ struct view;
 struct pages {
 	struct core *core;
 	void (*look)(const struct pages *pages, struct view *ret_view);
+	/* Appends the answer to `says`, or fails with a sentence. */
+	enum status (*reload)(void *arg, struct text *says, struct error *why);
+	void *reload_arg;
 };
 
 enum answer_how {

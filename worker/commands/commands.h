@@ -18,7 +18,8 @@ int command_plugin_process(int argc, char **argv); /* nobody's but the worker's,
 int command_plugin_try(int argc, char **argv);
 
 /* Takes jobs until told to stop; returns how that ended. */
-int run_worker(const struct settings *settings, struct log *log);
+/* `path` is where the settings came from, to be read again. */
+int run_worker(struct settings *settings, const char *path, struct log *log);
 
 /* --- what commands do alike --- */
 

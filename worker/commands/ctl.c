@@ -318,9 +318,29 @@ static int resume(const struct ctl *ctl)
 	return post(ctl, "/resume");
 }
 
+static void print_names(const json_t *names, const char *what)
+{
+	size_t i;
+	json_t *name;
+	json_array_foreach(names, i, name)(void) printf("%s: %s\n", what, json_string_value(name));
+}
+
 static int reload(const struct ctl *ctl)
 {
-	return post(ctl, "/reload");
+	struct client_answer answer;
+	int code = ask(ctl, "POST", "/reload", SILENCE_MS, &answer);
+	if (code != EX_OK)
+		return code;
+	json_t *says = json_loads(answer.body.bytes, 0, NULL);
+	if (ctl->json) {
+		code = command_print(answer.body.bytes);
+	} else {
+		print_names(json_object_get(says, "changed"), "changed");
+		print_names(json_object_get(says, "needs_restart"), "needs a restart");
+	}
+	json_decref(says);
+	client_answer_fini(&answer);
+	return code;
 }
 
 static const struct word {

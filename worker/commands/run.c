@@ -21,6 +21,8 @@ static const char help[] =
     "                     jobs finish within drain.timeout; a second one ends them sooner\n"
     "         QUIT        return running jobs at once and exit\n"
     "         TSTP, CONT  stop taking jobs, take them again\n"
+    "         HUP         read the configuration again; what takes a new worker is named\n"
+    "         USR1        write what it does into the log\n"
     "\n"
     "Exit status:  0 drained, every job was done, retried, dead, or returned unbegun\n"
     "             10 drained at the deadline, some running jobs were interrupted and returned\n"
@@ -46,7 +48,7 @@ static int run(const char *path)
 	struct log *log = log_create(STDERR_FILENO, settings->log.level, settings->log.format);
 	must(log != NULL); /* nothing has been taken from any broker yet */
 	hold_signals();
-	code = run_worker(settings, log);
+	code = run_worker(settings, path, log);
 	log_destroy(log);
 	settings_destroy(settings);
 	return code;

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/must.h"
+#include "commands/reload.h"
 #include "core.h"
 #include "executors/children.h"
 #include "executors/exec.h"
@@ -25,6 +26,7 @@
 #include "loop/loop.h"
 #include "observe/drain_report.h"
 #include "observe/log.h"
+#include "observe/status_log.h"
 #include "settings/settings.h"
 #include "sources/rabbitmq.h"
 #include "sources/redis_list.h"
@@ -44,7 +46,8 @@ struct loop_clock {
 };
 
 struct run {
-	const struct settings *settings;
+	struct settings *settings;
+	struct reload reload;
 	struct log *log;
 	struct loop *loop;
 	struct loop_clock clock;
@@ -72,6 +75,65 @@ static uint64_t loop_clock_now(const struct clock *clock)
 	return loop_now_ns(list_entry(clock, const struct loop_clock, clock)->loop);
 }
 
+/* --- what operators ask for ------------------------------------------------------------------- */
+
+static void limit_route(struct list *in_roster, unsigned limit, uint64_t rate_interval_ns)
+{
+	struct route *route = list_entry(in_roster, struct route, in_roster);
+	route->limit = limit;
+	rate_set(&route->rate, rate_interval_ns);
+}
+
+/* After the settings have changed. */
+static void take_effect(struct run *run)
+{
+	const struct settings *s = run->settings;
+	log_set_level(run->log, s->log.level);
+	run->core.timeout_grace_ns = s->drain.grace_ms * UINT64_C(1000000);
+	for (size_t i = 0; i < s->n_handlers; i++) {
+		rate_set(&run->lanes[i]->rate, s->handlers[i].rate_interval_ns);
+		run->lanes[i]->policy = s->handlers[i].deadline;
+		run->lanes[i]->limit = s->handlers[i].concurrency;
+	}
+	struct list *route = &run->core.roster.routes; /* in the order in which they were built */
+	for (size_t i = 0; i < s->n_rabbitmqs; i++)
+		for (size_t j = 0; j < s->rabbitmqs[i].n_queues; j++)
+			limit_route(route = route->next, s->rabbitmqs[i].queues[j].concurrency,
+				    s->rabbitmqs[i].queues[j].rate_interval_ns);
+	for (size_t i = 0; i < s->n_redises; i++)
+		for (size_t j = 0; j < s->redises[i].n_lists; j++)
+			limit_route(route = route->next, s->redises[i].lists[j].concurrency,
+				    s->redises[i].lists[j].rate_interval_ns);
+	dispatch_limits_changed(&run->core.dispatch, s->worker.concurrency);
+}
+
+static enum status reload(void *arg, struct text *says, struct error *why)
+{
+	struct run *run = arg;
+	enum status st;
+	if (phase_is_stopping(run->core.drain.phase))
+		st = error_set(why, ST_REFUSED, "draining: there is nothing left to reload for");
+	else
+		st = reload_now(&run->reload, says, why);
+	if (st == ST_OK)
+		take_effect(run);
+	else
+		log_say(run->log, LOG_ERROR, "configuration not reloaded", kv_why(why));
+	return st;
+}
+
+static void reload_or_say_why(struct run *run)
+{
+	struct error why;
+	log_say(run->log, LOG_INFO, "signal caught", kv_text("signal", "SIGHUP"));
+	(void)reload(run, NULL, &why); /* said */
+}
+
+static void log_status(struct run *run)
+{
+	status_log(run->log, &run->core, loop_now_ns(run->loop));
+}
+
 /* --- signals --------------------------------------------------------------------------------- */
 
 static const struct {
@@ -84,6 +146,16 @@ static const struct {
     {SIGQUIT, EVENT_STOP_NOW, "SIGQUIT"},
     {SIGTSTP, EVENT_QUIET,    "SIGTSTP"},
     {SIGCONT, EVENT_RESUME,   "SIGCONT"},
+};
+
+/* Those that say nothing about the drain. */
+static const struct {
+	int signum;
+	void (*obey)(struct run *run);
+	const char *name;
+} request_table[] = {
+    {SIGHUP,  reload_or_say_why, "SIGHUP" },
+    {SIGUSR1, log_status,        "SIGUSR1"},
 };
 
 /* Whoever asks for a drain through the admin server is often a hook of the process manager, whose first
@@ -117,16 +189,35 @@ static void caught(void *arg, int signum)
 	}
 }
 
+static void asked(void *arg, int signum)
+{
+	struct run *run = arg;
+	for (size_t i = 0; i < sizeof request_table / sizeof *request_table; i++)
+		if (request_table[i].signum == signum)
+			request_table[i].obey(run);
+}
+
+static enum status watch_signal(struct run *run, int signum, void (*call)(void *arg, int signum),
+				const char *name, struct error *why)
+{
+	struct signal_watch *watch = signal_watch_create(run->loop, signum, call, run);
+	if (watch == NULL)
+		return error_set(why, ST_NOMEM, "watch %s", name);
+	must(run->n_signals < sizeof run->signals / sizeof *run->signals);
+	run->signals[run->n_signals++] = watch;
+	return ST_OK;
+}
+
 static enum status watch_signals(struct run *run, struct error *why)
 {
 	(void)signal(SIGPIPE, SIG_IGN); /* a peer that closes is an error to read, not a death */
-	for (size_t i = 0; i < sizeof signal_table / sizeof *signal_table; i++) {
-		struct signal_watch *watch =
-		    signal_watch_create(run->loop, signal_table[i].signum, caught, run);
-		if (watch == NULL)
-			return error_set(why, ST_NOMEM, "watch %s", signal_table[i].name);
-		run->signals[run->n_signals++] = watch;
-	}
+	enum status st = ST_OK;
+	for (size_t i = 0; i < sizeof signal_table / sizeof *signal_table && st == ST_OK; i++)
+		st = watch_signal(run, signal_table[i].signum, caught, signal_table[i].name, why);
+	for (size_t i = 0; i < sizeof request_table / sizeof *request_table && st == ST_OK; i++)
+		st = watch_signal(run, request_table[i].signum, asked, request_table[i].name, why);
+	if (st != ST_OK)
+		return st;
 	/* command_run() has held back what came before now; and whoever started us may have blocked
 	 * what asks us to stop. */
 	sigset_t none;
@@ -346,7 +437,12 @@ static enum status build_redis(struct run *run, const struct redis_settings *s, 
 
 static enum status build_admin(struct run *run, struct error *why)
 {
-	struct admin_worker worker = {&run->core, run->loop, run->log, run->settings->worker.name};
+	struct admin_worker worker = {.core = &run->core,
+				      .loop = run->loop,
+				      .log = run->log,
+				      .name = run->settings->worker.name,
+				      .reload = reload,
+				      .reload_arg = run};
 	return admin_create(&run->settings->admin, &worker, &run->admin, why);
 }
 
@@ -499,6 +595,7 @@ static void tear_down(struct run *run)
 	memory_free(run->isolated);
 	memory_free(run->lanes);
 	memory_free(run->sources);
+	reload_fini(&run->reload);
 }
 
 static uint32_t random_seed(void)
@@ -527,9 +624,10 @@ static int run_to_the_end(struct run *run)
 	return code;
 }
 
-int run_worker(const struct settings *settings, struct log *log)
+int run_worker(struct settings *settings, const char *path, struct log *log)
 {
 	struct run run = {.settings = settings, .log = log};
+	run.reload = (struct reload){.path = path, .settings = settings, .log = log};
 	struct error why;
 	raise_descriptor_limit(settings);
 	if (loop_create(&run.loop, &why) != ST_OK) {

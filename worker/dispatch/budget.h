@@ -11,7 +11,7 @@
 #include <stdbool.h>
 
 struct budget {
-	unsigned limit, taken;
+	unsigned limit, taken; /* more may be out than the limit, where that was lowered */
 };
 
 static inline bool budget_take(struct budget *budget)
@@ -30,7 +30,7 @@ static inline void budget_give_back(struct budget *budget)
 
 static inline unsigned budget_left(const struct budget *budget)
 {
-	return budget->limit - budget->taken;
+	return budget->limit > budget->taken ? budget->limit - budget->taken : 0;
 }
 
 #endif

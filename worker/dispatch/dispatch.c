@@ -248,6 +248,15 @@ void dispatch_resized(struct dispatch *dispatch, const struct executor *executor
 	}
 }
 
+void dispatch_limits_changed(struct dispatch *dispatch, unsigned concurrency)
+{
+	dispatch->budget.limit = concurrency;
+	if (dispatch->next_paced_ns != UINT64_MAX)
+		dispatch->next_paced_ns = 0; /* who waits for a rate asks again */
+	list_each (it, &dispatch->roster->routes)
+		line_up(dispatch, list_entry(it, struct route, in_roster));
+}
+
 static void leave_lane(struct dispatch *dispatch, struct job *job)
 {
 	struct route *route = job->route;

@@ -56,6 +56,10 @@ void dispatch_forget(struct dispatch *dispatch, struct job *job);
 /* The executor's width is another now. */
 void dispatch_resized(struct dispatch *dispatch, const struct executor *executor);
 
+/* Limits of the roster's routes and lanes are others now, and the worker's is `concurrency`. Jobs that run
+ * beyond a limit go on. */
+void dispatch_limits_changed(struct dispatch *dispatch, unsigned concurrency);
+
 /* The job's handler has ended: its place is free. */
 void dispatch_release(struct dispatch *dispatch, struct job *job);
 

@@ -29,6 +29,13 @@ static inline uint64_t rate_next_ns(const struct rate *rate, uint64_t now_ns)
 	return earliest_ns > now_ns ? earliest_ns : now_ns;
 }
 
+/* What was owed under another rate is forgotten. */
+static inline void rate_set(struct rate *rate, uint64_t interval_ns)
+{
+	if (rate->interval_ns != interval_ns)
+		*rate = (struct rate){.interval_ns = interval_ns};
+}
+
 static inline void rate_count(struct rate *rate, uint64_t now_ns)
 {
 	if (rate->interval_ns != 0)

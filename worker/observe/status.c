@@ -160,7 +160,7 @@ static void put_counts(struct text *text, const struct view *view)
 
 /* --- parts --- */
 
-static const char *link_name(enum link_state link)
+const char *status_link_name(enum link_state link)
 {
 	switch (link) {
 	case LINK_DOWN:
@@ -177,7 +177,7 @@ static const char *link_name(enum link_state link)
 	return "closed";
 }
 
-static const char *intake_name(enum intake intake)
+const char *status_intake_name(enum intake intake)
 {
 	switch (intake) {
 	case INTAKE_OPENING:
@@ -200,8 +200,8 @@ static void put_source(struct text *text, const struct source *source)
 	open_object(text, NULL);
 	put_text(text, "name", source->name);
 	put_text(text, "kind", source->ops->kind);
-	put_text(text, "link", link_name(source->link));
-	put_text(text, "intake", intake_name(source->intake));
+	put_text(text, "link", status_link_name(source->link));
+	put_text(text, "intake", status_intake_name(source->intake));
 	put_number(text, "reconnects", source->reconnects);
 	put_text(text, "waiting_for", waiting_for[0] != '\0' ? waiting_for : NULL);
 	close_object(text);

@@ -27,6 +27,7 @@
 #define OUTFALL_OBSERVE_STATUS_H
 
 #include "base/text.h"
+#include "sources/source.h"
 
 struct view;
 
@@ -38,5 +39,9 @@ size_t status_put(struct text *text, const struct view *view, enum status_contro
 
 /* The same, with the last word. */
 void status_put_goodbye(struct text *text, const struct view *view, enum status_control control);
+
+/* The words for a source's states. */
+const char *status_link_name(enum link_state link);
+const char *status_intake_name(enum intake intake);
 
 #endif

@@ -14,6 +14,7 @@
 #include "base/must.h"
 #include "settings/check.h"
 #include "settings/duration.h"
+#include "settings/loaded.h"
 #include "settings/parse.h"
 #include "settings/problems.h"
 #include "settings/secrets.h"
@@ -22,12 +23,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* What settings_destroy() is given is the first member of this. */
-struct loaded {
-	struct settings settings;
-	struct region region;
-};
 
 struct loading {
 	struct settings *settings;
@@ -309,6 +304,7 @@ enum status settings_load(const char *path, struct settings **ret_settings,
 		settings_destroy(&loaded->settings);
 		return ST_INVALID;
 	}
+	loaded->document = l.document;
 	*ret_settings = &loaded->settings;
 	return ST_OK;
 }

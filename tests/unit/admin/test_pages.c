@@ -115,7 +115,30 @@ static void test_quiet_and_back(void **state)
 	expect(&d, &tcp_gate, GET("/readyz"), 503, "\"why\":\"it is quiet\"");
 	expect(&d, &unix_gate, POST("/resume"), 200, "open");
 	assert_int_equal(d.s.core.drain.phase, PHASE_OPEN);
-	expect(&d, &unix_gate, POST("/reload"), 409, "reload");
+	small_core_fini(&d.s);
+}
+
+static enum status reload_or_not(void *arg, struct text *says, struct error *why)
+{
+	const bool *may = arg;
+	if (!*may)
+		return error_set(why, ST_INVALID, "nothing is changed: 1 error");
+	text_put_literal(says, "{\"status\":\"reloaded\"}\n");
+	return ST_OK;
+}
+
+static void test_reload(void **state)
+{
+	(void)state;
+	struct desk d;
+	bool may = false;
+	set_up(&d);
+	d.pages.reload = reload_or_not;
+	d.pages.reload_arg = &may;
+	expect(&d, &unix_gate, POST("/reload"), 409, "{\"error\":\"nothing is changed: 1 error\"}");
+	may = true;
+	expect(&d, &unix_gate, POST("/reload"), 200, "{\"status\":\"reloaded\"}");
+	expect(&d, &tcp_gate, POST("/reload"), 403, "only reading");
 	small_core_fini(&d.s);
 }
 
@@ -246,8 +269,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_reading), cmocka_unit_test(test_quiet_and_back),
-	    cmocka_unit_test(test_drain),   cmocka_unit_test(test_waits),
-	    cmocka_unit_test(test_the_end), cmocka_unit_test(test_feed),
+	    cmocka_unit_test(test_reload),  cmocka_unit_test(test_drain),
+	    cmocka_unit_test(test_waits),   cmocka_unit_test(test_the_end),
+	    cmocka_unit_test(test_feed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -373,6 +373,53 @@ static void a_queue_limit_outlives_a_narrow_handler(void **state)
 	tear_down(&f);
 }
 
+/* Limits may change while jobs run and wait: lower ones stop nobody, higher ones are used at once. */
+static void limits_change_at_work(void **state)
+{
+	(void)state;
+	struct floor_of_test f;
+	struct lane_place p;
+	set_up(&f, 4);
+	add_place(&f, &p, 8, 8, 0);
+	struct route *route = add_route(&f, &p, 0);
+	hold(&f, route, 10);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(p.n_begun, 4);
+	dispatch_limits_changed(&f.dispatch, 2);
+	end(&f, p.begun[0]);
+	end(&f, p.begun[1]);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(p.n_begun, 4); /* two of them run still, which is the limit */
+	end(&f, p.begun[2]);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(p.n_begun, 5);
+	dispatch_limits_changed(&f.dispatch, 8);
+	route->limit = 3;
+	dispatch_limits_changed(&f.dispatch, 8);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(route->assigned, 3);
+	route->limit = 0;
+	p.lane->limit = 4;
+	dispatch_limits_changed(&f.dispatch, 8);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(route->assigned, 4);
+	p.lane->limit = 0;
+	route->rate.interval_ns = 3600 * UINT64_C(1000000000); /* one an hour */
+	end(&f, p.begun[3]);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(p.n_begun, 8);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(p.n_begun, 8);
+	rate_set(&route->rate, 0);
+	dispatch_limits_changed(&f.dispatch, 8);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(p.n_begun, 10);
+	for (size_t i = 4; i < 10; i++)
+		end(&f, p.begun[i]);
+	assert_int_equal(f.dispatch.budget.taken, 0);
+	tear_down(&f);
+}
+
 /* A handler's own limit holds for all its queues, and nothing is staged behind it. */
 static void a_handlers_limit(void **state)
 {
@@ -513,6 +560,7 @@ int main(void)
 	    cmocka_unit_test(overdue_jobs_are_asked_then_killed),
 	    cmocka_unit_test(width_comes_and_goes),
 	    cmocka_unit_test(a_queue_limit_outlives_a_narrow_handler),
+	    cmocka_unit_test(limits_change_at_work),
 	    cmocka_unit_test(a_handlers_limit),
 	    cmocka_unit_test(extended_jobs_are_left_alone),
 	    cmocka_unit_test(a_rate_holds_its_queue_back),

@@ -1,0 +1,244 @@
+/* Two documents are walked block by block, and each block's counterpart is the one with the same titles.
+ * What is live is a table of keys here. All of them are numbers and words that are looked at anew each
+ * time they are needed; what was used once to build something (an address, a command, a prefetch
+ * that the broker was told) needs a new worker, and so does a section that comes or goes.
+ *
+ * A limit on how many jobs run at once is live downwards: processes, transfers and prefetch were built for
+ * what it was at the start. Whoever wants more than that is told that it takes a new worker. */
+#include "settings/changes.h"
+
+#include "base/must.h"
+#include "settings/loaded.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+	enum section section;
+	const char *key;
+} live_keys[] = {
+    {SECTION_WORKER,  "concurrency"},
+    {SECTION_DRAIN,   "timeout"    },
+    {SECTION_DRAIN,   "reserve"    },
+    {SECTION_DRAIN,   "grace"      },
+    {SECTION_DRAIN,   "report"     },
+    {SECTION_QUEUE,   "concurrency"},
+    {SECTION_QUEUE,   "rate"       },
+    {SECTION_LIST,    "concurrency"},
+    {SECTION_LIST,    "rate"       },
+    {SECTION_HANDLER, "concurrency"},
+    {SECTION_HANDLER, "rate"       },
+    {SECTION_HANDLER, "deadline"   },
+    {SECTION_RETRY,   "attempts"   },
+    {SECTION_RETRY,   "backoff"    },
+    {SECTION_RETRY,   "first"      },
+    {SECTION_RETRY,   "max"        },
+    {SECTION_RETRY,   "jitter"     },
+    {SECTION_RETRY,   "crashes"    },
+    {SECTION_LOG,     "level"      },
+};
+
+static bool is_live(const struct key_row *key)
+{
+	for (size_t i = 0; i < sizeof live_keys / sizeof *live_keys; i++)
+		if (live_keys[i].section == key->section &&
+		    strcmp(live_keys[i].key, key->name) == 0)
+			return true;
+	return false;
+}
+
+/* --- comparing --- */
+
+struct comparison {
+	change_seen *seen;
+	void *arg;
+};
+
+static bool same_title(const char *a, const char *b)
+{
+	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+static bool same_block(const struct block *a, const struct block *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return a->section == b->section && same_title(a->title, b->title) &&
+	       same_block(a->parent, b->parent);
+}
+
+static const struct block *counterpart(const struct document *document, const struct block *block)
+{
+	for (const struct block *b = document->first; b != NULL; b = b->next)
+		if (same_block(b, block))
+			return b;
+	return NULL;
+}
+
+static const char *text_at(const struct block *block, const struct key_row *key, size_t i)
+{
+	const struct said *said = block != NULL ? &block->said[key - table_keys] : NULL;
+	if (said == NULL || said->n == 0)
+		return i == 0 ? key->preset : NULL;
+	return i < said->n ? said->texts[i] : NULL;
+}
+
+static bool same_value(const struct block *a, const struct block *b, const struct key_row *key)
+{
+	for (size_t i = 0;; i++) {
+		const char *left = text_at(a, key, i), *right = text_at(b, key, i);
+		if (!same_title(left, right))
+			return false;
+		if (left == NULL)
+			return true;
+	}
+}
+
+/* 0 is no limit. */
+static unsigned long limit_in(const struct block *block, const struct key_row *key)
+{
+	const char *text = text_at(block, key, 0);
+	unsigned long limit = text != NULL ? strtoul(text, NULL, 10) : 0;
+	return limit != 0 ? limit : ULONG_MAX;
+}
+
+static bool grows(const struct block *before, const struct block *after, const struct key_row *key)
+{
+	return strcmp(key->name, "concurrency") == 0 &&
+	       limit_in(after, key) > limit_in(before, key);
+}
+
+static void tell_section(const struct comparison *c, enum change_kind kind,
+			 const struct block *block)
+{
+	struct change change = {
+	    .kind = kind,
+	    .section = (enum section)block->section,
+	    .inside = block->parent != NULL ? block->parent->title : NULL,
+	    .title = block->title,
+	    .place = block->place,
+	};
+	c->seen(c->arg, &change);
+}
+
+static void tell_key(const struct comparison *c, const struct block *before,
+		     const struct block *after, const struct key_row *key)
+{
+	const struct block *block = after != NULL ? after : before;
+	struct change change = {
+	    .kind = CHANGE_KEY,
+	    .section = (enum section)block->section,
+	    .inside = block->parent != NULL ? block->parent->title : NULL,
+	    .title = block->title,
+	    .key = key,
+	    .live = is_live(key),
+	    .grows = grows(before, after, key),
+	    .place = block_place(block, key->name),
+	};
+	c->seen(c->arg, &change);
+}
+
+/* One of them may be missing: a section without a title is there whether it is written or not. */
+static void compare_blocks(const struct comparison *c, const struct block *before,
+			   const struct block *after)
+{
+	const struct block *there = after != NULL ? after : before;
+	for (size_t i = 0; i < table_n_keys; i++)
+		if ((int)table_keys[i].section == there->section &&
+		    !same_value(before, after, &table_keys[i]))
+			tell_key(c, before, after, &table_keys[i]);
+}
+
+static bool is_titled(const struct block *block)
+{
+	return table_sections[block->section].titled;
+}
+
+void settings_compare(const struct settings *before, const struct settings *after,
+		      change_seen *seen, void *arg)
+{
+	const struct document *old = &loaded_of(before)->document;
+	const struct document *new = &loaded_of(after)->document;
+	const struct comparison c = {seen, arg};
+	for (const struct block *b = new->first; b != NULL; b = b->next) {
+		const struct block *was = counterpart(old, b);
+		if (was == NULL && is_titled(b))
+			tell_section(&c, CHANGE_SECTION_CAME, b);
+		else
+			compare_blocks(&c, was, b);
+	}
+	for (const struct block *b = old->first; b != NULL; b = b->next) {
+		if (counterpart(new, b) != NULL)
+			continue;
+		if (is_titled(b))
+			tell_section(&c, CHANGE_SECTION_WENT, b);
+		else
+			compare_blocks(&c, b, NULL);
+	}
+}
+
+void change_name(const struct change *change, char *buf, size_t size)
+{
+	const struct section_row *row = &table_sections[change->section];
+	size_t used = 0;
+	if (change->inside != NULL)
+		used += (size_t)snprintf(buf, size, "%s \"%s\" ", table_sections[row->inside].name,
+					 change->inside);
+	if (used < size)
+		used += (size_t)snprintf(buf + used, size - used, "%s", row->name);
+	if (used < size && change->title != NULL)
+		used += (size_t)snprintf(buf + used, size - used, " \"%s\"", change->title);
+	if (used < size && change->key != NULL)
+		(void)snprintf(buf + used, size - used, " %s", change->key->name);
+}
+
+/* --- adopting --- */
+
+/* Fields that are more than numbers are taken over by name, in settings_adopt(). */
+static size_t field_bytes(const struct key_row *key)
+{
+	switch (key->type) {
+	case VALUE_COUNT:
+		return sizeof(unsigned);
+	case VALUE_DURATION:
+	case VALUE_RATE:
+		return sizeof(uint64_t);
+	case VALUE_FRACTION:
+		return sizeof(double);
+	case VALUE_CHOICE:
+		return sizeof(int);
+	case VALUE_TEXT:
+	case VALUE_LIST:
+	case VALUE_NUMBER:
+	case VALUE_SIZE:
+		break;
+	}
+	must(false); /* no live key is one of these */
+	return 0;
+}
+
+static void adopt_block(const struct block *block, const struct block *after)
+{
+	for (size_t i = 0; i < table_n_keys; i++) {
+		const struct key_row *key = &table_keys[i];
+		if ((int)key->section != block->section || !is_live(key))
+			continue;
+		memcpy((char *)block->fields + key->offset,
+		       (const char *)after->fields + key->offset, field_bytes(key));
+	}
+}
+
+void settings_adopt(struct settings *settings, const struct settings *after)
+{
+	const struct document *document = &loaded_of(settings)->document;
+	for (const struct block *b = document->first; b != NULL; b = b->next) {
+		const struct block *now = counterpart(&loaded_of(after)->document, b);
+		if (is_titled(b) && now != NULL)
+			adopt_block(b, now);
+	}
+	settings->worker.concurrency = after->worker.concurrency;
+	settings->drain = after->drain;
+	settings->log.level = after->log.level;
+}

@@ -1,0 +1,39 @@
+/* changes - what one configuration says that another does not, and what of it a worker that runs can take over.
+ *
+ * Compared is what is written, or its default: "30s" is another text than "30000ms", and taking it over
+ * changes nothing. What files say that are only named (secrets, certificates, plugins) is not looked at.
+ *
+ * Thread: the loop's.
+ * Owns:   nothing; a change is valid during the call that tells of it.
+ * Fails:  never. */
+#ifndef OUTFALL_SETTINGS_CHANGES_H
+#define OUTFALL_SETTINGS_CHANGES_H
+
+#include "settings/settings.h"
+#include "settings/table.h"
+
+enum change_kind { CHANGE_KEY, CHANGE_SECTION_CAME, CHANGE_SECTION_WENT };
+
+struct change {
+	enum change_kind kind;
+	enum section section;
+	const char *inside,
+	    *title; /* the titles of its parent and its own; NULL where there is none */
+	const struct key_row *key; /* of CHANGE_KEY */
+	bool live;                 /* settings_adopt() takes it over */
+	bool grows;                /* ... and lets more jobs run at once than before */
+	struct place place;        /* where it is said now; or, of a section that went, was */
+};
+
+typedef void change_seen(void *arg, const struct change *change);
+void settings_compare(const struct settings *before, const struct settings *after,
+		      change_seen *seen, void *arg);
+
+/* What is live in `after` becomes what `settings` says, for the sections that both have. Texts stay those
+ * of `after`, which must outlive `settings` or the next call. */
+void settings_adopt(struct settings *settings, const struct settings *after);
+
+/* `rabbitmq "main" queue "emails" rate`; cut to the size. */
+void change_name(const struct change *change, char *buf, size_t size);
+
+#endif

@@ -1,0 +1,25 @@
+/* loaded - what stands around a struct settings: the blocks it was made of, and their memory.
+ *
+ * Thread: any; read-only once settings_load() has returned.
+ * Owns:   the region owns all of it, until settings_destroy().
+ * Fails:  never. */
+#ifndef OUTFALL_SETTINGS_LOADED_H
+#define OUTFALL_SETTINGS_LOADED_H
+
+#include "settings/parse.h"
+#include "settings/region.h"
+#include "settings/settings.h"
+
+/* What settings_load() returns is the first member of this. */
+struct loaded {
+	struct settings settings;
+	struct region region;
+	struct document document;
+};
+
+static inline const struct loaded *loaded_of(const struct settings *settings)
+{
+	return (const struct loaded *)(const void *)settings;
+}
+
+#endif
