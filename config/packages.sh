@@ -32,6 +32,7 @@ packages_table() {
 		brokers util-linux        command setsid
 		tests   libcmocka-dev     library cmocka
 		tests   openssl           command openssl
+		tests   groff-base        command groff
 		tests   python3           file /usr/bin/python3
 		tests   python3-pika      python pika
 		tests   python3-redis     python redis
