@@ -99,7 +99,7 @@ packages_explain() { # PACKAGES WHY
 
 		Elsewhere look for: a C compiler, CMake 3.25, ninja, pkg-config, the development files of libuv,
 		rabbitmq-c, hiredis, libconfuse, jansson, OpenSSL 3, libcurl 7.87, libmicrohttpd, wslay and cmocka, a
-		RabbitMQ and a Redis server, the openssl command, and Python 3 with pika, redis and websockets. The
+		RabbitMQ and a Redis server, the openssl and groff commands, and Python 3 with pika, redis and websockets. The
 		example handlers want Node.js 18, PHP 8.1 and Ruby 3.1 as well.
 	TEXT
 }
