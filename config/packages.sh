@@ -4,7 +4,8 @@
 #
 # looks for everything in the named sets and installs what is missing, with apt where this is root or
 # may use sudo. Where there is no apt it says what to install and fails. When nothing is missing it
-# costs some milliseconds and asks nobody. The set `languages` is what the example handlers run on.
+# costs some milliseconds and asks nobody. The set `languages` is what the example handlers run on, and
+# `browser` is what the live page is looked at with.
 #
 # Debian starts a service when its package is installed. A RabbitMQ or Redis that nobody asked for
 # would then run on this machine, so while apt works a policy-rc.d says no (unless the machine has
@@ -37,6 +38,7 @@ packages_table() {
 		tests   python3-pika      python pika
 		tests   python3-redis     python redis
 		tests   python3-websockets python websockets
+		browser chromium          command chromium
 		languages python3         file /usr/bin/python3
 		languages nodejs          command node
 		languages php-cli         command php
@@ -100,7 +102,7 @@ packages_explain() { # PACKAGES WHY
 		Elsewhere look for: a C compiler, CMake 3.25, ninja, pkg-config, the development files of libuv,
 		rabbitmq-c, hiredis, libconfuse, jansson, OpenSSL 3, libcurl 7.87, libmicrohttpd, wslay and cmocka, a
 		RabbitMQ and a Redis server, the openssl and groff commands, and Python 3 with pika, redis and websockets. The
-		example handlers want Node.js 18, PHP 8.1 and Ruby 3.1 as well.
+		example handlers want Node.js 18, PHP 8.1 and Ruby 3.1 as well, the live page Chromium.
 	TEXT
 }
 
