@@ -34,6 +34,8 @@ packages_table() {
 		tests   libcmocka-dev     library cmocka
 		tests   openssl           command openssl
 		tests   groff-base        command groff
+		tests   haproxy           file /usr/sbin/haproxy
+		tests   nginx-light       file /usr/sbin/nginx
 		tests   python3           file /usr/bin/python3
 		tests   python3-pika      python pika
 		tests   python3-redis     python redis
@@ -101,7 +103,7 @@ packages_explain() { # PACKAGES WHY
 
 		Elsewhere look for: a C compiler, CMake 3.25, ninja, pkg-config, the development files of libuv,
 		rabbitmq-c, hiredis, libconfuse, jansson, OpenSSL 3, libcurl 7.87, libmicrohttpd, wslay and cmocka, a
-		RabbitMQ and a Redis server, the openssl and groff commands, and Python 3 with pika, redis and websockets. The
+		RabbitMQ and a Redis server, the openssl and groff commands, HAProxy, nginx, and Python 3 with pika, redis and websockets. The
 		example handlers want Node.js 18, PHP 8.1 and Ruby 3.1 as well, the live page Chromium.
 	TEXT
 }
@@ -113,7 +115,7 @@ packages_installer() {
 		set -eu
 		exec 9>/run/lock/outfall-packages.lock
 		flock 9
-		services="rabbitmq-server redis-server epmd"
+		services="rabbitmq-server redis-server epmd haproxy nginx"
 		policy=/usr/sbin/policy-rc.d
 		log=$(mktemp)
 		ours=

@@ -1,6 +1,7 @@
 /* Two servers, one feed, and the view of the worker that both show. */
 #include "admin/admin.h"
 
+#include "admin/agent.h"
 #include "admin/events.h"
 #include "admin/listener.h"
 #include "admin/pages.h"
@@ -26,6 +27,7 @@ struct admin {
 	struct pages pages;
 	struct feed *feed;
 	struct server *servers[GATES];
+	struct agent *agent;
 	size_t n_servers;
 	struct listener_file file;
 	struct turn_hook hook;
@@ -122,12 +124,33 @@ static enum status listen_tcp(struct admin *a, const struct admin_settings *s, s
 	int fd;
 	char bound[80];
 	struct gate gate = {.hosts = s->hosts, .token = s->token};
-	enum status st = listener_open_tcp(s->http, &fd, bound, sizeof bound, why);
+	enum status st = listener_open_tcp("admin.http", s->http, &fd, bound, sizeof bound, why);
 	if (st == ST_OK)
 		st = add_server(a, &gate, fd, why);
 	if (st == ST_OK)
 		log_say(a->worker.log, LOG_INFO, "admin listening", kv_text("http", bound),
 			kv_text("steering", s->token != NULL ? "with the token" : "no"));
+	return st;
+}
+
+static void look_for_agent(void *arg, struct view *ret_view)
+{
+	const struct admin *a = arg;
+	look(&a->pages, ret_view);
+}
+
+static enum status listen_agent(struct admin *a, const struct admin_settings *s, struct error *why)
+{
+	int fd;
+	char bound[80];
+	enum status st = listener_open_tcp("admin.agent", s->agent, &fd, bound, sizeof bound, why);
+	if (st != ST_OK)
+		return st;
+	st = agent_open(a->worker.loop, fd, look_for_agent, a, &a->agent, why);
+	if (st != ST_OK)
+		(void)close(fd);
+	else
+		log_say(a->worker.log, LOG_INFO, "admin listening", kv_text("agent", bound));
 	return st;
 }
 
@@ -141,6 +164,8 @@ static enum status open_all(struct admin *a, const struct admin_settings *s, str
 		st = listen_unix(a, s, why);
 	if (s->http != NULL && st == ST_OK)
 		st = listen_tcp(a, s, why);
+	if (s->agent != NULL && st == ST_OK)
+		st = listen_agent(a, s, why);
 	return st;
 }
 
@@ -148,7 +173,7 @@ enum status admin_create(const struct admin_settings *settings, const struct adm
 			 struct admin **ret_admin, struct error *why)
 {
 	*ret_admin = NULL;
-	if (settings->socket == NULL && settings->http == NULL)
+	if (settings->socket == NULL && settings->http == NULL && settings->agent == NULL)
 		return ST_OK;
 	struct admin *a = memory_clear(1, sizeof *a);
 	if (a == NULL)
@@ -237,6 +262,7 @@ void admin_destroy(struct admin *a)
 	for (size_t i = 0; i < a->n_servers; i++)
 		server_close(a->servers[i]);
 	feed_destroy(a->feed);
+	agent_close(a->agent);
 	listener_remove_file(&a->file);
 	memory_free(a);
 }

@@ -104,28 +104,28 @@ void listener_remove_file(const struct listener_file *file)
 
 /* --- TCP --- */
 
-static enum status bind_tcp(int fd, const struct listen_address *address, const char *text,
-			    struct error *why)
+static enum status bind_tcp(int fd, const struct listen_address *address, const char *key,
+			    const char *text, struct error *why)
 {
 	int yes = 1, no = 0;
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
 	if (address->at.ss_family == AF_INET6) /* "*" is both; fails where there is no IPv4 */
 		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof no);
 	if (bind(fd, (const struct sockaddr *)&address->at, address->len) != 0)
-		return error_system(why, errno, "admin.http %s", text);
-	return listen_on(fd, "admin.http", text, why);
+		return error_system(why, errno, "%s %s", key, text);
+	return listen_on(fd, key, text, why);
 }
 
-enum status listener_open_tcp(const char *text, int *ret_fd, char *ret_bound, size_t size,
-			      struct error *why)
+enum status listener_open_tcp(const char *key, const char *text, int *ret_fd, char *ret_bound,
+			      size_t size, struct error *why)
 {
 	struct listen_address address;
 	bool good = listen_address_parse(text, &address);
 	must(good); /* check_admin.c has seen to it */
 	int fd = open_socket(address.at.ss_family);
 	if (fd < 0)
-		return error_system(why, errno, "admin.http %s", text);
-	enum status result = bind_tcp(fd, &address, text, why);
+		return error_system(why, errno, "%s %s", key, text);
+	enum status result = bind_tcp(fd, &address, key, text, why);
 	if (result != ST_OK) {
 		(void)close(fd);
 		return result;

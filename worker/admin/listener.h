@@ -22,8 +22,8 @@ enum status listener_open_unix(const char *path, unsigned mode, int *ret_fd,
 			       struct listener_file *ret_file, struct error *why);
 void listener_remove_file(const struct listener_file *file);
 
-/* `ret_bound`: the address with the port that the kernel chose, for people; at least 64 bytes. */
-enum status listener_open_tcp(const char *address, int *ret_fd, char *ret_bound, size_t size,
-			      struct error *why);
+/* `key` is what asked for it, for errors. `ret_bound`: the address with the port that the kernel chose, for people; at least 64 bytes. */
+enum status listener_open_tcp(const char *key, const char *address, int *ret_fd, char *ret_bound,
+			      size_t size, struct error *why);
 
 #endif

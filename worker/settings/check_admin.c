@@ -31,14 +31,15 @@ static void check_socket(const struct rules *rules, struct place place, const ch
 			      folder, strerror(errno));
 }
 
-static void check_http(const struct rules *rules, struct place place, const char *text)
+static void check_address(const struct rules *rules, const struct block *block, const char *key,
+			  const char *text)
 {
 	struct listen_address address;
 	if (!listen_address_parse(text, &address))
-		problems_error(rules->problems, place,
-			       "http cannot be \"%.60s\": an address and a port are needed, like "
+		problems_error(rules->problems, block_place(block, key),
+			       "%s cannot be \"%.60s\": an address and a port are needed, like "
 			       "127.0.0.1:9180, [::1]:9180, localhost:9180 or *:9180",
-			       text);
+			       key, text);
 }
 
 /* Keys that only mean something beside `http`. */
@@ -55,11 +56,13 @@ void check_admin(const struct rules *rules, const struct block *block)
 	if (admin->socket != NULL)
 		check_socket(rules, block_place(block, "socket"), admin->socket);
 	if (admin->http != NULL) {
-		check_http(rules, block_place(block, "http"), admin->http);
+		check_address(rules, block, "http", admin->http);
 	} else {
 		warn_without_http(rules, block, "hosts");
 		warn_without_http(rules, block, "token_file");
 	}
+	if (admin->agent != NULL)
+		check_address(rules, block, "agent", admin->agent);
 	if (admin->token != NULL && strlen(admin->token) < TOKEN_LEAST)
 		problems_warn(rules->problems, block_place(block, "token_file"),
 			      "admin: a token of less than %d letters can be guessed", TOKEN_LEAST);

@@ -196,6 +196,7 @@ struct admin_settings {
 	const char *socket;   /* path of a Unix socket; NULL: none */
 	unsigned socket_mode; /* of that file; 0660 */
 	const char *http;     /* "host:port", see listen_address.h; NULL: none */
+	const char *agent;    /* the same, for HAProxy's agent check; NULL: none */
 	const char **hosts;   /* further names in Host headers; NULL-terminated, or NULL */
 	const char *token; /* what a POST over http must bring; NULL: nothing will do. A secret */
 };

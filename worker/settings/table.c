@@ -346,6 +346,9 @@ const struct key_row table_keys[] = {
     {SECTION_ADMIN, "http", VALUE_TEXT, FIELD(admin_settings, http),
      .help = "An address that answers what only reads: \"127.0.0.1:9180\", \"[::1]:9180\", or \"*:9180\" "
 	     "for every interface. Default: none."},
+    {SECTION_ADMIN, "agent", VALUE_TEXT, FIELD(admin_settings, agent),
+     .help = "An address for HAProxy's agent check, like \"127.0.0.1:9181\": whoever connects gets one line, "
+	     "\"up ready 75%\", \"drain\" or \"down#why\". Default: none."},
     {SECTION_ADMIN, "hosts", VALUE_LIST, FIELD(admin_settings, hosts),
      .help = "Names under which http may be asked, {\"worker.example\"}, beside localhost and addresses: "
 	     "others are refused, because a browser may have been tricked into asking."},

@@ -185,6 +185,8 @@ static const struct row rows[] = {
 	{"a good admin", GOOD "admin { socket = \"/tmp/a.sock\" socket_mode = 0600 http = \"*:0\" hosts = {a, b} }", {{0}}},
 	{"a name to listen on", GOOD "admin {\nhttp = \"worker.example:80\" }",
 		{{4, "error: http cannot be \"worker.example:80\": an address and a port are needed"}}},
+	{"an agent without a port", GOOD "admin {\nagent = \"127.0.0.1\" }",
+		{{4, "error: agent cannot be \"127.0.0.1\": an address and a port are needed"}}},
 	{"no folder for the socket", GOOD "admin { socket = \"/nonexistent/a.sock\" }",
 		{{3, "warning: admin: the socket cannot be made in /nonexistent/"}}},
 	{"a mode of words", GOOD "admin { socket = \"/tmp/a.sock\"\nsocket_mode = \"rw\" }",
