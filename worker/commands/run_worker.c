@@ -24,6 +24,7 @@
 #include "executors/plugin_isolated.h"
 #include "executors/pool.h"
 #include "loop/loop.h"
+#include "managers/systemd.h"
 #include "observe/drain_report.h"
 #include "observe/log.h"
 #include "observe/status_log.h"
@@ -54,6 +55,7 @@ struct run {
 	struct core core;
 	struct children *children;
 	struct admin *admin;               /* NULL: none */
+	struct systemd *systemd;           /* NULL: nobody listens */
 	struct executor **executors;       /* as many as settings->handlers */
 	struct plugin_isolated **isolated; /* the same; NULL: not one */
 	struct lane **lanes;               /* the same */
@@ -460,6 +462,8 @@ static enum status build_parts(struct run *run, struct error *why)
 	if (st == ST_OK)
 		st = hook_turns(run, why);
 	if (st == ST_OK)
+		st = systemd_create(run->loop, run->log, &run->core, &run->systemd, why);
+	if (st == ST_OK)
 		st = build_admin(run, why);
 	if (st == ST_OK)
 		st = children_create(run->loop, run->log, &run->children, why);
@@ -576,6 +580,7 @@ static void destroy_idle_executors(struct run *run)
 static void tear_down(struct run *run)
 {
 	admin_destroy(run->admin);
+	systemd_destroy(run->systemd);
 	destroy_sources(run);
 	bool built = run->executors != NULL && run->isolated != NULL;
 	for (size_t i = 0; built && i < run->settings->n_handlers; i++)
@@ -616,6 +621,7 @@ static int run_to_the_end(struct run *run)
 	bool at_work = finish(run);
 	int code = report_exit_code(&run->core.drain.report);
 	part_from_operators(run);
+	systemd_part(run->systemd, code);
 	if (at_work) {
 		admin_destroy(run->admin); /* whose socket has a file */
 		destroy_idle_executors(run);
