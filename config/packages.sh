@@ -40,6 +40,7 @@ packages_table() {
 		tests   python3-pika      python pika
 		tests   python3-redis     python redis
 		tests   python3-websockets python websockets
+		tests   supervisor        command supervisord
 		browser chromium          command chromium
 		languages python3         file /usr/bin/python3
 		languages nodejs          command node
@@ -103,8 +104,9 @@ packages_explain() { # PACKAGES WHY
 
 		Elsewhere look for: a C compiler, CMake 3.25, ninja, pkg-config, the development files of libuv,
 		rabbitmq-c, hiredis, libconfuse, jansson, OpenSSL 3, libcurl 7.87, libmicrohttpd, wslay and cmocka, a
-		RabbitMQ and a Redis server, the openssl and groff commands, HAProxy, nginx, and Python 3 with pika, redis and websockets. The
-		example handlers want Node.js 18, PHP 8.1 and Ruby 3.1 as well, the live page Chromium.
+		RabbitMQ and a Redis server, the openssl and groff commands, HAProxy, nginx, supervisord 4, and Python 3
+		with pika, redis and websockets. The example handlers want Node.js 18, PHP 8.1 and Ruby 3.1 as well,
+		the live page Chromium.
 	TEXT
 }
 
@@ -115,7 +117,7 @@ packages_installer() {
 		set -eu
 		exec 9>/run/lock/outfall-packages.lock
 		flock 9
-		services="rabbitmq-server redis-server epmd haproxy nginx"
+		services="rabbitmq-server redis-server epmd haproxy nginx supervisor"
 		policy=/usr/sbin/policy-rc.d
 		log=$(mktemp)
 		ours=

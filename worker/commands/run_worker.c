@@ -24,6 +24,7 @@
 #include "executors/plugin_isolated.h"
 #include "executors/pool.h"
 #include "loop/loop.h"
+#include "managers/kill_time.h"
 #include "managers/systemd.h"
 #include "observe/drain_report.h"
 #include "observe/log.h"
@@ -54,8 +55,10 @@ struct run {
 	struct loop_clock clock;
 	struct core core;
 	struct children *children;
-	struct admin *admin;               /* NULL: none */
-	struct systemd *systemd;           /* NULL: nobody listens */
+	struct admin *admin;         /* NULL: none */
+	struct systemd *systemd;     /* NULL: nobody listens */
+	struct drain_settings drain; /* the core's; what "auto" is may be found out later */
+	struct kill_time *kill_time;
 	struct executor **executors;       /* as many as settings->handlers */
 	struct plugin_isolated **isolated; /* the same; NULL: not one */
 	struct lane **lanes;               /* the same */
@@ -516,9 +519,10 @@ static void log_start(struct run *run)
 {
 	const struct settings *s = run->settings;
 	const struct drain_settings *d = &s->drain;
-	bool limited = d->limit != DRAIN_LIMIT_NONE;
 	char limit[32] = "none";
-	if (limited)
+	if (d->limit == DRAIN_LIMIT_AUTO)
+		(void)snprintf(limit, sizeof limit, "auto"); /* what that is, kill_time tells */
+	else if (d->limit == DRAIN_LIMIT_SET)
 		(void)snprintf(limit, sizeof limit, "%.1fs", (double)d->timeout_ms / 1000);
 	log_say(run->log, LOG_INFO, "worker started", kv_text("name", s->worker.name),
 		kv_text("version", OUTFALL_VERSION), kv_int("pid", getpid()),
@@ -581,6 +585,7 @@ static void tear_down(struct run *run)
 {
 	admin_destroy(run->admin);
 	systemd_destroy(run->systemd);
+	kill_time_destroy(run->kill_time);
 	destroy_sources(run);
 	bool built = run->executors != NULL && run->isolated != NULL;
 	for (size_t i = 0; built && i < run->settings->n_handlers; i++)
@@ -611,10 +616,26 @@ static uint32_t random_seed(void)
 	return seed;
 }
 
+static enum status find_kill_time(struct run *run, struct error *why)
+{
+	struct kill_time_parts parts = {
+	    .loop = run->loop,
+	    .log = run->log,
+	    .settings = run->settings,
+	    .core = &run->core,
+	    .drain = &run->drain,
+	    .extends = run->systemd != NULL,
+	};
+	return kill_time_create(&parts, &run->kill_time, why);
+}
+
 static int run_to_the_end(struct run *run)
 {
+	struct error why;
 	log_start(run);
 	warn_of_shell(run);
+	if (find_kill_time(run, &why) != ST_OK)
+		log_say(run->log, LOG_WARN, "kill time not looked for", kv_why(&why));
 	await_handlers(run);
 	loop_run(run->loop);
 	destroy_sources(run);
@@ -641,7 +662,8 @@ int run_worker(struct settings *settings, const char *path, struct log *log)
 		return EXIT_INTERNAL;
 	}
 	run.clock = (struct loop_clock){.clock.now_ns = loop_clock_now, .loop = run.loop};
-	core_init(&run.core, &run.clock.clock, log, settings->worker.concurrency, &settings->drain,
+	run.drain = settings->drain;
+	core_init(&run.core, &run.clock.clock, log, settings->worker.concurrency, &run.drain,
 		  random_seed());
 	run.core.max_checkpoint_bytes = settings->worker.max_checkpoint_bytes;
 	int code;

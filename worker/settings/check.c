@@ -92,6 +92,16 @@ static void check_report(const struct rules *rules, const struct block *block)
 	free(folder);
 }
 
+/* It may come with the machine the worker will run on, so it is no error here. */
+static void check_deadline_file(const struct rules *rules, const struct block *block)
+{
+	const char *path = rules->settings->drain.deadline_file;
+	if (path != NULL && access(path, R_OK) != 0)
+		problems_warn(rules->problems, block_place(block, "deadline_file"),
+			      "drain: the deadline cannot be read from %s: %s", path,
+			      strerror(errno));
+}
+
 /* --- sections that others name --- */
 
 static bool is_named_by(const struct rules *rules, const char *key, const char *title)
@@ -222,6 +232,7 @@ static void check_block(const struct rules *rules, const struct block *block)
 	if (block->section == SECTION_DRAIN) {
 		check_drain(rules, block);
 		check_report(rules, block);
+		check_deadline_file(rules, block);
 	}
 	if (checks[block->section] != NULL)
 		checks[block->section](rules, block);

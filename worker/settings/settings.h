@@ -38,6 +38,7 @@ struct drain_settings {
 	uint64_t reserve_ms; /* 2s; kept back for returning jobs and closing */
 	uint64_t grace_ms;   /* 5s; between asking an overdue job to stop and killing its group */
 	const char *report;  /* path of the JSON report, NULL: only the log line */
+	const char *deadline_file; /* says when the process manager kills; NULL: none */
 };
 
 enum tls_verify {

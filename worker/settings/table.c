@@ -107,6 +107,9 @@ const struct key_row table_keys[] = {
      .help = "Between asking an overdue job to stop and killing its process group."},
     {SECTION_DRAIN, "report", VALUE_TEXT, FIELD(drain_settings, report),
      .help = "Where the drain report goes as a JSON file. Default: it is only logged."},
+    {SECTION_DRAIN, "deadline_file", VALUE_TEXT, FIELD(drain_settings, deadline_file),
+     .help = "A file whose first line says how long the process manager waits before it kills, like 60s. Read "
+	     "at the start; the environment variable OUTFALL_STOP_TIMEOUT says the same."},
 
     {SECTION_RABBITMQ, "url", VALUE_TEXT, NO_FIELD,
      .help = "amqp://user:password@host:port/vhost, or amqps:// for TLS. One of url, urls and url_file is "

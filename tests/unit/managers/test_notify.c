@@ -19,8 +19,8 @@ static void test_addresses(void **state)
 	} rows[] = {
 	    {"/run/systemd/notify", ST_OK     },
 	    {"@abstract",           ST_OK     },
-	    {"@",                   ST_INVALID},
-	    {"/",                   ST_INVALID},
+	    {"@",		   ST_INVALID},
+	    {"/",		   ST_INVALID},
 	    {"relative",            ST_INVALID},
 	    {"vsock:2:1234",        ST_INVALID},
 	};
@@ -66,8 +66,8 @@ static void test_a_name_cannot_speak(void **state)
 	struct text lines = {0};
 	(void)state;
 	notify_put_status(&lines, span_text("job a\nSTOPPING=1\r\x01 \xc3\xa9"));
-	assert_true(span_equal(text_span(&lines),
-			       span_text("STATUS=job a STOPPING=1   \xc3\xa9\n")));
+	assert_true(
+	    span_equal(text_span(&lines), span_text("STATUS=job a STOPPING=1   \xc3\xa9\n")));
 	text_fini(&lines);
 }
 

@@ -199,6 +199,7 @@ static const struct row rows[] = {
 		{{3, "warning: admin: hosts has no effect without http"}, {4, "warning: admin: socket_mode has no effect"}}},
 
 	{"nowhere to report to", GOOD "drain { report = \"/nonexistent/outfall/drain.json\" }", {{3, "warning: drain: the report cannot be written"}}},
+	{"no deadline to read", GOOD "drain { deadline_file = \"/nonexistent/outfall/stop\" }", {{3, "warning: drain: the deadline cannot be read"}}},
 
 	/* --- handlers --- */
 	{"no type", BROKER "handler \"h\" { command = {\"/bin/true\"} }", {{2, "error: handler \"h\" has no type"}}},
