@@ -283,6 +283,24 @@ class RabbitBadInput(BodyAndHandlerCases, RabbitCase):
         worker = self.start(self.config(self.queue.section(url=url)))
         self.assertEqual(worker.wait_exit(), 69)
 
+    def test_headers_nested_too_deeply(self):
+        """Decoding them takes stack for each level. The broker passes them on; the worker does not
+        follow, and what comes behind is not concerned."""
+        self.use_queue_for_large_bodies()
+        nested = "x"
+        for _ in range(200):
+            nested = [nested]
+        self.queue.publish(["before"])
+        for body in (b"deep:done", b""):
+            self.queue.publish([body], headers={"nested": nested})
+        worker = self.run_bodies(["after"])
+        self.record.wait_ended(2)
+        wait_for("the nested ones to be dead", lambda: self.queue.dead_depth() == 2)
+        self.assertEqual(sorted(self.record.ended()), ["after", "before"])
+        self.assertEqual(worker.stop()[0], 0)
+        self.assertEqual(worker.log_text().count("nested too deeply"), 2)
+        self.assertEqual(len(worker.events("rabbitmq connected")), 1)
+
     def test_missing_dead_queue_loses_nothing(self):
         """Nowhere to put it: it is tried again, said, and in the end left with the broker."""
         self.queue.channel.queue_delete(self.queue.dead_name)

@@ -137,7 +137,7 @@ struct rabbitmq_channel {
 	uint64_t proved_ns;      /* when the last proof was begun */
 	enum proof proof;        /* under way */
 	bool in_transactions;    /* answers hold with the next commit only */
-	uint64_t too_large;      /* bodies rejected for their size */
+	uint64_t rejected;       /* messages that could not become jobs */
 };
 
 /* --- states ------------------------------------------------------------------------------------ */
@@ -500,17 +500,40 @@ static struct job *make_job(struct rabbitmq_channel *ch, const struct amqp_heade
 	return job;
 }
 
-/* Without its body no copy of it can be made, so the queue's own dead letter exchange has to do. */
-static void reject_too_large(struct rabbitmq_channel *ch, const struct amqp_header *header)
+/* Without its body no copy of it can be made, nor without its properties, so the queue's own dead
+ * letter exchange has to do. */
+static void reject(struct rabbitmq_channel *ch, const struct amqp_header *header, const char *what)
 {
-	struct rabbitmq_message m = rabbitmq_message_read(header->properties, false);
-	ch->too_large++;
-	log_say(ch->all->log, LOG_ERROR, "message rejected, its body is larger than max_body",
-		kv_text("source", ch->all->source->name), kv_text("queue", ch->settings->name),
-		kv_span("job", m.id), kv_int("bytes", (int64_t)header->body_bytes),
-		kv_int("so_far", (int64_t)ch->too_large),
-		kv_text("dead", ch->settings->dead ? "no copy without the body" : NULL));
+	struct span id = span_of("", 0);
+	if (header->properties != NULL)
+		id = rabbitmq_message_read(header->properties, false).id;
+	ch->rejected++;
+	log_say(ch->all->log, LOG_ERROR, what, kv_text("source", ch->all->source->name),
+		kv_text("queue", ch->settings->name), kv_span("job", id),
+		kv_int("bytes", (int64_t)header->body_bytes),
+		kv_int("so_far", (int64_t)ch->rejected),
+		kv_text("dead", ch->settings->dead ? "no copy of it can be made" : NULL));
 	amqp_conn_reject(ch->all->conn, ch->number, ch->incoming.tag);
+}
+
+static void begin_job(struct rabbitmq_channel *ch, const struct amqp_header *header)
+{
+	struct incoming *in = &ch->incoming;
+	in->job = make_job(ch, header);
+	if (in->job == NULL)
+		reset(ch, "out of memory for a job");
+	else if (in->body_left == 0)
+		deliver(ch);
+}
+
+/* NULL: it can become a job. */
+static const char *why_rejected(const struct rabbitmq_channel *ch, const struct amqp_header *header)
+{
+	if (header->body_bytes > ch->all->worker->max_body_bytes)
+		return "message rejected, its body is larger than max_body";
+	if (header->properties == NULL)
+		return "message rejected, its headers are nested too deeply";
+	return NULL;
 }
 
 void rabbitmq_channel_header(struct rabbitmq_channel *ch, const struct amqp_header *header)
@@ -524,17 +547,14 @@ void rabbitmq_channel_header(struct rabbitmq_channel *ch, const struct amqp_head
 	}
 	in->due = INCOMING_BODY;
 	in->body_left = header->body_bytes;
-	if (header->body_bytes > ch->all->worker->max_body_bytes) {
-		reject_too_large(ch, header);
+	const char *why = why_rejected(ch, header);
+	if (why == NULL) {
+		begin_job(ch, header);
 		return;
 	}
-	in->job = make_job(ch, header);
-	if (in->job == NULL) {
-		reset(ch, "out of memory for a job");
-		return;
-	}
+	reject(ch, header, why);
 	if (in->body_left == 0)
-		deliver(ch);
+		drop_incoming(ch);
 }
 
 void rabbitmq_channel_body(struct rabbitmq_channel *ch, struct span piece)

@@ -246,6 +246,8 @@ static void returned(void *arg, uint16_t channel, const struct amqp_header *head
 	if (!p->in_return)
 		return;
 	p->in_return = false;
+	if (header->properties == NULL)
+		return; /* no copy of ours: it was made of a job */
 	struct span id = amqp_span_of(header->properties->message_id); /* we always set one */
 	list_each (node, &p->sent) {
 		struct publication *it = list_entry(node, struct publication, node);

@@ -9,7 +9,9 @@
  * Awkward part one: frames of a body do not go through rabbitmq-c at all. It would copy each into a
  * buffer of its own first; the seven bytes in front are easy to read, so the pieces go to the owner
  * straight from the stream's buffer, and a body of 50 MB is copied once and never waits to be
- * whole. Between frames rabbitmq-c holds no state, so it does not notice.
+ * whole. Every other frame goes to it in one piece, once it is whole in the stream's buffer: that is
+ * where its tables can be looked at before it follows them (amqp_nesting.h). So rabbitmq-c never holds
+ * part of a frame, and does not notice what it does not see.
  *
  * Awkward part two: trouble is found deep inside calls that the owner made. Telling him on the spot
  * would let him free what the caller still holds, so death is always reported by a timer of zero:
@@ -22,6 +24,7 @@
 #include "base/memory.h"
 #include "base/must.h"
 #include "loop/loop.h"
+#include "wire/amqp_nesting.h"
 #include "wire/stream.h"
 
 #include <stdarg.h>
@@ -76,7 +79,6 @@ struct amqp_conn {
 	uint32_t body_left;    /* of the body frame we are in */
 	uint16_t body_channel; /* meaningful while in_body */
 	bool in_body;          /* until its end octet has been seen */
-	bool in_codec;         /* rabbitmq-c has part of a frame */
 
 	struct error why; /* valid from CONN_ANSWERED; ST_OK: we asked for it */
 	char server[64];
@@ -545,20 +547,109 @@ static void own_frame(struct amqp_conn *c, const amqp_frame_t *frame)
 		own_header(c, frame);
 }
 
-static size_t take_codec(struct amqp_conn *c, struct span in)
+static void decode(struct amqp_conn *c, struct span whole)
 {
 	amqp_frame_t frame;
-	int used = amqp_handle_input(c->codec, amqp_bytes_of(in), &frame);
+	int used = amqp_handle_input(c->codec, amqp_bytes_of(whole), &frame);
 	if (used < 0) {
-		die_of(c, ST_PROTO, "broker broke the protocol: %s", amqp_error_string2(used));
-		return in.len;
+		die_of(c, used == AMQP_STATUS_NO_MEMORY ? ST_NOMEM : ST_PROTO,
+		       "broker broke the protocol: %s", amqp_error_string2(used));
+		return;
 	}
-	c->in_codec = frame.frame_type == 0;
-	if (!c->in_codec) {
-		own_frame(c, &frame);
-		amqp_maybe_release_buffers_on_channel(c->codec, frame.channel);
+	if (frame.frame_type == 0) {
+		amqp_conn_fail(c, "a frame of a kind that nobody knows");
+		return;
 	}
-	return (size_t)used;
+	own_frame(c, &frame);
+	amqp_maybe_release_buffers_on_channel(c->codec, frame.channel);
+}
+
+/* Of the methods that have tables in them a broker sends the first one only. */
+static enum amqp_nesting method_nesting(struct span payload)
+{
+	enum { BEFORE_THE_TABLE = 4 + 2 }; /* the method's number, the protocol's version */
+	if (payload.len < BEFORE_THE_TABLE)
+		return AMQP_NESTING_FINE; /* or a method of less than that */
+	uint32_t id = 0;
+	for (int i = 0; i < 4; i++)
+		id = id << 8 | (unsigned char)payload.ptr[i];
+	switch (id) {
+	case AMQP_CONNECTION_START_METHOD:
+		return amqp_table_nesting(
+		    span_of(payload.ptr + BEFORE_THE_TABLE, payload.len - BEFORE_THE_TABLE));
+	case AMQP_CONNECTION_START_OK_METHOD:
+	case AMQP_EXCHANGE_DECLARE_METHOD:
+	case AMQP_EXCHANGE_BIND_METHOD:
+	case AMQP_EXCHANGE_UNBIND_METHOD:
+	case AMQP_QUEUE_DECLARE_METHOD:
+	case AMQP_QUEUE_BIND_METHOD:
+	case AMQP_QUEUE_UNBIND_METHOD:
+	case AMQP_BASIC_CONSUME_METHOD:
+		return AMQP_NESTING_BROKEN;
+	default:
+		return AMQP_NESTING_FINE;
+	}
+}
+
+static void take_method(struct amqp_conn *c, struct span whole, struct span payload)
+{
+	if (method_nesting(payload) == AMQP_NESTING_FINE)
+		decode(c, whole);
+	else
+		amqp_conn_fail(c, "a method with tables that no broker sends");
+}
+
+static void own_nested_header(struct amqp_conn *c, uint16_t channel, struct span payload)
+{
+	struct amqp_header header = {
+	    .encoded =
+		span_of(payload.ptr + CONTENT_HEADER_BYTES, payload.len - CONTENT_HEADER_BYTES),
+	};
+	for (int i = 4; i < CONTENT_HEADER_BYTES; i++)
+		header.body_bytes = header.body_bytes << 8 | (unsigned char)payload.ptr[i];
+	if (channel != 0 && c->state == CONN_OPEN)
+		c->events->header(c->arg, channel, &header);
+}
+
+/* Anybody may have published that message: the connection is not to suffer for it. */
+static void take_header(struct amqp_conn *c, struct span whole, struct span payload,
+			uint16_t channel)
+{
+	bool is_basic = payload.len >= CONTENT_HEADER_BYTES && payload.ptr[0] == 0 &&
+			payload.ptr[1] == AMQP_BASIC_CLASS;
+	enum amqp_nesting found = AMQP_NESTING_FINE; /* no other class has tables */
+	if (is_basic)
+		found = amqp_properties_nesting(span_of(payload.ptr + CONTENT_HEADER_BYTES,
+							payload.len - CONTENT_HEADER_BYTES));
+	switch (found) {
+	case AMQP_NESTING_FINE:
+		decode(c, whole);
+		return;
+	case AMQP_NESTING_TOO_DEEP:
+		own_nested_header(c, channel, payload);
+		return;
+	case AMQP_NESTING_BROKEN:
+		amqp_conn_fail(c, "headers that do not hold together");
+		return;
+	}
+}
+
+static size_t take_whole(struct amqp_conn *c, struct span in, struct amqp_head head)
+{
+	size_t bytes = head.size + AMQP_AROUND_BYTES;
+	if (in.len < bytes)
+		return 0;
+	struct span whole = span_of(in.ptr, bytes);
+	struct span payload = span_of(in.ptr + AMQP_HEAD_BYTES, head.size);
+	if (whole.ptr[bytes - 1] != (char)AMQP_FRAME_END)
+		amqp_conn_fail(c, "a frame without its end");
+	else if (head.type == AMQP_FRAME_HEADER)
+		take_header(c, whole, payload, head.channel);
+	else if (head.type == AMQP_FRAME_METHOD)
+		take_method(c, whole, payload);
+	else
+		decode(c, whole);
+	return bytes;
 }
 
 static size_t take_body(struct amqp_conn *c, struct span in)
@@ -605,7 +696,7 @@ static size_t take_head(struct amqp_conn *c, struct span in)
 		return in.len;
 	}
 	if (head.type != AMQP_FRAME_BODY)
-		return take_codec(c, in);
+		return take_whole(c, in, head);
 	c->in_body = true;
 	c->body_left = head.size;
 	c->body_channel = head.channel;
@@ -618,9 +709,7 @@ static size_t received(void *arg, struct span bytes)
 	size_t used = 0;
 	while (used < bytes.len && c->state != CONN_DEAD) {
 		struct span in = span_of(bytes.ptr + used, bytes.len - used);
-		size_t n = c->in_body    ? take_body(c, in)
-			   : c->in_codec ? take_codec(c, in)
-					 : take_head(c, in);
+		size_t n = c->in_body ? take_body(c, in) : take_head(c, in);
 		if (n == 0)
 			break;
 		used += n;

@@ -37,6 +37,7 @@ struct amqp_login { /* borrowed texts; copied by amqp_conn_open() */
 };
 
 struct amqp_header { /* of a message's content */
+	/* NULL: nested deeper than anybody should follow (amqp_nesting.h). */
 	const amqp_basic_properties_t *properties;
 	struct span encoded; /* the same properties as they came, flags first */
 	uint64_t body_bytes; /* as the peer says: check it before allocating */

@@ -66,6 +66,7 @@ struct fixture {
 	amqp_method_number_t last_method;
 	uint64_t body_bytes, body_got;
 	char message_id[32], first_of_body[16];
+	bool without_properties;
 	char blocked[64];
 };
 
@@ -271,6 +272,9 @@ static void on_header(void *arg, uint16_t channel, const struct amqp_header *hea
 	struct fixture *f = arg;
 	(void)channel;
 	f->body_bytes = header->body_bytes;
+	f->without_properties = header->properties == NULL;
+	if (f->without_properties)
+		return;
 	(void)snprintf(f->message_id, sizeof f->message_id, "%.*s",
 		       (int)header->properties->message_id.len,
 		       (const char *)header->properties->message_id.bytes);
@@ -599,6 +603,44 @@ static void test_a_message_arrives_byte_by_byte(void **state)
 	check_delivery(f);
 }
 
+/* As many arrays in each other as a frame holds. RabbitMQ passes such a message on. */
+static size_t nest_deeply(unsigned char *table, size_t room)
+{
+	size_t len = 4, end = room / 5 * 5;
+	table[len++] = 0; /* an empty key */
+	for (; len + 5 <= end; len += 5) {
+		size_t inside = end - len - 5;
+		table[len] = AMQP_FIELD_KIND_ARRAY;
+		for (int i = 0; i < 4; i++)
+			table[len + 1 + (size_t)i] = (unsigned char)(inside >> (24 - 8 * i));
+	}
+	for (int i = 0; i < 4; i++)
+		table[i] = (unsigned char)((end - 4) >> (24 - 8 * i));
+	return end;
+}
+
+static void test_a_message_nested_too_deeply_comes_without_properties(void **state)
+{
+	enum { FRAME_PAYLOAD_MOST = 131072 - 8, BEFORE_THE_TABLE = 2 + 2 + 8 + 2 };
+	static unsigned char payload[FRAME_PAYLOAD_MOST] = {0, AMQP_BASIC_CLASS};
+	amqp_basic_deliver_t deliver = {.delivery_tag = 1};
+	int room = 1 << 18; /* all of it before anybody reads */
+	struct fixture *f = *state;
+	dial_and_open(f);
+	assert_int_equal(setsockopt(f->peer, SOL_SOCKET, SO_SNDBUF, &room, sizeof room), 0);
+	payload[11] = 7;    /* bytes in the body */
+	payload[12] = 0x20; /* there are headers */
+	size_t table = nest_deeply(payload + BEFORE_THE_TABLE, sizeof payload - BEFORE_THE_TABLE);
+	say_method(f, 1, AMQP_BASIC_DELIVER_METHOD, &deliver);
+	say_frame(f, AMQP_FRAME_HEADER, 1, payload, BEFORE_THE_TABLE + table);
+	say_frame(f, AMQP_FRAME_BODY, 1, "0123456", 7);
+	turn_until(f, has_body);
+	assert_true(f->without_properties);
+	assert_int_equal(f->body_bytes, 7);
+	f->body_got = 0;
+	check_delivery(f); /* the next one is not concerned */
+}
+
 static void test_blocked_is_told(void **state)
 {
 	struct fixture *f = *state;
@@ -611,17 +653,24 @@ static void test_blocked_is_told(void **state)
 
 static const struct violation {
 	const char *what;
-	unsigned char bytes[24];
+	unsigned char bytes[32];
 	size_t len;
 } violations[] = {
-    {"a frame too large",          {3, 0, 1, 0x7f, 0xff, 0xff, 0xff},                   7 },
-    {"a body without its end",     {3, 0, 1, 0, 0, 0, 1, 'x', 'x'},                     9 },
-    {"a channel never opened",     {3, 0, 9, 0, 0, 0, 1},                               7 },
-    {"a method that nobody knows", {1, 0, 1, 0, 0, 0, 4, 0x77, 0x77, 0x77, 0x77, 0xce}, 12},
-    {"a frame without its end",    {1, 0, 1, 0, 0, 0, 4, 0, 20, 0, 11, 'x'},            12},
+    {"a frame too large",                   {3, 0, 1, 0x7f, 0xff, 0xff, 0xff},                   7 },
+    {"a body without its end",              {3, 0, 1, 0, 0, 0, 1, 'x', 'x'},                     9 },
+    {"a channel never opened",              {3, 0, 9, 0, 0, 0, 1},                               7 },
+    {"a method that nobody knows",          {1, 0, 1, 0, 0, 0, 4, 0x77, 0x77, 0x77, 0x77, 0xce}, 12},
+    {"a frame without its end",             {1, 0, 1, 0, 0, 0, 4, 0, 20, 0, 11, 'x'},            12},
+    {"a frame of a kind that nobody knows", {7, 0, 1, 0, 0, 0, 0, 0xce},                         8 },
+    {"a method that only clients send",
+     {1, 0, 1, 0, 0, 0, 16, 0, 50, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xce},
+     24											    },
+    {"headers longer than their frame",
+     {2, 0, 1, 0, 0, 0, 16, 0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x20, 0, 0, 0xff, 0xce},
+     24											    },
     {"content of another class",
      {2, 0, 1, 0, 0, 0, 14, 0, 90, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xce},
-     22										   },
+     22											    },
 };
 
 static void test_violations_end_the_connection(void **state)
@@ -669,6 +718,7 @@ int main(void)
 	    CASE(test_the_brokers_close_is_answered),
 	    CASE(test_a_message_arrives_in_pieces),
 	    CASE(test_a_message_arrives_byte_by_byte),
+	    CASE(test_a_message_nested_too_deeply_comes_without_properties),
 	    CASE(test_blocked_is_told),
 	    cmocka_unit_test(test_violations_end_the_connection),
 	    CASE(test_heartbeats_are_sent_and_missed),
