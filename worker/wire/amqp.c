@@ -697,6 +697,10 @@ static size_t take_head(struct amqp_conn *c, struct span in)
 	}
 	if (head.type != AMQP_FRAME_BODY)
 		return take_whole(c, in, head);
+	if (head.channel == 0) {
+		amqp_conn_fail(c, "a body on channel 0");
+		return in.len;
+	}
 	c->in_body = true;
 	c->body_left = head.size;
 	c->body_channel = head.channel;

@@ -656,21 +656,22 @@ static const struct violation {
 	unsigned char bytes[32];
 	size_t len;
 } violations[] = {
-    {"a frame too large",                   {3, 0, 1, 0x7f, 0xff, 0xff, 0xff},                   7 },
-    {"a body without its end",              {3, 0, 1, 0, 0, 0, 1, 'x', 'x'},                     9 },
-    {"a channel never opened",              {3, 0, 9, 0, 0, 0, 1},                               7 },
-    {"a method that nobody knows",          {1, 0, 1, 0, 0, 0, 4, 0x77, 0x77, 0x77, 0x77, 0xce}, 12},
-    {"a frame without its end",             {1, 0, 1, 0, 0, 0, 4, 0, 20, 0, 11, 'x'},            12},
-    {"a frame of a kind that nobody knows", {7, 0, 1, 0, 0, 0, 0, 0xce},                         8 },
+    {"a frame too large",                      {3, 0, 1, 0x7f, 0xff, 0xff, 0xff},                   7 },
+    {"a body on the connection's own channel", {3, 0, 0, 0, 0, 0, 1, 'x', 0xce},                    9 },
+    {"a body without its end",                 {3, 0, 1, 0, 0, 0, 1, 'x', 'x'},                     9 },
+    {"a channel never opened",                 {3, 0, 9, 0, 0, 0, 1},                               7 },
+    {"a method that nobody knows",             {1, 0, 1, 0, 0, 0, 4, 0x77, 0x77, 0x77, 0x77, 0xce}, 12},
+    {"a frame without its end",                {1, 0, 1, 0, 0, 0, 4, 0, 20, 0, 11, 'x'},            12},
+    {"a frame of a kind that nobody knows",    {7, 0, 1, 0, 0, 0, 0, 0xce},                         8 },
     {"a method that only clients send",
      {1, 0, 1, 0, 0, 0, 16, 0, 50, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xce},
-     24											    },
+     24											       },
     {"headers longer than their frame",
      {2, 0, 1, 0, 0, 0, 16, 0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x20, 0, 0, 0xff, 0xce},
-     24											    },
+     24											       },
     {"content of another class",
      {2, 0, 1, 0, 0, 0, 14, 0, 90, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xce},
-     22											    },
+     22											       },
 };
 
 static void test_violations_end_the_connection(void **state)
