@@ -39,6 +39,7 @@ esac
 packages_provide build brokers tests
 packages_provide languages || say "going on without: ctest says which tests are skipped for it"
 packages_provide browser || say "going on without: ctest says which tests are skipped for it"
+packages_provide fuzzer || say "going on without: ctest says which tests are skipped for it"
 
 # Whatever a test started, at any depth, carries the name of our folder in its environment. That
 # finds also what a test left behind when ctest had to kill it.
