@@ -72,6 +72,9 @@ enum rabbitmq_auth { RABBITMQ_AUTH_PLAIN, RABBITMQ_AUTH_EXTERNAL };
 
 enum declare { DECLARE_PASSIVE, DECLARE_DURABLE, DECLARE_QUORUM };
 
+/* Whether the queue has x-single-active-consumer. The protocol does not tell, so the user does. */
+enum single_active { SINGLE_ACTIVE_NOT, SINGLE_ACTIVE_YES };
+
 struct handler_settings;
 struct retry_settings;
 
@@ -85,6 +88,7 @@ struct queue_settings {
 	uint64_t rate_interval_ns; /* between two jobs begun; 0 = no limit */
 	int priority;              /* RabbitMQ: x-priority of the consumer */
 	enum declare declare;
+	enum single_active single_active;
 	const char *dead; /* NULL: basic.reject for the queue's own dead-letter exchange */
 };
 

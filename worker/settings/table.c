@@ -48,6 +48,8 @@ static const struct choice auths[] = {
     {"plain", RABBITMQ_AUTH_PLAIN}, {"external", RABBITMQ_AUTH_EXTERNAL}, {0}};
 static const struct choice declares[] = {
     {"passive", DECLARE_PASSIVE}, {"durable", DECLARE_DURABLE}, {"quorum", DECLARE_QUORUM}, {0}};
+static const struct choice single_actives[] = {
+    {"false", SINGLE_ACTIVE_NOT}, {"true", SINGLE_ACTIVE_YES}, {0}};
 static const struct choice formats[] = {
     {"list", 0}, {"bullmq", CHOICE_LATER}, {"sidekiq", CHOICE_LATER}, {"celery", CHOICE_LATER}, {0}};
 static const struct choice handler_types[] = {
@@ -172,6 +174,11 @@ const struct key_row table_keys[] = {
     {SECTION_QUEUE, "declare", VALUE_CHOICE, FIELD(queue_settings, declare),
      .preset = "passive", .choices = declares,
      .help = "\"passive\": the queue must exist. The others create it where it does not."},
+    {SECTION_QUEUE, "single_active", VALUE_CHOICE, FIELD(queue_settings, single_active),
+     .preset = "false", .choices = single_actives,
+     .help = "\"true\": the queue has a single active consumer (x-single-active-consumer; the protocol does "
+	     "not tell). It is released when its running jobs have ended, so that the next consumer cannot "
+	     "overtake them; declare creates it so."},
     {SECTION_QUEUE, "dead", VALUE_TEXT, FIELD(queue_settings, dead),
      .help = "The queue where rejected jobs go. Default: basic.reject, for the queue's own "
 	     "dead-letter exchange."},

@@ -2,6 +2,8 @@
  *    ready --intake wanted--> subscribing --consume-ok--> consuming --basic.cancel--> cancelled
  *      ^                                                      |                           |
  *      +-------- cancel-ok -------- cancelling <--not wanted--+       declaring <--wait---+
+ *    consuming --not wanted, single active--> finishing --its jobs have ended, channel.close--> releasing
+ *    releasing --close-ok--> released --wanted--> opening
  *    (open) --channel.close--> broken --wait--> opening
  *    (open) --our own trouble--> resetting --close-ok--> broken
  *    (open) --rabbitmq_channel_close()--> closing --close-ok--> closed
@@ -28,6 +30,15 @@
  * them to the queue as one list. So the channel goes into transactions then (tx.select; there is no
  * way back), and from there on it is a commit that makes the answers hold, and commit-ok that proves
  * them. (Backwards, single nacks would be fast too, but other consumers would get the last first.)
+ *
+ * A queue with a single active consumer promises its order. basic.cancel makes the next consumer the
+ * active one at once, and it overtakes what still runs here and what we hold. Giving back first is no
+ * better: it all comes straight back to us, the only active one, and goes back again behind later
+ * jobs (measured on a quorum queue: order broken in 100 of 100 rounds). Only channel.close does both in
+ * one step inside the queue: it takes back what has no answer, in order, and then passes on to the
+ * next consumer (broken in none). So such a channel stays subscribed until its last job has ended,
+ * and closes then. What goes back is not answered but left to the close (parked), and what still
+ * arrives is not even read.
  *
  * A tag means (connection, channel, tag). Each opening of a channel gets an epoch of its own that no
  * other opening ever has; a job of another epoch is never told of here. */
@@ -66,9 +77,12 @@ enum channel_state {
 	CHANNEL_SUBSCRIBING,
 	CHANNEL_CONSUMING,
 	CHANNEL_CANCELLING,
+	CHANNEL_FINISHING,
 	CHANNEL_CANCELLED,
 	CHANNEL_BROKEN,
 	CHANNEL_RESETTING,
+	CHANNEL_RELEASING,
+	CHANNEL_RELEASED,
 	CHANNEL_CLOSING,
 	CHANNEL_CLOSED,
 };
@@ -91,12 +105,18 @@ static const struct {
     [CHANNEL_SUBSCRIBING] = {"subscribing",             "basic.consume-ok",
                       MAY(CHANNEL_CONSUMING) | MAY(CHANNEL_CANCELLED) | MAY_END                        },
     [CHANNEL_CONSUMING] = {"consuming",               "",
-                      MAY(CHANNEL_CANCELLING) | MAY(CHANNEL_CANCELLED) | MAY_END                       },
+                      MAY(CHANNEL_CANCELLING) | MAY(CHANNEL_FINISHING) |
+			       MAY(CHANNEL_CANCELLED) | MAY_END                                        },
     [CHANNEL_CANCELLING] = {"cancelling",              "basic.cancel-ok",  MAY(CHANNEL_READY) | MAY_END      },
+    [CHANNEL_FINISHING] = {"finishing",               "the last job",     MAY(CHANNEL_RELEASING) | MAY_END  },
     [CHANNEL_CANCELLED] = {"cancelled by the broker", "",                 MAY(CHANNEL_DECLARING) | MAY_END  },
     [CHANNEL_BROKEN] = {"closed by the broker",    "",                 MAY(CHANNEL_OPENING) | MAY_SHUT   },
     [CHANNEL_RESETTING] = {"resetting",               "channel.close-ok",
                       MAY(CHANNEL_BROKEN) | MAY(CHANNEL_CLOSING) | MAY(CHANNEL_DOWN)                   },
+    [CHANNEL_RELEASING] = {"releasing",               "channel.close-ok",
+                      MAY(CHANNEL_RELEASED) | MAY(CHANNEL_BROKEN) | MAY(CHANNEL_CLOSING) |
+			       MAY(CHANNEL_DOWN)						       },
+    [CHANNEL_RELEASED] = {"released",                "",                 MAY(CHANNEL_OPENING) | MAY_SHUT   },
     [CHANNEL_CLOSING] = {"closing",                 "channel.close-ok", MAY(CHANNEL_CLOSED)               },
     [CHANNEL_CLOSED] = {"closed",                  "",                 0                                 },
 };
@@ -132,6 +152,7 @@ struct rabbitmq_channel {
 
 	struct incoming incoming;
 	struct tags tags;
+	size_t n_parked; /* while FINISHING: outstanding ones that go back with the channel */
 	struct list in_busy;
 	uint64_t ready_since_ns; /* the oldest finished and untold; valid while there is one */
 	uint64_t proved_ns;      /* when the last proof was begun */
@@ -194,6 +215,17 @@ static void finish(struct rabbitmq_channel *ch, struct job *job, enum tag_answer
 	if (ch->tags.n_ready == 0)
 		ch->ready_since_ns = loop_now_ns(ch->all->loop);
 	tags_finish(&ch->tags, job, answer);
+	be_busy(ch);
+}
+
+/* A single active consumer would get it again itself. */
+static void requeue(struct rabbitmq_channel *ch, struct job *job)
+{
+	if (ch->state != CHANNEL_FINISHING) {
+		finish(ch, job, ANSWER_REQUEUE);
+		return;
+	}
+	ch->n_parked++;
 	be_busy(ch);
 }
 
@@ -286,22 +318,6 @@ static void prove_what_is_due(struct rabbitmq_channel *ch, uint64_t now_ns)
 		begin_proof(ch);
 }
 
-uint64_t rabbitmq_channel_turn(struct rabbitmq_channel *ch, uint64_t now_ns)
-{
-	must(is_open(ch));
-	tell_what_is_due(ch, now_ns);
-	prove_what_is_due(ch, now_ns);
-	if (ch->tags.n_ready > 0)
-		return 1;
-	if (list_empty(&ch->tags.told)) {
-		list_remove(&ch->in_busy);
-		return UINT64_MAX;
-	}
-	if (ch->proof != PROOF_NONE)
-		return UINT64_MAX; /* its answer begins a turn */
-	return (PROVE_EVERY_NS - (now_ns - ch->proved_ns)) / 1000000 + 1;
-}
-
 struct rabbitmq_channel *rabbitmq_channel_of_busy(struct list *node)
 {
 	return list_entry(node, struct rabbitmq_channel, in_busy);
@@ -345,6 +361,7 @@ static void lose_unproved(struct rabbitmq_channel *ch)
 static void end_epoch(struct rabbitmq_channel *ch)
 {
 	ch->epoch = 0;
+	ch->n_parked = 0;
 	drop_incoming(ch);
 	list_remove(&ch->in_busy);
 	if (ch->route != NULL)
@@ -375,6 +392,59 @@ static void reset(struct rabbitmq_channel *ch, const char *why)
 	moved(ch);
 }
 
+/* --- letting go -------------------------------------------------------------------------------- */
+
+/* Answers first, in the same write. What has none then goes back, and close-ok proves the rest. */
+static void close_channel(struct rabbitmq_channel *ch, enum channel_state next)
+{
+	amqp_channel_close_t close = {.reply_code = AMQP_REPLY_SUCCESS,
+				      .reply_text = amqp_cstring_bytes("done")};
+	tell_all(ch);
+	begin_proof(ch); /* for the commit, if it takes one */
+	move(ch, next);
+	send(ch, AMQP_CHANNEL_CLOSE_METHOD, &close);
+	end_epoch(ch);
+	if (ch->route != NULL)
+		host_of(ch)->took_back(host_of(ch), ch->route);
+}
+
+static bool has_finished(const struct rabbitmq_channel *ch)
+{
+	return ch->state == CHANNEL_FINISHING &&
+	       ch->tags.n_outstanding == ch->tags.n_ready + ch->n_parked;
+}
+
+static void release(struct rabbitmq_channel *ch)
+{
+	log_say(ch->all->log, LOG_DEBUG, "single active consumer released",
+		kv_text("source", ch->all->source->name), kv_text("queue", ch->settings->name),
+		kv_int("given_back", (int64_t)ch->n_parked));
+	close_channel(ch, CHANNEL_RELEASING);
+	moved(ch);
+}
+
+/* --- the end of a turn ------------------------------------------------------------------------- */
+
+uint64_t rabbitmq_channel_turn(struct rabbitmq_channel *ch, uint64_t now_ns)
+{
+	must(is_open(ch));
+	if (has_finished(ch)) {
+		release(ch);
+		return UINT64_MAX;
+	}
+	tell_what_is_due(ch, now_ns);
+	prove_what_is_due(ch, now_ns);
+	if (ch->tags.n_ready > 0)
+		return 1;
+	if (list_empty(&ch->tags.told)) {
+		list_remove(&ch->in_busy);
+		return UINT64_MAX;
+	}
+	if (ch->proof != PROOF_NONE)
+		return UINT64_MAX; /* its answer begins a turn */
+	return (PROVE_EVERY_NS - (now_ns - ch->proved_ns)) / 1000000 + 1;
+}
+
 /* --- settling ---------------------------------------------------------------------------------- */
 
 static void begin_copy(struct rabbitmq_channel *ch, struct job *job)
@@ -389,7 +459,7 @@ static void give_back(struct rabbitmq_channel *ch, struct job *job)
 {
 	if (!job_left_new_checkpoint(job) ||
 	    rabbitmq_copies_begin(ch->all->copies, job, ch->settings, NULL) != ST_OK)
-		finish(ch, job, ANSWER_REQUEUE);
+		requeue(ch, job);
 }
 
 void rabbitmq_channel_settle(struct rabbitmq_channel *ch, struct job *job)
@@ -435,7 +505,7 @@ void rabbitmq_channel_copied(struct rabbitmq_channel *ch, struct job *job)
 void rabbitmq_channel_not_copied(struct rabbitmq_channel *ch, struct job *job)
 {
 	must(job->source_epoch == ch->epoch && job->verdict.fate == FATE_RETURNED);
-	finish(ch, job, ANSWER_REQUEUE);
+	requeue(ch, job);
 }
 
 /* --- assembling -------------------------------------------------------------------------------- */
@@ -455,7 +525,7 @@ static void deliver(struct rabbitmq_channel *ch)
 
 static void begin_message(struct rabbitmq_channel *ch, const amqp_basic_deliver_t *m)
 {
-	if (!rabbitmq_channel_may_deliver(ch)) {
+	if (!rabbitmq_channel_may_deliver(ch) && ch->state != CHANNEL_FINISHING) {
 		amqp_conn_fail(ch->all->conn, "a delivery that nobody asked for");
 		return;
 	}
@@ -536,6 +606,15 @@ static const char *why_rejected(const struct rabbitmq_channel *ch, const struct 
 	return NULL;
 }
 
+/* Its delivery stays without an answer. */
+static void skip_body(struct rabbitmq_channel *ch)
+{
+	job_destroy(ch->incoming.job);
+	ch->incoming.job = NULL;
+	if (ch->incoming.due == INCOMING_BODY && ch->incoming.body_left == 0)
+		drop_incoming(ch);
+}
+
 void rabbitmq_channel_header(struct rabbitmq_channel *ch, const struct amqp_header *header)
 {
 	struct incoming *in = &ch->incoming;
@@ -547,6 +626,10 @@ void rabbitmq_channel_header(struct rabbitmq_channel *ch, const struct amqp_head
 	}
 	in->due = INCOMING_BODY;
 	in->body_left = header->body_bytes;
+	if (ch->state == CHANNEL_FINISHING) {
+		skip_body(ch);
+		return;
+	}
 	const char *why = why_rejected(ch, header);
 	if (why == NULL) {
 		begin_job(ch, header);
@@ -658,12 +741,25 @@ static void cancel(struct rabbitmq_channel *ch)
 	send(ch, AMQP_BASIC_CANCEL_METHOD, &cancel);
 }
 
+/* The other way round: see "single active consumer" above. It may have nothing to finish. */
+static void finish_jobs(struct rabbitmq_channel *ch)
+{
+	move(ch, CHANNEL_FINISHING);
+	skip_body(ch);
+	be_busy(ch);
+}
+
 /* Towards what the source wants, one step: the next one follows from its answer. */
 static void follow(struct rabbitmq_channel *ch)
 {
 	bool wanted = ch->all->intake_wanted;
 	if (ch->state == CHANNEL_READY && wanted)
 		subscribe(ch);
+	else if (ch->state == CHANNEL_RELEASED && wanted)
+		rabbitmq_channel_open(ch);
+	else if (ch->state == CHANNEL_CONSUMING && !wanted &&
+		 ch->settings->single_active == SINGLE_ACTIVE_YES)
+		finish_jobs(ch);
 	else if (ch->state == CHANNEL_CONSUMING && !wanted)
 		cancel(ch);
 }
@@ -836,23 +932,16 @@ void rabbitmq_channel_close(struct rabbitmq_channel *ch)
 {
 	if (ch->state == CHANNEL_CLOSING || ch->state == CHANNEL_CLOSED)
 		return;
-	if (ch->state == CHANNEL_DOWN || ch->state == CHANNEL_BROKEN) {
+	if (ch->state == CHANNEL_DOWN || ch->state == CHANNEL_BROKEN ||
+	    ch->state == CHANNEL_RELEASED) {
 		move(ch, CHANNEL_CLOSED);
 		return;
 	}
-	if (ch->state == CHANNEL_RESETTING) {
+	if (ch->state == CHANNEL_RESETTING || ch->state == CHANNEL_RELEASING) {
 		move(ch, CHANNEL_CLOSING); /* its close-ok is on the way */
 		return;
 	}
-	amqp_channel_close_t close = {.reply_code = AMQP_REPLY_SUCCESS,
-				      .reply_text = amqp_cstring_bytes("done")};
-	tell_all(ch);
-	begin_proof(ch); /* for the commit, if it takes one; close-ok proves it all */
-	move(ch, CHANNEL_CLOSING);
-	send(ch, AMQP_CHANNEL_CLOSE_METHOD, &close);
-	end_epoch(ch);
-	if (ch->route != NULL)
-		host_of(ch)->took_back(host_of(ch), ch->route);
+	close_channel(ch, CHANNEL_CLOSING);
 }
 
 static void close_answered(struct rabbitmq_channel *ch)
@@ -860,6 +949,11 @@ static void close_answered(struct rabbitmq_channel *ch)
 	if (ch->state == CHANNEL_CLOSING) {
 		report_proved(ch);
 		move(ch, CHANNEL_CLOSED);
+		moved(ch);
+	} else if (ch->state == CHANNEL_RELEASING) {
+		report_proved(ch);
+		move(ch, CHANNEL_RELEASED);
+		follow(ch); /* it may be wanted again already */
 		moved(ch);
 	} else if (ch->state == CHANNEL_RESETTING) {
 		move(ch, CHANNEL_BROKEN);

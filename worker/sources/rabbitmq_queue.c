@@ -26,17 +26,29 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+static amqp_table_entry_t true_entry(const char *key)
+{
+	return (amqp_table_entry_t){
+	    .key = amqp_cstring_bytes(key),
+	    .value = {.kind = AMQP_FIELD_KIND_BOOLEAN, .value.boolean = 1},
+	};
+}
+
 void rabbitmq_queue_declare(struct amqp_conn *conn, uint16_t channel,
 			    const struct queue_settings *settings)
 {
-	amqp_table_entry_t quorum = rabbitmq_text_entry("x-queue-type", span_text("quorum"));
+	amqp_table_entry_t arguments[2];
+	int n = 0;
 	amqp_queue_declare_t declare = {
 	    .queue = amqp_cstring_bytes(settings->name),
 	    .passive = settings->declare == DECLARE_PASSIVE,
 	    .durable = settings->declare != DECLARE_PASSIVE,
 	};
 	if (settings->declare == DECLARE_QUORUM)
-		declare.arguments = (amqp_table_t){.num_entries = 1, .entries = &quorum};
+		arguments[n++] = rabbitmq_text_entry("x-queue-type", span_text("quorum"));
+	if (settings->declare != DECLARE_PASSIVE && settings->single_active == SINGLE_ACTIVE_YES)
+		arguments[n++] = true_entry("x-single-active-consumer");
+	declare.arguments = (amqp_table_t){.num_entries = n, .entries = arguments};
 	amqp_conn_send(conn, channel, AMQP_QUEUE_DECLARE_METHOD, &declare);
 }
 

@@ -1,0 +1,165 @@
+"""A queue with a single active consumer keeps its order through every drain: the next worker begins
+when the one before has finished, and with the job that comes after."""
+
+import signal
+import unittest
+
+from brokers import RabbitQueue, wait_for
+from worker import RabbitCase
+
+TIGHT = 'timeout = "2s"  reserve = "500ms"  grace = "300ms"'
+
+
+class SingleActiveCases:
+    """Hold for both types of queue."""
+
+    def setUp(self):
+        super().setUp()
+        arguments = {"x-single-active-consumer": True, "x-queue-type": self.queue_type}
+        self.queue = RabbitQueue(self.broker, self.queue.vhost, "ordered", arguments)
+        self.addCleanup(self.queue.close)
+
+    def start_worker(self, drain='timeout = "30s"', settings="", **options):
+        section = self.queue.section(extra=f'prefetch = 10  single_active = "true"  {settings}')
+        worker = self.start(self.config(section, drain=drain, concurrency=1, **options))
+        # The broker's count of consumers is no help: a quorum queue counts the active one only.
+        worker.wait_event("consumer started")
+        return worker
+
+    def start_both(self, **options):
+        """The first is active, the second waits."""
+        return [self.start_worker(**options), self.start_worker(**options)]
+
+    def gated(self, first, last):
+        return [f"j{n}:gate:{self.gate()}" for n in range(first, last + 1)]
+
+    def tags(self, first, last):
+        return [f"j{n}" for n in range(first, last + 1)]
+
+    def assert_never_two(self):
+        """Every job ended before the next one began."""
+        running = set()
+        for line in self.record.lines():
+            verb, tag = line.split()[:2]
+            if verb == "begin":
+                self.assertEqual(running, set(), f"when {tag} began")
+                running.add(tag)
+            elif verb in ("end", "stopped"):
+                running.discard(tag)
+
+    def test_the_next_worker_waits_for_the_last_job(self):
+        first, second = self.start_both()
+        self.queue.publish(self.gated(1, 30))
+        self.record.wait_begun(1)
+        first.send(signal.SIGTERM)
+        line = first.wait_event("draining", count=2)  # two seconds, and nobody has overtaken
+        self.assertIn('the last job of "ordered"', line["waiting_for"])
+        self.assertEqual(self.record.begun(), ["j1"])
+        self.open_gate()
+        self.assertEqual(first.wait_exit(), 0)
+        self.record.wait_ended(30)
+        self.assertEqual(self.record.begun(), self.tags(1, 30))
+        self.assert_never_two()
+        fates = first.report()["fates"]
+        self.assertEqual((fates["done"], fates["returned"]), (1, 9), fates)
+        self.assertEqual(second.stop()[0], 0)
+        self.assertEqual(second.report()["fates"]["returned"], 0)
+        wait_for("an empty queue", lambda: self.queue.depth() == 0)
+
+    def test_an_interrupted_job_is_the_next_ones_first(self):
+        first, second = self.start_both(drain=TIGHT)
+        self.queue.publish(self.gated(1, 15))
+        self.record.wait_begun(1)
+        self.assertEqual(first.stop()[0], 10)
+        self.assertEqual(first.report()["fates"]["returned"], 10)
+        self.record.wait_begun(2)
+        self.open_gate()
+        self.record.wait_ended(15)
+        self.assertEqual(self.record.begun(), ["j1", *self.tags(1, 15)])
+        self.assertEqual(second.stop()[0], 0)
+
+    def test_drains_in_succession(self):
+        """Each worker is stopped in the middle of its work, while jobs come and acks are under way."""
+        self.queue.publish([f"j{n}:ms:1" for n in range(1, 401)], message_id="same")
+        workers = self.start_both()
+        for number in range(1, 7):
+            self.record.wait_ended(number * 40)
+            workers.append(self.start_worker())
+            self.assertEqual(workers.pop(0).stop()[0], 0)
+        self.record.wait_ended(400)
+        self.assertEqual(self.record.begun(), self.tags(1, 400))
+        self.assert_never_two()
+        for worker in workers:
+            self.assertEqual(worker.stop()[0], 0)
+        wait_for("an empty queue", lambda: self.queue.depth() == 0)
+
+    def test_quiet_passes_on_and_resume_lines_up_behind(self):
+        first, second = self.start_both()
+        self.queue.publish(self.gated(1, 20))
+        self.record.wait_begun(1)
+        first.send(signal.SIGTSTP)
+        first.wait_event("drain moved")  # a SIGCONT right behind would undo the signal itself
+        first.send(signal.SIGCONT)  # wanted again before it has let go: it has to, all the same
+        self.open_gate()
+        self.record.wait_ended(20)
+        self.assertEqual(self.record.begun(), self.tags(1, 20))
+        self.assert_never_two()
+        first.wait_event("consumer started", count=2)
+        self.assertEqual(second.stop()[0], 0)
+        self.queue.publish(["late"])
+        self.record.wait_ended(21)
+        self.assertEqual(first.stop()[0], 0)
+
+    def test_idle_and_waiting_workers_stop_at_once(self):
+        first, second = self.start_both()
+        for worker in (second, first):
+            code, seconds = worker.stop()
+            self.assertEqual(code, 0)
+            self.figure(f"SIGTERM to exit, single active consumer: {seconds * 1000:.1f} ms")
+
+    def test_a_failed_job_is_settled_before_the_release(self):
+        """Its copy is confirmed, and the original acknowledged, before the channel closes."""
+        first, second = self.start_both()
+        self.queue.publish(["j1:fail-until:2", *self.gated(2, 12)])
+        self.record.wait_begun(2)
+        first.send(signal.SIGTERM)
+        self.open_gate()
+        self.assertEqual(first.wait_exit(), 0)
+        self.record.wait_ended(12)
+        tags = [tag for tag in self.record.begun() if tag != "j1"]
+        self.assertEqual(tags, self.tags(2, 12))
+        self.assertEqual(len(self.record.runs("j1")), 2)
+        self.assertEqual(second.stop()[0], 0)
+
+
+class ClassicSingleActive(SingleActiveCases, RabbitCase):
+    queue_type = "classic"
+
+
+class QuorumSingleActive(SingleActiveCases, RabbitCase):
+    queue_type = "quorum"
+
+
+class Declared(RabbitCase):
+    def test_the_worker_makes_it_so(self):
+        section = self.queue.section(name="mine", extra='declare = "quorum"  single_active = "true"')
+        worker = self.start(self.config(section))
+        worker.wait_event("consumer started")
+        rows = self.broker.ctl(
+            "list_queues", "-p", self.queue.vhost, "--no-table-headers", "name", "arguments"
+        )
+        [arguments] = [row for row in rows.splitlines() if row.startswith("mine")]
+        self.assertIn('"x-single-active-consumer",true', arguments.replace("bool,", ""))
+        self.assertIn("quorum", arguments)
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_a_queue_that_is_none_is_refused(self):
+        """Declared otherwise it is another queue: the worker says so and ends."""
+        section = self.queue.section(extra='declare = "durable"  single_active = "true"')
+        worker = self.start(self.config(section))
+        self.assertEqual(worker.wait_exit(), 69)
+        self.assertIn("x-single-active-consumer", worker.log_text())
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
