@@ -250,6 +250,65 @@ class Redis:
         return redis.Redis("127.0.0.1", self.port)
 
 
+class RedisServer:
+    """A redis-server with options of its own: one of a set, or one that is to be ill-treated. With
+    `sentinel`, the lines of its configuration, it is a Sentinel."""
+
+    def __init__(self, *options, sentinel=None, port=None):
+        self.directory = folder("redis-server")
+        self.port = port or free_port()
+        self.options, self.sentinel = options, sentinel
+        self.start()
+
+    def start(self):
+        words = ["redis-server"]
+        if self.sentinel is not None:
+            path = self.directory / "sentinel.conf"
+            if not path.exists():
+                path.write_text("\n".join(self.sentinel) + "\n")
+            words += [str(path), "--sentinel"]
+        else:
+            words += ["--save", "", "--appendonly", "no"]
+        # Its own title would be written over the environment, by which we find what we started.
+        words += ["--set-proc-title", "no", "--port", str(self.port), "--bind", "127.0.0.1",
+                  "--dir", str(self.directory), *map(str, self.options)]  # fmt: skip
+        with open(self.directory / "output.log", "ab") as output:
+            self.process = subprocess.Popen(words, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        wait_for(f"redis-server on {self.port}", self.answers, every=0.02)
+
+    def answers(self):
+        if self.process.poll() is not None:
+            raise AssertionError((self.directory / "output.log").read_text()[-2000:])
+        try:
+            return self.client().ping()
+        except (redis.ConnectionError, redis.TimeoutError):
+            return False
+        except redis.AuthenticationError:
+            return True
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def kill(self, how=signal.SIGKILL):
+        self.process.send_signal(how)
+        if how == signal.SIGKILL:
+            self.process.wait()
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    def client(self, **options):
+        return redis.Redis("127.0.0.1", self.port, **options)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
 class RedisList:
     """A job list. Producers LPUSH, so the next job is at the right end."""
 

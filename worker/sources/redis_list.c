@@ -3,8 +3,13 @@
  * in redis_list_pace.c, and what happens in the server in redis_turn.lua and its neighbours. This file
  * keeps the connection: it logs in, loads the scripts, hands it to the lists, and gets it back.
  *
- *   down --retry--> connecting --login, scripts--> up --close()--> closing --all left--> closed
- *     ^----------------- refused, lost, silent ----+
+ *   down --retry--> connecting --login, master, scripts--> up --close()--> closing --all left--> closed
+ *     ^--------- refused, lost, silent, cannot serve ------+
+ *
+ * A server that cannot serve just now (a replica, loading, busy with another's script) is one more way of
+ * being down: what was asked of it was not done, and a new login, later or elsewhere, sorts it out. A
+ * replica would let us in and load our scripts, so ROLE is asked before the link counts as up; where an
+ * ACL forbids that, the first script is told READONLY, a moment later.
  *
  * Claims survive a lost connection, so lists are not told that their jobs are gone, only that nobody
  * can be told of them for a while. */
@@ -22,6 +27,7 @@
 #include "sources/source.h"
 #include "wire/resp.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -190,9 +196,28 @@ static void script_answered(void *arg, const struct reply *reply)
 		link_up(s);
 }
 
+static void role_answered(void *arg, const struct reply *reply)
+{
+	struct redis_source *s = arg;
+	struct error why;
+	if (reply->kind != REPLY_ARRAY || reply->n_items < 3 || /* an ACL may forbid to ask */
+	    reply->items[0].kind != REPLY_TEXT ||
+	    !span_equal(reply->items[0].text, span_text("slave")))
+		return;
+	struct span master = span_of("", 0);
+	if (reply->items[1].kind == REPLY_TEXT)
+		master = reply->items[1].text;
+	(void)error_set(&why, ST_AGAIN, "this is a replica, of %.*s:%" PRId64, (int)master.len,
+			master.ptr,
+			reply->items[2].kind == REPLY_NUMBER ? reply->items[2].number : 0);
+	link_failed(&s->shared, &why);
+}
+
 static void logged_in(void *arg)
 {
 	struct redis_source *s = arg;
+	resp_begin(s->redis, 1, role_answered, s);
+	resp_arg_text(s->redis, "ROLE");
 	s->loading = LIST_SCRIPTS;
 	for (int script = 0; script < LIST_SCRIPTS; script++) {
 		if (redis_script_load(s->redis, (enum redis_script)script, script_answered, s) ==

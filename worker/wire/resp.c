@@ -561,8 +561,22 @@ size_t resp_unanswered(const struct resp *resp)
 
 /* --- words ---------------------------------------------------------------------------------- */
 
+/* Before Redis 7 an error from within a script stands behind where in the script it was: "ERR Error
+ * running script (call to f_...): @user_script:14: @user_script: 14: -READONLY You can't write ...". */
+static struct span innermost(struct span text)
+{
+	static const char wrapped[] = "ERR Error running script";
+	if (text.len < sizeof wrapped - 1 || memcmp(text.ptr, wrapped, sizeof wrapped - 1) != 0)
+		return text;
+	const char *code = memmem(text.ptr, text.len, ": -", 3);
+	if (code == NULL)
+		return text;
+	return span_of(code + 3, text.len - (size_t)(code + 3 - text.ptr));
+}
+
 enum status resp_error_status(struct span text)
 {
+	text = innermost(text);
 	static const struct {
 		const char *begins;
 		enum status st;
@@ -573,7 +587,7 @@ enum status resp_error_status(struct span text)
 	    {"ERR invalid password",      ST_AUTH   },
 	    {"ERR AUTH",                  ST_AUTH   },
 	    {"ERR Client sent AUTH",      ST_AUTH   },
-	    {"NOSCRIPT",                  ST_MISSING},
+	    {"NOSCRIPT",                  ST_AGAIN  },
 	    {"ERR DB index",              ST_MISSING},
 	    {"ERR invalid DB index",      ST_MISSING},
 	    {"ERR max number of clients", ST_AGAIN  },

@@ -81,9 +81,9 @@ size_t resp_unanswered(const struct resp *resp);
 uint64_t resp_bytes_in(
     const struct resp *resp); /* since it was opened: does anything still come? */
 
-/* What an error reply means for the one who asked: ST_AGAIN for a server that is loading, a
- * replica, or full (find a better one, or wait), ST_AUTH, ST_MISSING (no such script, database),
- * ST_REFUSED for the rest. */
+/* What an error reply means for the one who asked: ST_AGAIN for a server that is loading, busy, a
+ * replica, full, or has forgotten its scripts (find a better one, wait, log in again), ST_AUTH,
+ * ST_MISSING (no such database), ST_REFUSED for the rest. */
 enum status resp_error_status(struct span text);
 
 #endif

@@ -277,6 +277,34 @@ static void refused_logins_say_why(void **state)
 	f->peer = -1;
 }
 
+static void errors_say_what_to_do(void **state)
+{
+	static const struct {
+		const char *text;
+		enum status st;
+	} rows[] = {
+	    {"READONLY You can't write against a read only replica.",                            ST_AGAIN  },
+	    {"NOSCRIPT No matching script. Please use EVAL.",                                    ST_AGAIN  },
+	    {"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+	     ST_AGAIN										      },
+	    {"CLUSTERDOWN The cluster is down",						  ST_AGAIN  },
+	    {"BUSY Redis is busy running a script.",                                             ST_AGAIN  },
+	    {"OOM command not allowed when used memory > 'maxmemory'.",                          ST_AGAIN  },
+	    {"UNBLOCKED force unblock from blocking operation",                                  ST_AGAIN  },
+	    {"NOPERM this user has no permissions to run the 'evalsha' command",                 ST_AUTH   },
+	    {"WRONGTYPE Operation against a key holding the wrong kind of value",                ST_REFUSED},
+	    {"ERR Error running script (call to f_1): @user_script:9: @user_script: 9: -READONLY "
+	     "You "
+	     "can't write against a read only replica.",										   ST_AGAIN						    },
+	    {"ERR Error running script (call to f_1): @user_script:9: oops",										  ST_REFUSED},
+	    {"ERR x: -READONLY",										  ST_REFUSED												},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		if (resp_error_status(span_text(rows[i].text)) != rows[i].st)
+			fail_msg("%s", rows[i].text);
+}
+
 static void a_server_that_says_nothing_is_given_up(void **state)
 {
 	struct fixture *f = *state;
@@ -442,6 +470,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    CASE(logs_in_with_one_packet),
 	    CASE(a_password_alone_names_no_user),
+	    cmocka_unit_test(errors_say_what_to_do),
 	    CASE(refused_logins_say_why),
 	    CASE(a_server_that_says_nothing_is_given_up),
 	    CASE(answers_come_to_those_who_asked),
