@@ -281,10 +281,10 @@ class RedisServer:
             raise AssertionError((self.directory / "output.log").read_text()[-2000:])
         try:
             return self.client().ping()
-        except (redis.ConnectionError, redis.TimeoutError):
-            return False
         except redis.AuthenticationError:
             return True
+        except (redis.ConnectionError, redis.TimeoutError):
+            return False
 
     @property
     def pid(self):

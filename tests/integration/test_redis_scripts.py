@@ -459,6 +459,11 @@ class Leases(ScriptCase):
         self.assertEqual(self.r.hlen(self.w.held), 2)
         self.assertEqual(self.r.exists("q:history"), 0)
 
+    def test_undo_names_what_only_the_worker_knows(self):
+        self.push(b"a", b"b")
+        known = [f for f, _ in self.w.turn(claim=2)]
+        self.assertEqual(self.w.undo([known[0], "7:1:0", known[1], "8:2:1"]), [1, 0, b"7:1:0", b"8:2:1"])
+
     def test_only_an_empty_worker_leaves(self):
         self.push(b"a", b"b")
         field = self.w.turn(claim=1)[0][0]

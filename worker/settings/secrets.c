@@ -153,7 +153,8 @@ static bool is_rabbitmq(enum url_scheme scheme)
 
 static bool is_redis(enum url_scheme scheme)
 {
-	return scheme == URL_REDIS || scheme == URL_REDISS || scheme == URL_UNIX;
+	return scheme == URL_REDIS || scheme == URL_REDISS || scheme == URL_UNIX ||
+	       scheme == URL_SENTINEL || scheme == URL_SENTINELS;
 }
 
 static bool is_database(const char *path)
@@ -172,9 +173,12 @@ static const char *trouble_with(bool rabbitmq, const struct url *url)
 	if (rabbitmq && !is_rabbitmq(url->scheme))
 		return "a rabbitmq section needs an amqp:// or amqps:// address";
 	if (!rabbitmq && !is_redis(url->scheme))
-		return "a redis section needs a redis://, rediss:// or unix:// address";
+		return "a redis section needs a redis://, rediss://, unix:// or redis+sentinel:// "
+		       "address";
 	if (!rabbitmq && url->scheme != URL_UNIX && !is_database(url->path))
-		return "the path of a redis:// address is the number of a database";
+		return url->service != NULL
+			   ? "behind the name of the master stands the number of a database"
+			   : "the path of a redis:// address is the number of a database";
 	if (!rabbitmq && !is_query(url->query))
 		return "only \"?db=<number>\" is understood after the path";
 	return NULL;
@@ -185,13 +189,6 @@ static bool check_address(const struct desk *desk, const char *key, const char *
 	struct place place = block_place(desk->block, key);
 	struct error why;
 	struct url url;
-	if (strncmp(text, "redis+sentinel://", 17) == 0) {
-		problems_error(desk->problems, place,
-			       "%s: redis+sentinel:// is not supported by this version: use "
-			       "redis://, rediss:// or unix://",
-			       key);
-		return false;
-	}
 	if (url_parse(text, &url, &why) != ST_OK) {
 		problems_error(desk->problems, place, "%s: %s", key,
 			       strncmp(why.text, "url: ", 5) == 0 ? why.text + 5 : why.text);

@@ -184,8 +184,10 @@ const struct key_row table_keys[] = {
 	     "dead-letter exchange."},
 
     {SECTION_REDIS, "url", VALUE_TEXT, NO_FIELD,
-     .help = "redis://user:password@host:port/database, rediss:// for TLS, or unix:///path/to/socket. "
-	     "One of url and url_file is needed."},
+     .help = "redis://user:password@host:port/database, rediss:// for TLS, unix:///path/to/socket, or "
+	     "redis+sentinel://user:password@sentinel:26379,sentinel:26379/MASTER/database with "
+	     "?sentinel_user=USER&sentinel_password=PASSWORD where the Sentinels want them. One of url and "
+	     "url_file is needed."},
     {SECTION_REDIS, "url_file", VALUE_TEXT, NO_FIELD,
      .help = "A file that holds the URL, so that it is not in here. Read again for each connection; "
 	     "relative to this file."},

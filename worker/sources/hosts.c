@@ -86,7 +86,8 @@ static const char *current_url(struct hosts *hosts, size_t i)
 
 static bool wants_tls(const struct url *url)
 {
-	return url->scheme == URL_AMQPS || url->scheme == URL_REDISS;
+	return url->scheme == URL_AMQPS || url->scheme == URL_REDISS ||
+	       url->scheme == URL_SENTINELS;
 }
 
 /* The stream reads the files, too, but cannot tell that it goes on with older ones. */
@@ -111,6 +112,8 @@ static bool same_place(const struct url *a, const struct url *b)
 		return false;
 	if (a->scheme == URL_UNIX)
 		return strcmp(a->path, b->path) == 0;
+	if (a->service != NULL && strcmp(a->service, b->service) != 0)
+		return false;
 	return strcmp(a->host, b->host) == 0;
 }
 
@@ -140,17 +143,27 @@ void hosts_redacted(const struct hosts *hosts, char *buf, size_t size)
 	url_redacted(again != NULL ? again : hosts->settings->urls[hosts->current], buf, size);
 }
 
+bool hosts_ask_sentinels(const struct hosts *hosts)
+{
+	return hosts->url.service != NULL;
+}
+
+struct address hosts_address_of(const struct hosts *hosts, const char *host, unsigned port)
+{
+	return (struct address){
+	    .host = host,
+	    .port = port,
+	    .tls = wants_tls(&hosts->url) ? hosts->tls : NULL,
+	    .dead_after_ms = hosts->dead_after_ms,
+	};
+}
+
 struct address hosts_address(const struct hosts *hosts)
 {
 	const struct url *url = &hosts->url;
 	if (url->scheme == URL_UNIX)
 		return (struct address){.path = url->path};
-	return (struct address){
-	    .host = url->host,
-	    .port = url->port,
-	    .tls = wants_tls(url) ? hosts->tls : NULL,
-	    .dead_after_ms = hosts->dead_after_ms,
-	};
+	return hosts_address_of(hosts, url->host, url->port);
 }
 
 /* --- how it went ---------------------------------------------------------------------------- */

@@ -46,6 +46,9 @@ void hosts_fini(struct hosts *hosts); /* fine on a zeroed one */
 /* The next address, as its files have it now. Where to connect is hosts_address() of it. */
 enum status hosts_next(struct hosts *hosts, const struct url **ret_url, struct error *why);
 struct address hosts_address(const struct hosts *hosts);
+/* The address names Sentinels: one of them, or the master that they tell, is where to connect. */
+bool hosts_ask_sentinels(const struct hosts *hosts);
+struct address hosts_address_of(const struct hosts *hosts, const char *host, unsigned port);
 void hosts_redacted(const struct hosts *hosts, char *buf, size_t size); /* for people */
 
 void hosts_worked(struct hosts *hosts, uint64_t now_ns); /* the try ended in a login */

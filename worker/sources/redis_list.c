@@ -3,13 +3,17 @@
  * in redis_list_pace.c, and what happens in the server in redis_turn.lua and its neighbours. This file
  * keeps the connection: it logs in, loads the scripts, hands it to the lists, and gets it back.
  *
- *   down --retry--> connecting --login, master, scripts--> up --close()--> closing --all left--> closed
+ *   down --retry--> connecting --(Sentinels,) login, master, scripts--> up --close()--> closing --> closed
  *     ^--------- refused, lost, silent, cannot serve ------+
  *
  * A server that cannot serve just now (a replica, loading, busy with another's script) is one more way of
  * being down: what was asked of it was not done, and a new login, later or elsewhere, sorts it out. A
  * replica would let us in and load our scripts, so ROLE is asked before the link counts as up; where an
  * ACL forbids that, the first script is told READONLY, a moment later.
+ *
+ * Where Sentinels know the master they are asked before each try, and again every second while the
+ * link is up: an old master that is cut off from the rest, but not from us, or that only stands still,
+ * does not say of itself that another has been elected.
  *
  * Claims survive a lost connection, so lists are not told that their jobs are gone, only that nobody
  * can be told of them for a while. */
@@ -24,6 +28,7 @@
 #include "settings/settings.h"
 #include "sources/hosts.h"
 #include "sources/redis_list_queue.h"
+#include "sources/redis_sentinel.h"
 #include "sources/source.h"
 #include "wire/resp.h"
 
@@ -36,6 +41,9 @@ enum {
 	    8 << 20, /* of one claim: it takes a while to arrive, and so long nothing else */
 	REPLY_SPARE = 16 << 20, /* what a reply has besides bodies: fields, bookkeeping */
 	DEAD_AFTER_MOST_MS = 60 * 1000,
+	/* What an old master is told after another was promoted is lost, so this is short; and one small
+	 * question on a connection that stands is cheap. */
+	ASK_AGAIN_MS = 1000,
 };
 
 struct redis_source {
@@ -43,6 +51,10 @@ struct redis_source {
 	struct redis_shared shared;
 	const struct redis_settings *settings;
 	struct hosts hosts;
+	struct timer *ask_again;
+	struct redis_sentinel *sentinel; /* asked only where the address says so */
+	struct url_sentinel master;      /* with Sentinels: the one dialled last */
+	unsigned moves;                  /* how often that was another one */
 	struct resp_login login; /* for the address dialled last: waiting connections follow it */
 	char worker[280];        /* as it may appear in keys and in CLIENT LIST */
 
@@ -128,7 +140,14 @@ static void say_link(const struct redis_source *s, enum log_level level, const c
 {
 	char url[256];
 	hosts_redacted(&s->hosts, url, sizeof url);
+	char place[URL_HOST_BYTES + 8];
+	const char *master = NULL;
+	if (s->redis != NULL && hosts_ask_sentinels(&s->hosts)) {
+		(void)snprintf(place, sizeof place, "%s:%u", s->master.host, s->master.port);
+		master = place;
+	}
 	log_say(s->shared.log, level, event, kv_text("source", s->source.name), kv_text("url", url),
+		kv_text("master", master),
 		kv_text("tls", s->redis != NULL ? resp_tls(s->redis) : NULL),
 		kv_text("why", why != NULL ? why->text : NULL),
 		kv_int(why != NULL ? "retry_ms" : "lists",
@@ -177,6 +196,8 @@ static void link_up(struct redis_source *s)
 	if (s->was_open)
 		s->source.reconnects++;
 	say_link(s, LOG_INFO, s->was_open ? "redis link restored" : "redis connected", NULL, 0);
+	if (hosts_ask_sentinels(&s->hosts))
+		timer_start(s->ask_again, ASK_AGAIN_MS);
 	show(s, LINK_UP);
 	for (size_t i = 0; i < s->settings->n_lists && s->shared.redis != NULL; i++)
 		redis_queue_link_up(s->queues[i]);
@@ -233,37 +254,102 @@ static void logged_in(void *arg)
 static const struct resp_events link_events = {.ready = logged_in, .closed = link_closed};
 
 /* The login for the address as it is now. */
-static enum status aim(struct redis_source *s, struct error *why)
+static void aim(struct redis_source *s, struct address to)
 {
-	const struct url *url;
-	enum status st = hosts_next(&s->hosts, &url, why);
-	if (st != ST_OK)
-		return st;
-	must(resp_login_from_url(url, &s->login, why) ==
-	     ST_OK); /* secrets.c lets no other through */
-	s->login.address = hosts_address(&s->hosts);
-	s->login.place = s->hosts.place;
+	struct error why;
+	/* secrets.c lets no other URL through */
+	must(resp_login_from_url(&s->hosts.url, &s->login, &why) == ST_OK);
+	s->login.address = to;
+	s->login.place = s->hosts.place + s->moves; /* neither ever goes back */
 	s->login.client_name = s->worker;
 	s->login.deadline_ms = s->settings->broker.connect_timeout_ms;
 	s->login.reply_limit = s->shared.max_body_bytes + CLAIM_BYTES + REPLY_SPARE;
-	return ST_OK;
+}
+
+static void try_failed(struct redis_source *s, const struct error *why)
+{
+	show(s, LINK_DOWN);
+	plan_retry(s, why);
+}
+
+static void dial(struct redis_source *s, struct address to)
+{
+	struct error why;
+	aim(s, to);
+	s->redis = resp_open(s->shared.loop, &s->login, &link_events, s);
+	if (s->redis != NULL) {
+		show(s, LINK_CONNECTING);
+		return;
+	}
+	(void)error_set(&why, ST_NOMEM, "connect: out of memory");
+	try_failed(s, &why);
 }
 
 static void connect_now(void *arg)
 {
 	struct redis_source *s = arg;
+	const struct url *url;
 	struct error why;
-	enum status st = aim(s, &why);
-	if (st == ST_OK) {
-		s->redis = resp_open(s->shared.loop, &s->login, &link_events, s);
-		if (s->redis == NULL)
-			st = error_set(&why, ST_NOMEM, "connect: out of memory");
-	}
-	if (st != ST_OK) {
-		plan_retry(s, &why);
+	if (hosts_next(&s->hosts, &url, &why) != ST_OK) {
+		try_failed(s, &why);
 		return;
 	}
+	if (!hosts_ask_sentinels(&s->hosts)) {
+		dial(s, hosts_address(&s->hosts));
+		return;
+	}
+	/* Waiting connections may look at the login meanwhile, and its texts were the last URL's. */
+	aim(s, hosts_address_of(&s->hosts, s->master.host, s->master.port));
 	show(s, LINK_CONNECTING);
+	redis_sentinel_ask(s->sentinel);
+}
+
+/* --- Sentinels -------------------------------------------------------------------------------- */
+
+static bool is_master(const struct redis_source *s, const struct url_sentinel *there)
+{
+	return s->master.port == there->port && strcmp(s->master.host, there->host) == 0;
+}
+
+static void dial_master(struct redis_source *s, const struct url_sentinel *master)
+{
+	if (!is_master(s, master)) {
+		s->moves++;
+		s->master = *master;
+	}
+	dial(s, hosts_address_of(&s->hosts, s->master.host, s->master.port));
+}
+
+static void master_found(void *arg, const struct url_sentinel *master)
+{
+	struct redis_source *s = arg;
+	struct error why;
+	if (s->source.link == LINK_CONNECTING && s->redis == NULL)
+		dial_master(s, master);
+	if (s->source.link != LINK_UP || is_master(s, master))
+		return;
+	(void)error_set(&why, ST_AGAIN, "the sentinels say that the master is %s:%u now",
+			master->host, master->port);
+	link_failed(&s->shared, &why);
+}
+
+static void master_not_found(void *arg, const struct error *why)
+{
+	struct redis_source *s = arg;
+	if (s->source.link == LINK_CONNECTING && s->redis == NULL)
+		link_failed(&s->shared, why);
+	/* While the link is up, it is all that we need. */
+}
+
+static const struct redis_sentinel_events sentinel_events = {master_found, master_not_found};
+
+static void ask_again(void *arg)
+{
+	struct redis_source *s = arg;
+	if (s->source.link != LINK_UP)
+		return;
+	timer_start(s->ask_again, ASK_AGAIN_MS);
+	redis_sentinel_ask(s->sentinel);
 }
 
 static void ticked(void *arg)
@@ -349,8 +435,10 @@ static void redis_destroy(struct source *source)
 	for (size_t i = 0; s->queues != NULL && i < s->settings->n_lists; i++)
 		redis_queue_destroy(s->queues[i]);
 	resp_close(s->redis);
+	redis_sentinel_destroy(s->sentinel);
 	timer_destroy(s->retry);
 	timer_destroy(s->tick);
+	timer_destroy(s->ask_again);
 	if (s->hosts.settings != NULL)
 		hosts_fini(&s->hosts);
 	memory_free(s->queues);
@@ -425,7 +513,11 @@ static enum status build(struct redis_source *s, struct error *why)
 {
 	s->retry = timer_create_on(s->shared.loop, connect_now, s);
 	s->tick = timer_create_on(s->shared.loop, ticked, s);
-	if (s->retry == NULL || s->tick == NULL || create_queues(s) != ST_OK ||
+	s->ask_again = timer_create_on(s->shared.loop, ask_again, s);
+	s->sentinel = redis_sentinel_create(
+	    s->shared.loop, &s->hosts, s->settings->broker.connect_timeout_ms, &sentinel_events, s);
+	if (s->retry == NULL || s->tick == NULL || s->sentinel == NULL || s->ask_again == NULL ||
+	    create_queues(s) != ST_OK ||
 	    hosts_init(&s->hosts, &s->settings->broker, s->shared.log, s->source.name, 0) != ST_OK)
 		return error_set(why, ST_NOMEM, "out of memory");
 	/* A lease that nobody can renew is lost; no use in waiting longer than that. */

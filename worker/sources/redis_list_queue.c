@@ -28,6 +28,16 @@
  * jobs we know, and puts back all others. The same step cleans up what we let go of when the lease
  * ran out in the meantime and nobody had noticed.
  *
+ * After a failover
+ *
+ * Replication is asynchronous, so a new master may not know of our latest claims and settles, nor even
+ * of our membership. redis_undo.lua tells which claims it does not have. Their jobs still lie in its list,
+ * and somebody will be given them, so we let go of those that have not begun, and of those that run we
+ * only remember how they end. None of them may be settled any more: the counter of ids has been set back,
+ * too, and the same field may soon be another job's. An id that comes a second time says that the job may
+ * have begun here before, which is what `redelivered` means. What the old master had confirmed
+ * and the new one has not heard of runs again; no worker can help that.
+ *
  * BLMOVE and the lease
  *
  * A BLMOVE may go on without us: its connection half dead, the server has yet to notice. If it moved
@@ -73,14 +83,14 @@ static const struct {
 	const char *name;
 	unsigned may_become;
 } memberships[] = {
-    [QUEUE_OUT] = {"out",     MAY(QUEUE_JOINING) | MAY(QUEUE_UNDOING) | MAY(QUEUE_LEAVING)},
-    [QUEUE_JOINING] = {"joining", MAY(QUEUE_MEMBER) | MAY(QUEUE_OUT) | MAY(QUEUE_LEAVING)     },
-    [QUEUE_UNDOING] = {"undoing", MAY(QUEUE_MEMBER) | MAY(QUEUE_JOINING) | MAY(QUEUE_OUT) |
-				      MAY(QUEUE_LEAVING)     },
+    [QUEUE_OUT] = {"out",     MAY(QUEUE_JOINING) | MAY(QUEUE_UNDOING) | MAY(QUEUE_LEAVING)            },
+    [QUEUE_JOINING] = {"joining", MAY(QUEUE_MEMBER) | MAY(QUEUE_OUT) | MAY(QUEUE_LEAVING)                 },
+    [QUEUE_UNDOING] = {"undoing", MAY(QUEUE_UNDOING) | MAY(QUEUE_MEMBER) | MAY(QUEUE_JOINING) |
+				      MAY(QUEUE_OUT) | MAY(QUEUE_LEAVING)},
     [QUEUE_MEMBER] = {"member",  MAY(QUEUE_UNDOING) | MAY(QUEUE_JOINING) | MAY(QUEUE_OUT) |
-				    MAY(QUEUE_LEAVING)        },
-    [QUEUE_LEAVING] = {"leaving", MAY(QUEUE_LEFT)                                             },
-    [QUEUE_LEFT] = {"left",    0							   },
+				    MAY(QUEUE_LEAVING)                    },
+    [QUEUE_LEAVING] = {"leaving", MAY(QUEUE_LEFT)							 },
+    [QUEUE_LEFT] = {"left",    0								       },
 };
 
 struct redis_queue {
@@ -101,6 +111,10 @@ struct redis_queue {
 	uint64_t renewed_ns; /* when a renewal, joining or undoing was asked for last */
 	uint64_t heard;      /* bytes that had come by the last tick */
 	uint64_t back_ns;    /* since when we have been a member without a break */
+	unsigned place;      /* redis_shared.login->place of the server we joined */
+	bool moved;          /* the server is another one, and has yet to say what it knows of us */
+	uint64_t last_id;    /* the highest claimed so far */
+	uint64_t used_ids;   /* ids up to this one may be given out a second time: 0: none */
 	bool lapsed;         /* the lease has run out by our own clock: nothing is held any more */
 
 	bool open;                /* the core wants jobs */
@@ -237,6 +251,8 @@ static void became_member(struct redis_queue *queue)
 {
 	move(queue, QUEUE_MEMBER);
 	queue->joined = true;
+	queue->place = queue->shared->login->place;
+	queue->moved = false;
 	queue->back_ns = now_ns(queue);
 	queue->lapsed = false;
 	queue->more = true;
@@ -333,6 +349,8 @@ static void shut_out(struct redis_queue *queue)
 	}
 	queue->calling = false;
 	queue->claiming = 0;
+	if (queue->moved)
+		queue->used_ids = queue->last_id;
 	lose_settles(queue);
 	host_of(queue)->took_back(host_of(queue), queue->route);
 	join(queue);
@@ -341,19 +359,12 @@ static void shut_out(struct redis_queue *queue)
 
 /* --- after a broken connection ------------------------------------------------------------------ */
 
-static void undo_answered(void *arg, const struct reply *reply)
+/* A BLMOVE of which we shall not hear may still move a job. */
+static void drop_wait(struct redis_queue *queue)
 {
-	struct redis_queue *queue = arg;
-	if (!is_answer(queue, reply, 2) || queue->membership != QUEUE_UNDOING)
-		return;
-	if (number_at(reply, 0) == 0) {
-		shut_out(queue);
-		return;
-	}
-	if (number_at(reply, 1) > 0)
-		say(queue, LOG_INFO, "jobs put back that were claimed but never arrived", "jobs",
-		    number_at(reply, 1));
-	became_member(queue);
+	if (redis_wait_blocks(queue->wait))
+		queue->unsure_until_ns = now_ns(queue) + queue->settings->lease_ms / 3 * 1000000;
+	redis_wait_drop(queue->wait);
 }
 
 static bool is_ours(const struct redis_queue *queue, const struct job *job)
@@ -389,6 +400,8 @@ static void name_one(void *arg, const struct job *job)
 	resp_arg(arg, job->origin);
 }
 
+static void undo_answered(void *arg, const struct reply *reply);
+
 static void undo(struct redis_queue *queue)
 {
 	const struct redis_keys *k = &queue->keys;
@@ -404,21 +417,105 @@ static void undo(struct redis_queue *queue)
 	walk_known(queue, name_one, redis);
 }
 
+struct unknown { /* fields that the server does not have */
+	const struct reply *fields;
+	size_t n_fields;
+};
+
+static bool is_unknown(const struct unknown *unknown, const struct job *job)
+{
+	for (size_t i = 0; i < unknown->n_fields; i++)
+		if (unknown->fields[i].kind == REPLY_TEXT &&
+		    span_equal(unknown->fields[i].text, job->origin))
+			return true;
+	return false;
+}
+
+/* Their claims are gone. They go on, and end in SETTLED_LOST. */
+static size_t lose_running(struct redis_queue *queue, const struct unknown *unknown)
+{
+	size_t n = 0;
+	list_each (it, &queue->route->lane->running) {
+		struct job *job = list_entry(it, struct job, in_lane);
+		if (!is_ours(queue, job) || !is_unknown(unknown, job))
+			continue;
+		job->source_epoch = 0; /* no name ever has that */
+		n++;
+	}
+	return n;
+}
+
+/* Finished, and either settled by a call without a reply or never claimed in this server's view. Where
+ * it is the same server it can only be the former, and telling it again does no harm. */
+static void lose_finished(struct redis_queue *queue, const struct unknown *unknown)
+{
+	struct list jobs, *it;
+	list_init(&jobs);
+	list_splice(&jobs, &queue->pending);
+	while ((it = list_take_first(&jobs)) != NULL) {
+		struct job *job = list_entry(it, struct job, in_source);
+		if (is_unknown(unknown, job))
+			host_of(queue)->settled(host_of(queue), job, SETTLED_LOST);
+		else
+			list_append(&queue->pending, it);
+	}
+}
+
+static bool holds_unknown(const struct redis_queue *queue, const struct unknown *unknown)
+{
+	list_each (it, &queue->route->held_jobs) {
+		if (is_unknown(unknown, list_entry(it, struct job, in_route)))
+			return true;
+	}
+	return false;
+}
+
+/* True: what was unbegun is given up, and the server is being told once more what we know. */
+static bool let_go_of_unknown(struct redis_queue *queue, const struct reply *reply)
+{
+	struct unknown unknown = {reply->items + 2, reply->n_items - 2};
+	if (unknown.n_fields == 0)
+		return false;
+	size_t running = lose_running(queue, &unknown);
+	bool held = holds_unknown(queue, &unknown);
+	if (queue->moved)
+		lose_finished(queue, &unknown);
+	if (running == 0 && !held)
+		return false;
+	say(queue, LOG_WARN, "claims unknown to the server, letting go of them", "jobs",
+	    (int64_t)unknown.n_fields);
+	queue->used_ids = queue->last_id;
+	host_of(queue)->took_back(host_of(queue), queue->route);
+	undo(queue);
+	return true;
+}
+
+static void undo_answered(void *arg, const struct reply *reply)
+{
+	struct redis_queue *queue = arg;
+	if (!is_answer(queue, reply, 2) || queue->membership != QUEUE_UNDOING)
+		return;
+	if (number_at(reply, 0) == 0) {
+		shut_out(queue);
+		return;
+	}
+	if (number_at(reply, 1) > 0)
+		say(queue, LOG_INFO, "jobs put back that were claimed but never arrived", "jobs",
+		    number_at(reply, 1));
+	if (!let_go_of_unknown(queue, reply))
+		became_member(queue);
+}
+
 void redis_queue_link_up(struct redis_queue *queue)
 {
 	must(queue->membership == QUEUE_OUT);
+	queue->moved = queue->joined && queue->place != queue->shared->login->place;
+	if (redis_wait_is_elsewhere(queue->wait))
+		drop_wait(queue); /* nobody pushes there any more */
 	if (queue->joined)
 		undo(queue);
 	else
 		join(queue);
-}
-
-/* A BLMOVE of which we shall not hear may still move a job. */
-static void drop_wait(struct redis_queue *queue)
-{
-	if (redis_wait_blocks(queue->wait))
-		queue->unsure_until_ns = now_ns(queue) + queue->settings->lease_ms / 3 * 1000000;
-	redis_wait_drop(queue->wait);
 }
 
 void redis_queue_link_lost(struct redis_queue *queue)
@@ -534,6 +631,23 @@ static struct span take_checkpoint(struct claimed *claimed, struct span field)
 	return pair[1].text;
 }
 
+static uint64_t id_number(struct span id)
+{
+	uint64_t number = 0;
+	for (size_t i = 0; i < id.len && id.ptr[i] >= '0' && id.ptr[i] <= '9'; i++)
+		number = number * 10 + (uint64_t)(id.ptr[i] - '0');
+	return number;
+}
+
+/* Notes the id; says whether another job here, or the same one, may have had it before. */
+static bool was_used(struct redis_queue *queue, struct span id)
+{
+	uint64_t number = id_number(id);
+	if (number > queue->last_id)
+		queue->last_id = number;
+	return number <= queue->used_ids;
+}
+
 static enum status make_job(struct redis_queue *queue, struct claimed *claimed, struct list *jobs)
 {
 	const struct reply *field = &claimed->job[0], *body = &claimed->job[1];
@@ -542,7 +656,7 @@ static enum status make_job(struct redis_queue *queue, struct claimed *claimed, 
 	    !parse_field(field->text, &facts))
 		return ST_PROTO;
 	facts.serial = host_of(queue)->next_serial(host_of(queue));
-	facts.redelivered = facts.interruptions > 0;
+	facts.redelivered = facts.interruptions > 0 || was_used(queue, facts.id);
 	facts.checkpoint = take_checkpoint(claimed, field->text);
 	facts.origin = field->text;
 	facts.body_bytes = body->text.len;

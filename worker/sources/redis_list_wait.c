@@ -189,7 +189,7 @@ void redis_wait_begin(struct redis_wait *wait)
 			connect_now(wait);
 		return;
 	case WAIT_READY:
-		if (wait->place == wait->login->place) {
+		if (!redis_wait_is_elsewhere(wait)) {
 			block(wait);
 			return;
 		}
@@ -222,6 +222,11 @@ void redis_wait_drop(struct redis_wait *wait)
 {
 	close_connection(wait);
 	wait->wanted = false;
+}
+
+bool redis_wait_is_elsewhere(const struct redis_wait *wait)
+{
+	return wait->redis != NULL && wait->place != wait->login->place;
 }
 
 bool redis_wait_blocks(const struct redis_wait *wait)

@@ -43,6 +43,7 @@ void redis_wait_destroy(struct redis_wait *wait);
 void redis_wait_begin(struct redis_wait *wait); /* until `ended`; nothing happens if it waits */
 /* Asks for the end. `ended` tells when no BLMOVE is outstanding any more; at once if none was. */
 void redis_wait_end(struct redis_wait *wait);
+bool redis_wait_is_elsewhere(const struct redis_wait *wait); /* on a server that is left behind */
 void redis_wait_drop(struct redis_wait *wait);               /* closes the connection, no `ended` */
 bool redis_wait_blocks(const struct redis_wait *wait);       /* a BLMOVE is outstanding */
 int64_t redis_wait_client_id(const struct redis_wait *wait); /* 0: not connected */

@@ -2,6 +2,8 @@
  * does the same. With a delay redis_delay.lua adds to the delayed set, where only workers look, and
  * tells which of them sleep: they are unblocked, so that a short delay is not overslept.
  *
+ * Where Sentinels know the master, they are asked first: the producer connects when they have told.
+ *
  * Replies come in the order of the requests, so each one confirms the oldest message. */
 #include "sources/producer.h"
 
@@ -14,6 +16,7 @@
 #include "sources/hosts.h"
 #include "sources/redis_list_keys.h"
 #include "sources/redis_script.h"
+#include "sources/redis_sentinel.h"
 #include "wire/resp.h"
 
 enum { REPLY_LIMIT = 1 << 20 }; /* nothing that is asked here has a long answer */
@@ -28,7 +31,9 @@ enum producer_state {
 struct redis_producer {
 	struct producer producer; /* first: the caller's view */
 	struct loop *loop;
+	const struct redis_settings *settings;
 	struct hosts hosts;
+	struct redis_sentinel *sentinel; /* NULL: the address is the server's own */
 	struct redis_keys keys;
 	struct script_digest delay_script;
 	enum producer_state state;
@@ -187,6 +192,8 @@ static void redis_producer_close(struct producer *producer)
 	if (p->state == PRODUCER_CONNECTING) {
 		resp_close(p->redis);
 		p->redis = NULL;
+		redis_sentinel_destroy(p->sentinel);
+		p->sentinel = NULL;
 	} else if (p->state == PRODUCER_ENDED) {
 		p->failed = false; /* told already, or of no interest any more */
 		timer_start(p->tell, 0);
@@ -200,6 +207,7 @@ static void redis_producer_destroy(struct producer *producer)
 {
 	struct redis_producer *p = of_producer(producer);
 	resp_close(p->redis);
+	redis_sentinel_destroy(p->sentinel);
 	timer_destroy(p->tell);
 	redis_keys_fini(&p->keys);
 	if (p->hosts.settings != NULL)
@@ -214,26 +222,57 @@ static const struct producer_ops redis_producer_ops = {
     .destroy = redis_producer_destroy,
 };
 
-static enum status connect_to(struct redis_producer *p, const struct redis_settings *settings,
-			      struct log *log, struct error *why)
+static void dial(struct redis_producer *p, struct address to)
 {
-	const struct url *url;
 	struct resp_login login;
-	enum status st = hosts_init(&p->hosts, &settings->broker, log, settings->name, 0);
-	if (st == ST_OK)
-		st = hosts_next(&p->hosts, &url, why);
-	else
-		(void)error_set(why, st, "connect: out of memory");
-	if (st == ST_OK)
-		st = resp_login_from_url(url, &login, why);
-	if (st != ST_OK)
-		return st;
-	login.address = hosts_address(&p->hosts);
+	struct error why;
+	if (resp_login_from_url(&p->hosts.url, &login, &why) != ST_OK) {
+		fail(p, &why);
+		return;
+	}
+	login.address = to;
 	login.client_name = "outfall-enqueue";
-	login.deadline_ms = settings->broker.connect_timeout_ms;
+	login.deadline_ms = p->settings->broker.connect_timeout_ms;
 	login.reply_limit = REPLY_LIMIT;
 	p->redis = resp_open(p->loop, &login, &link_events, p);
-	return p->redis != NULL ? ST_OK : error_set(why, ST_NOMEM, "connect: out of memory");
+	if (p->redis == NULL) {
+		(void)error_set(&why, ST_NOMEM, "connect: out of memory");
+		fail(p, &why);
+	}
+}
+
+static void master_found(void *arg, const struct url_sentinel *master)
+{
+	struct redis_producer *p = arg;
+	dial(p, hosts_address_of(&p->hosts, master->host, master->port));
+}
+
+static void master_not_found(void *arg, const struct error *why)
+{
+	fail(arg, why);
+}
+
+static const struct redis_sentinel_events sentinel_events = {master_found, master_not_found};
+
+static enum status connect_to(struct redis_producer *p, struct log *log, struct error *why)
+{
+	const struct url *url;
+	enum status st = hosts_init(&p->hosts, &p->settings->broker, log, p->settings->name, 0);
+	if (st != ST_OK)
+		return error_set(why, st, "connect: out of memory");
+	st = hosts_next(&p->hosts, &url, why);
+	if (st != ST_OK)
+		return st;
+	if (!hosts_ask_sentinels(&p->hosts)) {
+		dial(p, hosts_address(&p->hosts));
+		return ST_OK;
+	}
+	p->sentinel = redis_sentinel_create(
+	    p->loop, &p->hosts, p->settings->broker.connect_timeout_ms, &sentinel_events, p);
+	if (p->sentinel == NULL)
+		return error_set(why, ST_NOMEM, "connect: out of memory");
+	redis_sentinel_ask(p->sentinel);
+	return ST_OK;
 }
 
 struct producer *redis_producer_open(struct loop *loop, struct log *log,
@@ -247,12 +286,13 @@ struct producer *redis_producer_open(struct loop *loop, struct log *log,
 		return NULL;
 	p->producer = (struct producer){.ops = &redis_producer_ops, .events = events, .arg = arg};
 	p->loop = loop;
+	p->settings = settings;
 	p->tell = timer_create_on(loop, tell_end, p);
 	if (p->tell == NULL || redis_keys_init(&p->keys, list->name, list->dead, NULL) != ST_OK) {
 		redis_producer_destroy(&p->producer);
 		return NULL;
 	}
-	if (connect_to(p, settings, log, &why) != ST_OK)
+	if (connect_to(p, log, &why) != ST_OK)
 		fail(p, &why);
 	return &p->producer;
 }

@@ -377,9 +377,11 @@ static void opened(void *arg)
 			resp_arg_text(resp, login->user);
 		resp_arg_text(resp, login->password);
 	}
-	resp_begin(resp, 2, login_answered, resp);
-	resp_arg_text(resp, "SELECT");
-	resp_arg_number(resp, login->database);
+	if (!login->sentinel) {
+		resp_begin(resp, 2, login_answered, resp);
+		resp_arg_text(resp, "SELECT");
+		resp_arg_number(resp, login->database);
+	}
 	if (login->client_name != NULL) {
 		resp_begin(resp, 3, name_answered, resp);
 		resp_arg_text(resp, "CLIENT");
@@ -634,6 +636,11 @@ enum status resp_login_from_url(const struct url *url, struct resp_login *ret_lo
 		if (url->path != NULL)
 			database = url->path;
 		break;
+	case URL_SENTINEL:
+	case URL_SENTINELS:
+		if (url->path != NULL)
+			database = url->path;
+		break;
 	case URL_UNIX:
 		login.address = (struct address){.path = url->path};
 		break;
@@ -642,7 +649,8 @@ enum status resp_login_from_url(const struct url *url, struct resp_login *ret_lo
 	case URL_HTTP:
 	case URL_HTTPS:
 		return error_set(why, ST_INVALID,
-				 "url: must begin with redis://, rediss:// or unix://");
+				 "url: must begin with redis://, rediss://, unix:// or "
+				 "redis+sentinel://");
 	}
 	if (url->query != NULL && strncmp(url->query, "db=", 3) == 0)
 		database = url->query + 3;

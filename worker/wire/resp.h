@@ -45,6 +45,7 @@ struct resp_login { /* borrowed texts; copied by resp_open() */
 	unsigned place;              /* not used here: tells addresses apart, see hosts.h */
 	const char *user, *password; /* NULL: none */
 	unsigned database;
+	bool sentinel;           /* it has no databases to choose from */
 	const char *client_name; /* shows in CLIENT LIST; NULL: none */
 	uint64_t deadline_ms;    /* for connecting and logging in together */
 	size_t reply_limit;      /* a larger reply ends the conversation with ST_FULL */
@@ -59,7 +60,8 @@ struct resp_events {
 typedef void resp_answered(void *arg, const struct reply *reply);
 
 /* Takes address, login and database from a redis://, rediss:// or unix:// URL; the texts stay the
- * URL's, and address.tls is left to whoever has one.
+ * URL's, and address.tls is left to whoever has one. With redis+sentinel:// that is the login of the
+ * master, and the address is still to be asked for.
  * ST_INVALID: another scheme, or a database that is no number. */
 enum status resp_login_from_url(const struct url *url, struct resp_login *ret_login,
 				struct error *why);

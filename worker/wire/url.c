@@ -4,7 +4,10 @@
  *
  * A password with a raw "@" is common and harmless, since a host cannot hold one: the last "@" of
  * the authority counts. A raw "/", "?" or "#" there is ambiguous and shows up as a wrong port or
- * host; the message then says to percent-encode it. */
+ * host; the message then says to percent-encode it.
+ *
+ * Of Sentinels there are several in one URL, since they are asked about one master. Their list stays as
+ * it is, checked once, and is taken apart again by whoever wants the next. */
 #include "wire/url.h"
 
 #include "base/memory.h"
@@ -17,13 +20,15 @@ static const struct scheme {
 	const char *prefix;
 	unsigned port;
 } schemes[] = {
-    [URL_AMQP] = {"amqp://",   5672},
-      [URL_AMQPS] = {"amqps://",  5671},
-    [URL_REDIS] = {"redis://",  6379},
-      [URL_REDISS] = {"rediss://", 6379},
-    [URL_UNIX] = {"unix://",   0   },
-      [URL_HTTP] = {"http://",   80  },
-    [URL_HTTPS] = {"https://",  443 },
+    [URL_AMQP] = {"amqp://",            5672 },
+    [URL_AMQPS] = {"amqps://",           5671 },
+    [URL_REDIS] = {"redis://",           6379 },
+    [URL_REDISS] = {"rediss://",          6379 },
+    [URL_UNIX] = {"unix://",            0    },
+    [URL_SENTINEL] = {"redis+sentinel://",  26379},
+    [URL_SENTINELS] = {"rediss+sentinel://", 26379},
+    [URL_HTTP] = {"http://",            80   },
+    [URL_HTTPS] = {"https://",           443  },
 };
 
 static int hex_digit(char c)
@@ -118,18 +123,113 @@ static enum status parse_login(char *text, struct url *url, struct error *why)
 	return decode(url->password, "password", why);
 }
 
+static bool is_sentinel(enum url_scheme scheme)
+{
+	return scheme == URL_SENTINEL || scheme == URL_SENTINELS;
+}
+
+/* The i-th of the texts between commas, cut out of a copy; NULL: there are fewer. */
+static char *nth_host(const char *list, size_t i, char *copy, size_t size)
+{
+	for (; i > 0; i--) {
+		list = strchr(list, ',');
+		if (list == NULL)
+			return NULL;
+		list++;
+	}
+	int len = snprintf(copy, size, "%.*s", (int)strcspn(list, ","), list);
+	return len >= 0 && (size_t)len < size ? copy : NULL;
+}
+
+bool url_sentinel(const struct url *url, size_t i, struct url_sentinel *ret_sentinel)
+{
+	char copy[URL_HOST_BYTES];
+	struct url one = {.port = schemes[url->scheme].port};
+	struct error why;
+	char *text = nth_host(url->host, i, copy, sizeof copy);
+	if (text == NULL || parse_host(text, &one, &why) != ST_OK)
+		return false;
+	(void)snprintf(ret_sentinel->host, sizeof ret_sentinel->host, "%s", one.host); /* fits */
+	ret_sentinel->port = one.port;
+	return true;
+}
+
+static enum status check_sentinels(const struct url *url, struct error *why)
+{
+	size_t n = 1;
+	for (const char *c = url->host; *c != '\0'; c++)
+		n += *c == ',';
+	for (size_t i = 0; i < n; i++) {
+		char copy[URL_HOST_BYTES];
+		struct url one = {.port = url->port};
+		char *text = nth_host(url->host, i, copy, sizeof copy);
+		if (text == NULL || *text == '\0')
+			return error_set(why, ST_INVALID,
+					 "url: host: between commas there must be a host, of at "
+					 "most 255 bytes");
+		if (parse_host(text, &one, why) != ST_OK)
+			return ST_INVALID;
+	}
+	return ST_OK;
+}
+
+/* "sentinel_user=...&sentinel_password=...", each at most once or not at all. */
+static enum status parse_sentinel_login(char *query, struct url *url, struct error *why)
+{
+	static const char user[] = "sentinel_user=", password[] = "sentinel_password=";
+	while (query != NULL) {
+		char *next = cut(strchr(query, '&'));
+		if (strncmp(query, user, sizeof user - 1) == 0)
+			url->sentinel_user = query + sizeof user - 1;
+		else if (strncmp(query, password, sizeof password - 1) == 0)
+			url->sentinel_password = query + sizeof password - 1;
+		else
+			return error_set(why, ST_INVALID,
+					 "url: after the question mark only sentinel_user and "
+					 "sentinel_password are understood");
+		query = next;
+	}
+	if (url->sentinel_user != NULL && url->sentinel_password == NULL)
+		return error_set(why, ST_INVALID, "url: sentinel_user needs a sentinel_password");
+	if (decode(url->sentinel_user, "sentinel_user", why) != ST_OK)
+		return ST_INVALID;
+	return decode(url->sentinel_password, "sentinel_password", why);
+}
+
+/* What follows the login: "host,host/master/database?...", of which `host` and `path` are cut already. */
+static enum status parse_sentinel(char *path, char *query, struct url *url, struct error *why)
+{
+	url->service = path;
+	url->path = cut(path != NULL ? strchr(path, '/') : NULL);
+	url->query = NULL;
+	if (path == NULL || *path == '\0')
+		return error_set(why, ST_INVALID,
+				 "url: redis+sentinel:// needs the name of the master: "
+				 "redis+sentinel://host:26379/mymaster");
+	if (decode(url->service, "name of the master", why) != ST_OK ||
+	    decode(url->path, "database", why) != ST_OK)
+		return ST_INVALID;
+	enum status st = check_sentinels(url, why);
+	return st == ST_OK ? parse_sentinel_login(query, url, why) : st;
+}
+
 static enum status parse_parts(char *rest, struct url *url, struct error *why)
 {
 	char *fragment = strchr(rest, '#');
 	if (fragment != NULL)
 		return error_set(why, ST_INVALID, "url: '#' must be percent-encoded as %%23");
-	url->query = cut(strchr(rest, '?'));
+	char *query = cut(strchr(rest, '?'));
+	url->query = query;
 	char *slash = strchr(rest, '/');
 	char *path = cut(slash);
 	char *at = strrchr(rest, '@');
 	char *host = at != NULL ? cut(at) : rest;
 	if (at != NULL && parse_login(rest, url, why) != ST_OK)
 		return ST_INVALID;
+	if (is_sentinel(url->scheme)) {
+		url->host = host;
+		return parse_sentinel(path, query, url, why);
+	}
 	if (url->scheme != URL_UNIX) {
 		url->path = path;
 		if (decode(url->path, "path", why) != ST_OK)
@@ -154,7 +254,8 @@ static enum status find_scheme(const char *text, enum url_scheme *ret_scheme, st
 	}
 	/* A handler's address never comes here without its http:// (check_handlers.c). */
 	return error_set(why, ST_INVALID,
-			 "url: must begin with amqp://, amqps://, redis://, rediss:// or unix://");
+			 "url: must begin with amqp://, amqps://, redis://, rediss://, unix:// or "
+			 "redis+sentinel://");
 }
 
 enum status url_parse(const char *text, struct url *ret_url, struct error *why)
@@ -188,15 +289,21 @@ void url_free(struct url *url)
 }
 
 /* Works on what url_parse() refuses too, since that is what gets printed most: whatever stands
- * between the first ':' and the very last '@' is taken for a password, even if slashes are in it. */
+ * between the first ':' and the very last '@' is taken for a password, even if slashes are in it. Only
+ * what Sentinels are told stands behind all that, and is left out as a whole. */
 void url_redacted(const char *url, char *buf, size_t size)
 {
-	const char *slashes = strstr(url, "://");
+	const char *told = strstr(url, "?sentinel_");
+	size_t len = told != NULL ? (size_t)(told - url) : strlen(url);
+	const char *slashes = memmem(url, len, "://", 3);
 	const char *login = slashes != NULL ? slashes + 3 : url;
-	const char *at = strrchr(login, '@');
+	size_t login_len = len - (size_t)(login - url);
+	const char *at = memrchr(login, '@', login_len);
 	const char *colon = at != NULL ? memchr(login, ':', (size_t)(at - login)) : NULL;
-	if (colon == NULL)
-		(void)snprintf(buf, size, "%s", url); /* cut is fine: it is for people */
+	const char *end = told != NULL ? "?***" : "";
+	if (colon == NULL) /* cut is fine: it is for people */
+		(void)snprintf(buf, size, "%.*s%s", (int)len, url, end);
 	else
-		(void)snprintf(buf, size, "%.*s:***%s", (int)(colon - url), url, at);
+		(void)snprintf(buf, size, "%.*s:***%.*s%s", (int)(colon - url), url,
+			       (int)(url + len - at), at, end);
 }

@@ -3,6 +3,9 @@
  *     amqp://user:password@host:5672/vhost      amqps://   the same with TLS
  *     redis://user:password@host:6379/0         rediss://  the same with TLS
  *     unix://user:password@/run/redis.sock?db=0            Redis on a Unix socket
+ *     redis+sentinel://user:password@host:26379,host:26379/MASTER/0?sentinel_user=u&sentinel_password=p
+ *                                               rediss+sentinel://  the same with TLS, Sentinels included
+ *                                               (user and password are the master's)
  *     http://user:password@host:80/path        https://   the same with TLS
  *
  * Every part may be percent-encoded; a host in brackets is an IPv6 address. url_redacted(), for
@@ -17,22 +20,49 @@
 
 #include "base/error.h"
 
-enum url_scheme { URL_AMQP, URL_AMQPS, URL_REDIS, URL_REDISS, URL_UNIX, URL_HTTP, URL_HTTPS };
+#include <stdbool.h>
+#include <stddef.h>
+
+enum url_scheme {
+	URL_AMQP,
+	URL_AMQPS,
+	URL_REDIS,
+	URL_REDISS,
+	URL_UNIX,
+	URL_SENTINEL,
+	URL_SENTINELS,
+	URL_HTTP,
+	URL_HTTPS,
+};
+
+enum { URL_HOST_BYTES = 256 }; /* a name has at most 253 */
 
 struct url {
 	enum url_scheme scheme;
 	const char *user;     /* NULL: none given; may be "" */
 	const char *password; /* NULL: none given; may be "" */
-	const char *host; /* without brackets; "localhost" when none is given; NULL with URL_UNIX */
-	unsigned port;    /* the scheme's own when none is given; 0 with URL_UNIX */
-	const char *path; /* after the slash: virtual host, database; NULL: not even a slash.
+	/* Without brackets; "localhost" when none is given; NULL with URL_UNIX. URL_SENTINEL: all of
+	 * them, as they stand in the URL; see url_sentinel(). */
+	const char *host;
+	unsigned port;     /* the scheme's own when none is given; 0 with URL_UNIX */
+	const char *path;  /* after the slash: virtual host, database; NULL: not even a slash.
 	                       * URL_UNIX: the socket, with its slash */
-	const char *query; /* after the question mark, still encoded; NULL: none */
-	char *text;        /* what the parts point into */
+	const char *query; /* after the question mark, still encoded; NULL: none, or URL_SENTINEL */
+	/* URL_SENTINEL: what the master is called, and who we are to the Sentinels; NULL: nobody. */
+	const char *service, *sentinel_user, *sentinel_password;
+	char *text; /* what the parts point into */
 };
 
 /* On failure *ret_url is untouched. */
 enum status url_parse(const char *text, struct url *ret_url, struct error *why);
 void url_free(struct url *url); /* fine on a zeroed one */
+
+struct url_sentinel {
+	char host[URL_HOST_BYTES];
+	unsigned port;
+};
+
+/* The i-th Sentinel of a URL_SENTINEL. False: it has fewer. */
+bool url_sentinel(const struct url *url, size_t i, struct url_sentinel *ret_sentinel);
 
 #endif

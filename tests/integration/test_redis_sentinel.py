@@ -1,0 +1,332 @@
+#!/usr/bin/python3
+"""Sentinels, real ones: they are asked where the master is, and a master that dies or stands still under
+load is left for the next one.
+
+Replication is asynchronous, so a failover may lose what the old master had confirmed. Each test takes the
+new master's word for what there is: of that nothing may be lost, and what runs twice is counted."""
+
+import signal
+import time
+import unittest
+
+import redis
+
+from brokers import RedisList, RedisServer
+from worker import WorkerCase, patience, wait_for
+
+JOBS = 2000
+
+
+class SentinelSet:
+    """A master, two replicas and three Sentinels that think it gone after half a second."""
+
+    PASSWORD = "data:p@ss/word"
+
+    def __init__(self, sentinel_password=None):
+        secret = ["--requirepass", self.PASSWORD, "--masterauth", self.PASSWORD,
+                  "--repl-diskless-sync-delay", 0, "--repl-ping-replica-period", 1]  # fmt: skip
+        self.sentinel_password = sentinel_password
+        self.nodes = [RedisServer(*secret)]
+        for _ in range(2):
+            self.nodes.append(RedisServer(*secret, "--replicaof", "127.0.0.1", self.nodes[0].port))
+        wait_for("both replicas", lambda: self.online(self.nodes[0]) == 2)
+        lines = [
+            f"sentinel monitor jobs 127.0.0.1 {self.nodes[0].port} 2",
+            f"sentinel auth-pass jobs {self.PASSWORD}",
+            "sentinel down-after-milliseconds jobs 500",
+            "sentinel failover-timeout jobs 3000",
+        ]
+        if sentinel_password:
+            lines.append(f"requirepass {sentinel_password}")
+        self.sentinels = [RedisServer(sentinel=lines) for _ in range(3)]
+        wait_for("the Sentinels to know each other", self.is_complete, 30)
+
+    def online(self, node):
+        info = self.client(node).info("replication")
+        return sum(1 for n in range(2) if info.get(f"slave{n}", {}).get("state") == "online")
+
+    def is_complete(self):
+        masters = [self.ask(s).sentinel_master("jobs") for s in self.sentinels]
+        return all(m["num-other-sentinels"] == 2 and m["num-slaves"] == 2 for m in masters)
+
+    def client(self, node):
+        return node.client(password=self.PASSWORD, socket_timeout=5)
+
+    def role(self, node):
+        """None: it does not say, because it is being reconfigured."""
+        try:
+            return self.client(node).role()[0].decode()
+        except redis.ConnectionError:
+            return None
+
+    def ask(self, sentinel):
+        return sentinel.client(password=self.sentinel_password)
+
+    def master(self):
+        """As a majority of the Sentinels has it."""
+        ports = [int(self.ask(s).sentinel_get_master_addr_by_name("jobs")[1])
+                 for s in self.sentinels if s.process.poll() is None]  # fmt: skip
+        port = max(ports, key=ports.count)
+        return next(node for node in self.nodes if node.port == port)
+
+    def url(self, password="data%3Ap%40ss%2Fword", extra=""):
+        hosts = ",".join(f"127.0.0.1:{s.port}" for s in self.sentinels)
+        if self.sentinel_password:
+            extra += f"?sentinel_password={self.sentinel_password}"
+        return f"redis+sentinel://:{password}@{hosts}/jobs/2{extra}"
+
+    def stop(self):
+        for server in self.sentinels + self.nodes:
+            server.stop()
+
+
+class Jobs(RedisList):
+    """The list in the set's database 2, on whichever node is the master now."""
+
+    def __init__(self, servers):
+        self.servers = servers
+        self.name, self.source, self.dead_name = "jobs", "cache", "{jobs}:dead"
+        self.broker = self
+        self.reconnect()
+
+    def reconnect(self):
+        self.client = redis.Redis("127.0.0.1", self.servers.master().port, db=2,
+                                  password=self.servers.PASSWORD)  # fmt: skip
+
+    def url(self, password=None):
+        return self.servers.url()
+
+
+class SentinelCase(WorkerCase):
+    sentinel_password = None
+
+    def setUp(self):
+        super().setUp()
+        self.servers = SentinelSet(self.sentinel_password)
+        self.addCleanup(self.servers.stop)
+        self.queue = Jobs(self.servers)
+
+    def consume(self, extra='lease = "3s"', concurrency=4, **kinds):
+        return self.start(
+            self.config(self.queue.section(extra=extra), self.plugin_handler(**kinds), concurrency=concurrency)
+        )
+
+    def new_master(self, old):
+        node = wait_for("another master", lambda: self.elected(old), 30)
+        self.queue.reconnect()
+        return node
+
+    def elected(self, old):
+        node = self.servers.master()
+        return node is not old and self.servers.role(node) == "master" and node
+
+    def assert_consumes(self, tag):
+        self.queue.publish([tag])
+        wait_for(f"{tag} to run", lambda: tag in self.record.ended(), 30)
+
+
+class Discovery(SentinelCase):
+    sentinel_password = "s3ntinel"
+
+    def test_finds_the_master_and_says_so_without_secrets(self):
+        for sentinel in self.servers.sentinels[:2]:
+            sentinel.kill()
+        self.queue.publish(["j1"])
+        worker = self.consume()
+        self.record.wait_ended(1)
+        event = worker.wait_event("redis connected")
+        self.assertEqual(event["master"], f"127.0.0.1:{self.servers.nodes[0].port}")
+        self.assertEqual(worker.stop()[0], 0)
+        for secret in (self.sentinel_password, "data%3A", self.servers.PASSWORD):
+            self.assertNotIn(secret, worker.log_text())
+
+    def test_enqueue_finds_it_too(self):
+        worker = self.consume()
+        worker.wait_event("redis connected")
+        done = self.run_outfall("enqueue", "-c", worker.config_path, "cache/jobs", "--body", "j1")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.record.wait_ended(1)
+
+    def test_a_silent_sentinel_is_not_waited_for(self):
+        self.servers.sentinels[0].kill(signal.SIGSTOP)
+        self.addCleanup(self.servers.sentinels[0].kill, signal.SIGCONT)
+        self.queue.publish(["j1"])
+        begun = time.monotonic()
+        self.consume()
+        self.record.wait_ended(1)
+        self.assertLess(time.monotonic() - begun, 4 * patience())
+
+    def test_no_sentinel_is_a_state_and_no_exit(self):
+        for sentinel in self.servers.sentinels:
+            sentinel.kill()
+        self.queue.client.lpush("jobs", "j1")
+        worker = self.consume()
+        event = worker.wait_event("redis link down, reconnecting", 2)
+        self.assertIn("sentinel 127.0.0.1:", event["why"])
+        self.servers.sentinels[1].start()
+        self.record.wait_ended(1)
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_a_wrong_password_at_the_start_is_refused_for_good(self):
+        self.queue.servers.sentinel_password = "wrong"
+        url = self.servers.url()
+        self.queue.servers.sentinel_password = self.sentinel_password
+        worker = self.start(self.config(self.queue.section(url=url)))
+        self.assertEqual(worker.wait_exit(), 69)
+        self.assertIn("WRONGPASS", worker.log_text())
+        self.assertNotIn("wrong", worker.log_text().replace("WRONGPASS", ""))
+
+    def test_a_name_they_do_not_know_is_waited_for(self):
+        url = self.servers.url().replace("/jobs/2", "/others/2")
+        worker = self.start(self.config(self.queue.section(url=url)))
+        event = worker.wait_event("redis link down, reconnecting", 2)
+        self.assertIn("knows no master of that name", event["why"])
+        self.assertEqual(worker.stop()[0], 0)
+
+
+class Failover(SentinelCase):
+    def under_load(self, workers=1, extra='lease = "3s"'):
+        """Workers in the middle of it, and a producer that notes what the master confirmed."""
+        self.queue.publish([f"j{n}:ms:2" for n in range(JOBS)])
+        started = [self.consume(extra) for _ in range(workers)]
+        self.record.wait_ended(JOBS // 10)
+        return started
+
+    def judge(self, workers, begun):
+        """Everything the new master has is done by now. Printed: what became of the rest."""
+        wait_for("nothing unsettled", lambda: self.queue.unsettled() == 0, 60)
+        self.assert_consumes("last")
+        ended = self.record.ended()
+        lost = {f"j{n}" for n in range(JOBS)} - set(ended)
+        twice = self.record.ended_twice()
+        self.figure(f"{JOBS} jobs, lost {len(lost)}, run twice {len(twice)}, "
+                    f"consuming again after {self.gap(workers, begun):.1f} s")  # fmt: skip
+        # The jobs were all there, and replicated, long before: none can be lost.
+        self.assertEqual(lost, set())
+        for worker in workers:
+            self.assertIn(worker.stop()[0], (0, 11))
+        return twice
+
+    def gap(self, workers, begun):
+        wait_for("every worker to be back",
+                 lambda: all(w.events("redis link restored") for w in workers), 30)  # fmt: skip
+        return self.back - begun
+
+    def fail_over(self, how, **load):
+        workers = self.under_load(**load)
+        old = self.servers.master()
+        begun = time.monotonic()
+        old.kill(how)
+        self.new_master(old)
+        ended = len(self.record.ended())
+        wait_for("jobs to end again", lambda: len(self.record.ended()) > ended, 30)
+        self.back = time.monotonic()
+        return old, self.judge(workers, begun)
+
+    def test_master_killed(self):
+        _, twice = self.fail_over(signal.SIGKILL)
+        self.assertLessEqual(len(twice), JOBS // 10)
+
+    def test_master_killed_under_three_workers(self):
+        _, twice = self.fail_over(signal.SIGKILL, workers=3)
+        self.assertLessEqual(len(twice), JOBS // 10)
+
+    def test_master_stopped_and_back(self):
+        """It wakes up in the belief of being the master, with our connections still open."""
+        old, _ = self.fail_over(signal.SIGSTOP, extra='lease = "30s"')
+        worker = self.consume()
+        worker.wait_event("redis connected")
+        old.kill(signal.SIGCONT)
+        wait_for("the old master to be a replica", lambda: self.servers.role(old) == "slave", 30)
+        self.assert_consumes("later")
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_an_old_master_that_others_have_left(self):
+        """Cut off from the Sentinels but not from us: nothing fails, and only asking again tells."""
+        worker = self.consume()
+        worker.wait_event("redis connected")
+        old = self.servers.master()
+        # To the Sentinels it does not answer, and what they tell it to become it does not become.
+        self.servers.client(old).execute_command(
+            "ACL", "SETUSER", "default", "-ping", "-replicaof", "-slaveof", "-multi", "-client|kill"
+        )
+        self.new_master(old)
+        self.assertEqual(self.servers.role(old), "master")
+        event = worker.wait_event("redis link down, reconnecting")
+        self.assertIn("the sentinels say that the master is", event["why"])
+        worker.wait_event("redis link restored")
+        self.assert_consumes("j1")
+        self.assertEqual(worker.stop()[0], 0)
+
+    def lagging(self, jobs):
+        """A worker holds and runs what the replicas have in the list and know nothing more of."""
+        worker = self.consume('lease = "30s"  prefetch = 12')
+        worker.wait_event("redis connected")
+        worker.send(signal.SIGTSTP)
+        wait_for("the intake to be shut", lambda: not self.blocked())
+        self.queue.publish(jobs)
+        self.assertEqual(self.queue.client.wait(2, 5000), 2)
+        replicas = [node for node in self.servers.nodes if node is not self.servers.master()]
+        for node in replicas:
+            node.kill(signal.SIGSTOP)
+            self.addCleanup(node.kill, signal.SIGCONT)
+        # What a replica's kernel has it would still read when it goes on, master or no master.
+        self.servers.client(self.servers.master()).client_kill_filter(_type="slave")
+        worker.send(signal.SIGCONT)
+        return worker, replicas
+
+    def blocked(self):
+        return [c for c in self.queue.client.client_list() if "b" in c["flags"]]
+
+    def promote(self, replicas):
+        old = self.servers.master()
+        old.kill()
+        for node in replicas:
+            node.kill(signal.SIGCONT)
+        self.new_master(old)
+
+    def test_claims_that_were_not_replicated(self):
+        """The new master gives the same jobs out again, to the same worker: what runs here is awaited, what
+        has ended here and could not be told is told now, and nothing runs twice."""
+        jobs = [f"j{n}:gate:{self.gate(f'gate{n % 2}')}" for n in range(20)]
+        worker, replicas = self.lagging(jobs)
+        self.record.wait_begun(4)
+        self.servers.master().kill(signal.SIGSTOP)
+        self.open_gate("gate0")
+        self.record.wait_ended(2)
+        self.promote(replicas)
+        worker.wait_event("claims unknown to the server, letting go of them")
+        wait_for("a second delivery", lambda: worker.events("job recognised, not run again"))
+        self.open_gate("gate1")
+        wait_for("all to end", lambda: len(set(self.record.ended())) == 20, 30)
+        wait_for("nothing unsettled", lambda: self.queue.unsettled() == 0)
+        self.assertEqual(self.record.begun_twice(), [])
+        worker.stop()
+
+    def test_settles_that_were_not_replicated(self):
+        """What only the old master knew to be done runs again: exactly that, and once."""
+        worker, replicas = self.lagging([f"j{n}" for n in range(6)])
+        self.record.wait_ended(6)
+        wait_for("all settled", lambda: self.queue.unsettled() == 0)
+        self.promote(replicas)
+        wait_for("a second run of each", lambda: len(self.record.ended()) == 12)
+        wait_for("nothing unsettled", lambda: self.queue.unsettled() == 0)
+        self.figure(f"6 settled on the old master alone, run twice {len(self.record.ended_twice())}")
+        self.assertEqual(worker.stop()[0], 0)
+        self.assertEqual(len(self.record.ended()), 12)
+
+    def test_planned(self):
+        """SENTINEL FAILOVER stops nobody: what the old master confirms until it is told has no future."""
+        workers = self.under_load()
+        old = self.servers.master()
+        begun = time.monotonic()
+        self.servers.ask(self.servers.sentinels[0]).execute_command("SENTINEL", "FAILOVER", "jobs")
+        self.new_master(old)
+        ended = len(self.record.ended())
+        wait_for("jobs to end again", lambda: len(self.record.ended()) > ended, 30)
+        self.back = time.monotonic()
+        self.judge(workers, begun)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
