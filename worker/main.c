@@ -1,7 +1,7 @@
 /* Reads the first word and hands the rest to its command. */
 #include "commands/commands.h"
 
-#include "executors/plugin_isolated.h"
+#include "executors/plugin/plugin_isolated.h"
 
 #include <fcntl.h>
 #include <stdio.h>

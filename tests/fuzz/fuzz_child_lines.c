@@ -4,8 +4,8 @@
 #include "fuzz.h"
 
 #include "base/must.h"
-#include "executors/child_says.h"
-#include "executors/lines.h"
+#include "executors/child/child_says.h"
+#include "executors/child/lines.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /* Two commands that no one types: the worker starts itself with them, to run a plugin apart from it
- * (executors/plugin_isolated.h). So there is no help, and a wrong word is nobody's mistake but ours. */
+ * (executors/plugin/plugin_isolated.h). So there is no help, and a wrong word is nobody's mistake but ours. */
 #include "commands/commands.h"
 
-#include "executors/plugin_isolated.h"
-#include "executors/plugin_process.h"
+#include "executors/plugin/plugin_isolated.h"
+#include "executors/plugin/plugin_process.h"
 #include "observe/log.h"
 #include "settings/settings.h"
 

@@ -8,8 +8,8 @@
 
 #include "fake_host.h"
 
-#include "executors/children.h"
-#include "executors/exec.h"
+#include "executors/child/children.h"
+#include "executors/exec/exec.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* What is said between us and a handler's process, both ways. */
 #include "dispatch/routes.h"
-#include "executors/child_says.h"
-#include "executors/child_told.h"
+#include "executors/child/child_says.h"
+#include "executors/child/child_told.h"
 #include "job/job.h"
 #include "sources/source.h"
 

@@ -1,8 +1,8 @@
 /* children - each is reaped, also one that is not ours, whatever we were started with. */
 #include "fake_host.h"
 
-#include "executors/children.h"
-#include "executors/spawn_profile.h"
+#include "executors/child/children.h"
+#include "executors/child/spawn_profile.h"
 
 #include <errno.h>
 #include <signal.h>

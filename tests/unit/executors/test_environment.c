@@ -1,6 +1,6 @@
 /* environment - what is let through, what is added, and what never is. */
 #include "dispatch/routes.h"
-#include "executors/environment.h"
+#include "executors/child/environment.h"
 #include "job/job.h"
 #include "settings/identity.h"
 

@@ -1,9 +1,9 @@
 /* The handlers in config/handlers do what their README says. */
 #include "fake_host.h"
 
-#include "executors/children.h"
-#include "executors/exec.h"
-#include "executors/plugin.h"
+#include "executors/child/children.h"
+#include "executors/exec/exec.h"
+#include "executors/plugin/plugin.h"
 
 static const struct worker_settings worker = {.concurrency = 2, .max_checkpoint_bytes = 1000};
 

@@ -1,5 +1,5 @@
 /* exit_codes - every way to end, against everything we may have done to it before. */
-#include "executors/exit_codes.h"
+#include "executors/exec/exit_codes.h"
 
 #include <setjmp.h>
 #include <signal.h>

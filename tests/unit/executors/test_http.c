@@ -3,8 +3,8 @@
  * connections do to each other is tests/integration/test_http.py's. */
 #include "fake_host.h"
 
-#include "executors/http.h"
-#include "executors/http_headers.h"
+#include "executors/http/http.h"
+#include "executors/http/http_headers.h"
 
 #include <arpa/inet.h>
 #include <pthread.h>

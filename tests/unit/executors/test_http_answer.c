@@ -1,6 +1,6 @@
 /* http_answer - every kind of answer, with all that may stand in Retry-After, and what people get to
  * read of it. */
-#include "executors/http_answer.h"
+#include "executors/http/http_answer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* http_headers - what a request says of its job; and that no id, name or checkpoint can say anything
  * else. */
-#include "executors/http_headers.h"
+#include "executors/http/http_headers.h"
 
 #include "dispatch/routes.h"
 #include "job/job.h"

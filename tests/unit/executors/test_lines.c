@@ -1,5 +1,5 @@
 /* lines - however the bytes arrive, the same lines leave; and no line is longer than the limit. */
-#include "executors/lines.h"
+#include "executors/child/lines.h"
 
 #include "base/memory.h"
 

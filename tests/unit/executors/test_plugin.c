@@ -2,7 +2,7 @@
  * a thread that nobody can kill harms nobody. */
 #include "fake_host.h"
 
-#include "executors/plugin.h"
+#include "executors/plugin/plugin.h"
 #include "plugins/hooks.h"
 #include "plugins/pending.h"
 #include "plugins/scripted.h"

@@ -2,8 +2,8 @@
  * is lost however a process ends. */
 #include "fake_host.h"
 
-#include "executors/children.h"
-#include "executors/pool.h"
+#include "executors/child/children.h"
+#include "executors/pool/pool.h"
 #include "observe/log.h"
 
 #include <dirent.h>

@@ -1,8 +1,8 @@
 /* pool_frames: what child_told.h writes is read back the same, in whatever pieces it arrives. */
 #include "fake_host.h"
 
-#include "executors/child_told.h"
-#include "executors/pool_frames.h"
+#include "executors/child/child_told.h"
+#include "executors/pool/pool_frames.h"
 
 enum { MOST = 8 };
 

@@ -1,10 +1,10 @@
 /* What a process reads must be the lines and bodies in the order they were put in, whatever the pieces are in
  * which its pipe takes them, and without those that were taken back. */
-#include "executors/pool_outbox.h"
+#include "executors/pool/pool_outbox.h"
 
 #include "base/memory.h"
 #include "dispatch/routes.h"
-#include "executors/child_told.h"
+#include "executors/child/child_told.h"
 #include "job/job.h"
 #include "sources/source.h"
 

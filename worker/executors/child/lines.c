@@ -1,0 +1,93 @@
+/* A line that arrives in one piece is passed on where it lies. Only one that was begun in an
+ * earlier piece is put together in `part`, whose size is the limit: so a handler that writes
+ * without ever ending a line costs that much and no more. */
+#include "executors/child/lines.h"
+
+#include "base/memory.h"
+#include "base/must.h"
+
+void lines_init(struct lines *lines, size_t limit)
+{
+	must(limit > 0);
+	*lines = (struct lines){.limit = limit};
+}
+
+void lines_fini(struct lines *lines)
+{
+	memory_free(lines->part);
+	lines->part = NULL;
+	lines->part_bytes = 0;
+	lines->goes_on = false;
+}
+
+static void pass_on(struct lines *lines, struct span line, enum line_end end, line_found *found,
+		    void *arg)
+{
+	bool went_on = lines->goes_on;
+	lines->goes_on = end == LINE_SPLIT;
+	if (end == LINE_WHOLE && line.len > 0 && line.ptr[line.len - 1] == '\r')
+		line.len--;
+	if (line.len > 0 || went_on)
+		found(arg, line, end);
+}
+
+static void pass_on_part(struct lines *lines, enum line_end end, line_found *found, void *arg)
+{
+	size_t bytes = lines->part_bytes;
+	lines->part_bytes = 0;
+	pass_on(lines, span_of(lines->part, bytes), end, found, arg);
+}
+
+/* Keeps the beginning of a line; `text` fits. */
+static void keep(struct lines *lines, struct span text, line_found *found, void *arg)
+{
+	if (lines->part == NULL)
+		lines->part = memory_take(lines->limit);
+	if (lines->part == NULL) {
+		pass_on(lines, text, LINE_SPLIT, found, arg);
+		return;
+	}
+	memcpy(lines->part + lines->part_bytes, text.ptr, text.len);
+	lines->part_bytes += text.len;
+}
+
+/* `text` has no newline; it ends the line or not. */
+static void add(struct lines *lines, struct span text, bool ends, line_found *found, void *arg)
+{
+	while (lines->part_bytes + text.len > lines->limit) {
+		size_t fits = lines->limit - lines->part_bytes;
+		struct span head = span_of(text.ptr, fits);
+		if (lines->part_bytes == 0) {
+			pass_on(lines, head, LINE_SPLIT, found, arg);
+		} else {
+			keep(lines, head, found, arg);
+			pass_on_part(lines, LINE_SPLIT, found, arg);
+		}
+		text = span_of(text.ptr + fits, text.len - fits);
+	}
+	if (ends && lines->part_bytes == 0) {
+		pass_on(lines, text, LINE_WHOLE, found, arg);
+		return;
+	}
+	if (text.len > 0)
+		keep(lines, text, found, arg);
+	if (ends)
+		pass_on_part(lines, LINE_WHOLE, found, arg);
+}
+
+void lines_feed(struct lines *lines, struct span bytes, line_found *found, void *arg)
+{
+	while (bytes.len > 0) {
+		const char *newline = memchr(bytes.ptr, '\n', bytes.len);
+		size_t len = newline ? (size_t)(newline - bytes.ptr) : bytes.len;
+		add(lines, span_of(bytes.ptr, len), newline != NULL, found, arg);
+		size_t used = newline ? len + 1 : len;
+		bytes = span_of(bytes.ptr + used, bytes.len - used);
+	}
+}
+
+void lines_flush(struct lines *lines, line_found *found, void *arg)
+{
+	if (lines->part_bytes > 0 || lines->goes_on)
+		pass_on_part(lines, LINE_WHOLE, found, arg);
+}

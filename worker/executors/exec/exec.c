@@ -1,0 +1,496 @@
+/* A job runs in a slot. The slot is free again when two things have ended: the process, which the
+ * loop hears of by SIGCHLD, and what it wrote.
+ *
+ *     idle --start--> running --reaped--> draining --all read--> idle
+ *                                    \------ nothing left ---------^
+ *
+ * The awkward part is the end of output. End-of-file comes when the last writer closes, and that
+ * may be a grandchild which outlives the job by hours. But all that the process itself wrote is in
+ * the pipe by the time it is reaped: so we ask how many bytes are there (FIONREAD), read these,
+ * and close. The same holds for descriptor 4, so what a job said last counts before its end does.
+ *
+ * Five pipes for each job. A socket pair would be one pair of descriptors for both 3 and 4, but a
+ * shell could not open /dev/fd/3 then, and end-of-file on one would be that of the other. So they must be
+ * cheap: a job of half a millisecond pays for making and closing them, and that is nearly all. Pipes
+ * that it writes to are not watched while it is a short job: what such a job writes fits into them and
+ * is read when it is reaped. One timer looks after SHORT_MS who is still there; a longer job's are
+ * watched from then on. Watching goes by an epoll set of our own, nested in the loop's, and not by a watch
+ * each: a libuv watch costs two allocations and five system calls, and the set lets a turn stop after a
+ * fixed number of events. What is left waits for the next turn.
+ *
+ * Reused pipes would be cheaper still, and wrong: a grandchild that outlives its job would write into the
+ * next one's. */
+#include "executors/exec/exec.h"
+
+#include "base/memory.h"
+#include "base/must.h"
+#include "dispatch/routes.h"
+#include "executors/child/environment.h"
+#include "executors/child/program.h"
+#include "executors/exec/exec_heard.h"
+#include "executors/exec/exec_pipes.h"
+#include "executors/exec/exec_slot.h"
+#include "executors/exec/exec_told.h"
+#include "job/job.h"
+#include "loop/loop.h"
+#include "observe/log.h"
+#include "settings/settings.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define MS_NS UINT64_C(1000000)
+
+enum {
+	EVENTS = 8,            /* a turn: of 4 kB in two-byte lines each, 16 ms of logging */
+	SHORT_MS = 10,         /* a job whose output may wait until it ends */
+	KILL_WAIT_MS = 500,    /* killed and not reaped by then: stuck in the kernel */
+	SLOT_DESCRIPTORS = 5,  /* our ends */
+	SPARE_DESCRIPTORS = 64 /* left to connections, log, plugins */
+};
+
+static struct exec *exec_of(struct executor *executor)
+{
+	return (struct exec *)executor; /* its first member */
+}
+
+/* --- the end of a job ---------------------------------------------------------------------------- */
+
+static void release(struct slot *slot)
+{
+	slot->job = NULL;
+	list_remove(&slot->in_unwatched);
+	list_append(&slot->exec->idle, &slot->in_idle);
+}
+
+static void finish(struct slot *slot, const struct outcome *outcome)
+{
+	struct executor *executor = &slot->exec->base;
+	struct job *job = slot->job;
+	told_end(slot);
+	heard_end(slot);
+	release(slot);
+	executor->host->finished(executor->host, job, outcome);
+}
+
+static void finish_if_drained(struct slot *slot)
+{
+	if (!slot->ended || !heard_all(slot))
+		return;
+	struct outcome outcome =
+	    outcome_of_exit(slot->exec->settings->exit_codes, slot->status, slot->stop);
+	outcome.usage = slot->usage;
+	finish(slot, &outcome);
+}
+
+static uint64_t ns_of(struct timeval time)
+{
+	return (uint64_t)time.tv_sec * UINT64_C(1000000000) + (uint64_t)time.tv_usec * 1000;
+}
+
+/* The highest our own memory ever was. getrusage() would say what whoever started us had, if that was
+ * more. */
+static uint64_t read_own_peak(void)
+{
+	char line[128];
+	unsigned long long kb = 0;
+	FILE *status = fopen("/proc/self/status", "re");
+	if (status == NULL)
+		return 0;
+	while (fgets(line, sizeof line, status) != NULL && sscanf(line, "VmHWM: %llu", &kb) != 1)
+		continue;
+	(void)fclose(status);
+	return (uint64_t)kb * 1024;
+}
+
+/* A process begins its life in our memory, and the kernel counts that as its own peak. So a peak is only
+ * known where it is higher than ours, which is asked for when it matters: it only grows. */
+static uint64_t known_peak(struct exec *exec, uint64_t peak_bytes)
+{
+	if (peak_bytes > exec->own_peak_bytes)
+		exec->own_peak_bytes = read_own_peak();
+	return peak_bytes > exec->own_peak_bytes ? peak_bytes : 0;
+}
+
+static void child_ended(struct child *child, int status, const struct rusage *usage)
+{
+	struct slot *slot = list_entry(child, struct slot, child);
+	slot->ended = true;
+	slot->status = status;
+	slot->usage = (struct usage){
+	    .cpu_ns = ns_of(usage->ru_utime) + ns_of(usage->ru_stime),
+	    .peak_bytes = known_peak(slot->exec, (uint64_t)usage->ru_maxrss * 1024),
+	};
+	told_end(slot);
+	heard_last(slot);
+	finish_if_drained(slot);
+}
+
+/* --- its pipes ------------------------------------------------------------------------------------ */
+
+static void serve_event(struct exec *exec, uint64_t mark)
+{
+	enum pipe_end end;
+	struct slot *slot = pipe_of_mark(exec, mark, &end);
+	if (slot == NULL)
+		return;
+	if (end == PIPE_STDIN || end == PIPE_TOLD)
+		told_ready(slot, end);
+	else
+		heard_ready(slot, end);
+	finish_if_drained(slot);
+}
+
+static void serve_pipes(void *arg, unsigned ready)
+{
+	(void)ready;
+	struct exec *exec = arg;
+	struct epoll_event events[EVENTS];
+	/* The kernel moves what it told of to the end of its list, so all get their turn. */
+	int n = epoll_wait(exec->epoll_fd, events, EVENTS, 0);
+	for (int i = 0; i < n; i++)
+		serve_event(exec, events[i].data.u64);
+}
+
+/* Those that have run for long enough are watched; they stand in the order in which they began. */
+static void look_after(void *arg)
+{
+	struct exec *exec = arg;
+	uint64_t now_ns = loop_now_ns(exec->loop);
+	while (!list_empty(&exec->unwatched)) {
+		struct slot *slot = list_entry(exec->unwatched.next, struct slot, in_unwatched);
+		uint64_t due_ns = slot->job->begun_ns + SHORT_MS * MS_NS;
+		if (due_ns > now_ns || !heard_watch(slot)) {
+			uint64_t wait_ms =
+			    due_ns > now_ns ? (due_ns - now_ns) / MS_NS + 1 : SHORT_MS;
+			timer_start(exec->look, wait_ms);
+			return;
+		}
+		list_remove(&slot->in_unwatched);
+	}
+}
+
+static void look_later(struct slot *slot)
+{
+	struct exec *exec = slot->exec;
+	list_append(&exec->unwatched, &slot->in_unwatched);
+	if (!timer_armed(exec->look))
+		timer_start(exec->look, SHORT_MS);
+}
+
+/* --- starting ------------------------------------------------------------------------------------ */
+
+static enum status find_program(struct exec *exec, struct error *why)
+{
+	if (exec->path != NULL)
+		return ST_OK;
+	return program_find(exec->settings->command[0], &exec->path, why);
+}
+
+/* Without a body there is no pipe for stdin. */
+static enum status open_pipes(struct slot *slot, int childs[PIPES], struct error *why)
+{
+	for (int end = PIPE_STDIN; end < PIPES; end++) {
+		if (end == PIPE_STDIN && slot->job->body.len == 0)
+			continue;
+		if (!pipe_open(slot, (enum pipe_end)end, &childs[end]))
+			return error_system(why, errno, "pipe");
+	}
+	return ST_OK;
+}
+
+static void close_childs(int childs[PIPES])
+{
+	for (int end = PIPE_STDIN; end < PIPES; end++)
+		if (childs[end] >= 0)
+			(void)close(childs[end]);
+}
+
+static enum status spawn(struct slot *slot, const int childs[PIPES], struct error *why)
+{
+	struct exec *exec = slot->exec;
+	enum status st = find_program(exec, why);
+	if (st != ST_OK)
+		return st;
+	char *const *envp =
+	    environment_for(exec->environment, slot->job, exec->settings->timeout_ms);
+	if (envp == NULL)
+		return error_set(why, ST_NOMEM, "out of memory");
+	struct spawn how = {
+	    .path = exec->path,
+	    .argv = (char *const *)exec->settings->command,
+	    .envp = envp,
+	    .profile = &exec->profile,
+	    .n_fds = PIPES,
+	};
+	for (int end = PIPE_STDIN; end < PIPES; end++)
+		how.fds[end] = childs[end] >= 0 ? childs[end] : exec->null_fd;
+	st = children_spawn(exec->children, &how, &slot->child, why);
+	if (st != ST_OK) { /* it may have moved */
+		memory_free(exec->path);
+		exec->path = NULL;
+	}
+	return st;
+}
+
+static void not_started(struct slot *slot, const struct error *why)
+{
+	struct outcome outcome = {.kind = OUTCOME_RETRY};
+	(void)snprintf(outcome.reason, sizeof outcome.reason, "cannot start: %.70s", why->text);
+	log_say(slot->exec->log, LOG_ERROR, "handler not started, job will be retried",
+		kv_text("handler", slot->exec->base.name), KV_JOB(slot->job),
+		kv_text("queue", slot->job->route->name), kv_why(why));
+	finish(slot, &outcome);
+}
+
+static struct slot *take_slot(struct exec *exec, struct job *job)
+{
+	struct list *node = list_take_first(&exec->idle);
+	must(node != NULL); /* the core keeps to our depth */
+	struct slot *slot = list_entry(node, struct slot, in_idle);
+	slot->job = job;
+	slot->round++;
+	slot->ended = false;
+	slot->stop = CHILD_LEFT_ALONE;
+	heard_begin(slot);
+	job->executor_ref = slot;
+	job->begun_ns = loop_now_ns(exec->loop);
+	return slot;
+}
+
+static void exec_start(struct executor *executor, struct job *job)
+{
+	struct slot *slot = take_slot(exec_of(executor), job);
+	int childs[PIPES] = {-1, -1, -1, -1, -1};
+	struct error why;
+	enum status st = open_pipes(slot, childs, &why);
+	if (st == ST_OK)
+		st = told_begin(slot, &why);
+	if (st == ST_OK)
+		st = spawn(slot, childs, &why);
+	close_childs(childs);
+	if (st == ST_OK)
+		look_later(slot);
+	else
+		not_started(slot, &why);
+}
+
+/* --- stopping ------------------------------------------------------------------------------------ */
+
+/* Not reaped, so its number is still its own. It may have left its group, which does not save it. */
+static void signal_group(const struct slot *slot, int signum)
+{
+	if (kill(-slot->child.pid, signum) != 0)
+		(void)kill(slot->child.pid, signum);
+}
+
+static void exec_stop(struct executor *executor, struct job *job, enum stop_how how)
+{
+	struct slot *slot = job->executor_ref;
+	must(slot->exec == exec_of(executor) && slot->job == job);
+	if (slot->ended)
+		return; /* only its output is still being read */
+	if (how == STOP_ASK) {
+		if (slot->stop == CHILD_LEFT_ALONE)
+			told_cancel(slot);
+		slot->stop = CHILD_ASKED;
+		signal_group(slot, SIGTERM);
+		signal_group(slot, SIGCONT); /* a stopped process would never hear of it */
+		return;
+	}
+	slot->stop = CHILD_KILLED;
+	signal_group(slot, SIGKILL);
+	timer_start(slot->exec->stuck, KILL_WAIT_MS);
+}
+
+/* Killed and still not gone: it hangs in the kernel, on a dead disk for instance. We will not wait
+ * for that, and the job it holds is not done. */
+static void give_up_stuck(void *arg)
+{
+	struct exec *exec = arg;
+	for (unsigned i = 0; i < exec->base.width; i++) {
+		struct slot *slot = &exec->slots[i];
+		if (slot->job == NULL || slot->ended || slot->stop != CHILD_KILLED)
+			continue;
+		struct outcome outcome = {.kind = OUTCOME_ABANDONED,
+					  .reason = "killed, but the kernel keeps it"};
+		children_forget(&slot->child);
+		finish(slot, &outcome);
+	}
+}
+
+static void exec_retract(struct executor *executor)
+{
+	(void)executor; /* nothing is ever staged: depth is width */
+}
+
+static uint64_t exec_begun_ns(const struct executor *executor, const struct job *job)
+{
+	(void)executor;
+	return job->begun_ns;
+}
+
+static void exec_drain_notice(struct executor *executor, uint64_t remaining_ms)
+{
+	struct exec *exec = exec_of(executor);
+	for (unsigned i = 0; i < exec->base.width; i++)
+		if (exec->slots[i].job != NULL)
+			told_drain(&exec->slots[i], remaining_ms);
+}
+
+/* --- creating ------------------------------------------------------------------------------------ */
+
+/* A job may still be here when the drain ran out of time and the core gave it up. */
+static void fini_slot(struct slot *slot)
+{
+	if (slot->job != NULL) {
+		if (!slot->ended) {
+			signal_group(slot, SIGKILL);
+			children_forget(&slot->child);
+		}
+		told_end(slot);
+		heard_end(slot);
+	}
+	heard_fini(slot);
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+static void exec_destroy(struct executor *executor)
+{
+	struct exec *exec = exec_of(executor);
+	for (unsigned i = 0; exec->slots != NULL && i < exec->base.width; i++)
+		fini_slot(&exec->slots[i]);
+	watch_destroy(exec->ready);
+	timer_destroy(exec->stuck);
+	timer_destroy(exec->look);
+	close_fd(exec->epoll_fd);
+	close_fd(exec->null_fd);
+	environment_destroy(exec->environment);
+	spawn_profile_fini(&exec->profile);
+	text_fini(&exec->line);
+	memory_free(exec->slots);
+	memory_free(exec->path);
+	memory_free(exec);
+}
+
+static const struct executor_ops exec_ops = {
+    .kind = "exec",
+    .start = exec_start,
+    .retract = exec_retract,
+    .begun_ns = exec_begun_ns,
+    .stop = exec_stop,
+    .drain_notice = exec_drain_notice,
+    .destroy = exec_destroy,
+};
+
+/* As many jobs as the worker or the handler runs at once; but more children than descriptors would fail
+ * jobs that did nothing wrong. */
+static unsigned width_for(const struct handler_settings *settings,
+			  const struct worker_settings *worker, struct log *log)
+{
+	struct rlimit files;
+	rlim_t wanted = worker->concurrency, width = 1;
+	if (settings->concurrency != 0 && settings->concurrency < wanted)
+		wanted = settings->concurrency;
+	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY)
+		return (unsigned)wanted;
+	if (files.rlim_cur > SPARE_DESCRIPTORS + SLOT_DESCRIPTORS)
+		width = (files.rlim_cur - SPARE_DESCRIPTORS) / SLOT_DESCRIPTORS;
+	if (width >= wanted)
+		return (unsigned)wanted;
+	log_say(log, LOG_WARN, "fewer processes than wanted, the limit on open files is low",
+		kv_text("handler", settings->name), kv_int("processes", (int64_t)width));
+	return (unsigned)width;
+}
+
+/* The longest checkpoint, whatever a JSON writer escapes of it, and what else is on its line. */
+static size_t longest_line(const struct worker_settings *worker)
+{
+	enum { ESCAPED = 6, REST_BYTES = 4096 }; /* a control character is \\u0001 */
+	return worker->max_checkpoint_bytes * ESCAPED + REST_BYTES;
+}
+
+static void init_slots(struct exec *exec)
+{
+	list_init(&exec->idle);
+	list_init(&exec->unwatched);
+	for (unsigned i = 0; i < exec->base.width; i++) {
+		struct slot *slot = &exec->slots[i];
+		slot->exec = exec;
+		slot->child.ended = child_ended;
+		for (int end = 0; end < PIPES; end++)
+			slot->pipes[end].fd = -1;
+		heard_init(slot, exec->settings->output_line_bytes, exec->said_bytes);
+		list_init(&slot->in_unwatched);
+		list_init(&slot->in_idle);
+		list_append(&exec->idle, &slot->in_idle);
+	}
+}
+
+static enum status acquire(struct exec *exec, struct error *why)
+{
+	enum status st = spawn_profile_init(&exec->profile, exec->settings, why);
+	if (st != ST_OK)
+		return st;
+	exec->environment =
+	    environment_create(environ, exec->settings->environment, &exec->profile.as);
+	exec->slots = memory_clear(exec->base.width, sizeof *exec->slots);
+	exec->stuck = timer_create_on(exec->loop, give_up_stuck, exec);
+	exec->look = timer_create_on(exec->loop, look_after, exec);
+	if (exec->environment == NULL || exec->slots == NULL || exec->stuck == NULL ||
+	    exec->look == NULL)
+		return error_set(why, ST_NOMEM, "out of memory");
+	exec->null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (exec->null_fd < 0)
+		return error_system(why, errno, "open /dev/null");
+	exec->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (exec->epoll_fd < 0)
+		return error_system(why, errno, "epoll");
+	exec->ready = watch_create(exec->loop, exec->epoll_fd, serve_pipes, exec);
+	if (exec->ready == NULL)
+		return error_set(why, ST_NOMEM, "out of memory");
+	return ST_OK;
+}
+
+enum status exec_executor_create(struct loop *loop, struct log *log, struct children *children,
+				 const struct handler_settings *settings,
+				 const struct worker_settings *worker, struct executor_host *host,
+				 struct executor **ret_executor, struct error *why)
+{
+	struct exec *exec = memory_clear(1, sizeof *exec);
+	if (exec == NULL)
+		return error_set(why, ST_NOMEM, "out of memory");
+	unsigned width = width_for(settings, worker, log);
+	exec->base = (struct executor){
+	    .ops = &exec_ops,
+	    .host = host,
+	    .name = settings->name,
+	    .width = width,
+	    .widest = width,
+	    .depth = width,
+	    .can_kill = true,
+	};
+	exec->loop = loop;
+	exec->log = log;
+	exec->children = children;
+	exec->settings = settings;
+	exec->said_bytes = longest_line(worker);
+	exec->null_fd = exec->epoll_fd = -1;
+	enum status st = acquire(exec, why);
+	if (st != ST_OK) {
+		exec_destroy(&exec->base);
+		return st;
+	}
+	init_slots(exec);
+	watch_set(exec->ready, WATCH_READ);
+	*ret_executor = &exec->base;
+	return ST_OK;
+}

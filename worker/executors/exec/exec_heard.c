@@ -1,0 +1,272 @@
+/* A read takes a piece of fixed size, so that a handler that writes without end takes its share and no
+ * more, and blocks on a full pipe meanwhile. Our ends may block, because a read always knows that there is
+ * something: the set said so, or FIONREAD did, and nobody else reads. */
+#include "executors/exec/exec_heard.h"
+
+#include "base/must.h"
+#include "dispatch/routes.h"
+#include "executors/child/child_says.h"
+#include "executors/exec/exec_pipes.h"
+#include "job/job.h"
+#include "observe/log.h"
+#include "settings/settings.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+enum {
+	READ_BYTES = 4096, /* from one pipe at a time */
+	SHOWN_BYTES = 200, /* of a line that is no good */
+};
+
+static const enum pipe_end heard_ends[] = {PIPE_STDOUT, PIPE_STDERR, PIPE_SAID};
+enum { HEARD_ENDS = sizeof heard_ends / sizeof heard_ends[0] };
+
+/* --- for the log ---------------------------------------------------------------------------------- */
+
+static bool may_log(struct slot *slot)
+{
+	unsigned most = slot->exec->settings->output_lines;
+	if (most != 0 && slot->lines_logged >= most) {
+		slot->lines_left_out++;
+		return false;
+	}
+	slot->lines_logged++;
+	return true;
+}
+
+static void log_output(struct slot *slot, enum log_level level, const char *stream,
+		       struct span line, const char *cut)
+{
+	const struct job *job = slot->job;
+	if (line.len > 0 && may_log(slot))
+		log_say(slot->exec->log, level, "job wrote", KV_JOB(job),
+			kv_text("queue", job->route->name), kv_text("stream", stream),
+			kv_span("line", line), kv_text("cut", cut));
+}
+
+static void log_line(struct slot *slot, enum pipe_end pipe, struct span line, enum line_end end)
+{
+	log_output(slot, LOG_INFO, pipe == PIPE_STDOUT ? "stdout" : "stderr", line,
+		   end == LINE_SPLIT ? "goes on in the next line" : NULL);
+}
+
+/* --- about the job -------------------------------------------------------------------------------- */
+
+static void note_rubbish(struct slot *slot, struct span line, const char *why)
+{
+	const struct job *job = slot->job;
+	if (slot->rubbish++ > 0)
+		return;
+	line.len = line.len < SHOWN_BYTES ? line.len : SHOWN_BYTES;
+	log_say(slot->exec->log, LOG_WARN, "job wrote rubbish to descriptor 4, ignoring it",
+		KV_JOB(job), kv_text("queue", job->route->name), kv_text("why", why),
+		kv_span("line", line));
+}
+
+static void keep_checkpoint(struct slot *slot, struct span checkpoint)
+{
+	struct executor_host *host = slot->exec->base.host;
+	const struct job *job = slot->job;
+	if (host->checkpoint(host, slot->job, checkpoint) || slot->refused)
+		return;
+	slot->refused = true;
+	log_say(slot->exec->log, LOG_WARN,
+		"checkpoint refused, it is larger than max_checkpoint; the one before stands",
+		KV_JOB(job), kv_text("queue", job->route->name),
+		kv_int("bytes", (int64_t)checkpoint.len));
+}
+
+static void tell_facts(struct slot *slot, const struct child_says *says)
+{
+	struct executor_host *host = slot->exec->base.host;
+	if (says->progress >= 0 || says->note.len > 0)
+		host->progress(host, slot->job, says->progress, says->note);
+	if (says->has_extend)
+		host->extend(host, slot->job, says->extend_ms);
+	if (says->has_checkpoint)
+		keep_checkpoint(slot, says->checkpoint);
+}
+
+static void hear_words(struct slot *slot, struct span line, const struct child_says *says)
+{
+	if (says->id.len > 0 && !span_equal(says->id, span_text(slot->job->id))) {
+		note_rubbish(slot, line, "it is about another job");
+		return;
+	}
+	switch (says->type) {
+	case SAYS_FACTS:
+		tell_facts(slot, says);
+		return;
+	case SAYS_LOG:
+		log_output(slot, says->level, "log", says->text, NULL);
+		return;
+	case SAYS_READY:
+	case SAYS_RESULT:
+		break;
+	}
+	note_rubbish(slot, line, "that is a pool's word: here the exit status is the result");
+}
+
+/* A line that is too long comes in pieces, and is wrong as a whole. */
+static bool is_piece(struct slot *slot, struct span line, enum line_end end)
+{
+	bool piece = slot->in_long_line || end == LINE_SPLIT;
+	if (piece && !slot->in_long_line)
+		note_rubbish(slot, line, "too long");
+	slot->in_long_line = end == LINE_SPLIT;
+	return piece;
+}
+
+static void hear_line(struct slot *slot, struct span line, enum line_end end)
+{
+	struct child_says says;
+	struct error why;
+	if (is_piece(slot, line, end))
+		return;
+	if (!child_says_parse(line, &says, &why)) {
+		note_rubbish(slot, line, why.text);
+		return;
+	}
+	hear_words(slot, line, &says);
+	child_says_fini(&says);
+}
+
+/* --- pipes ---------------------------------------------------------------------------------------- */
+
+struct stream {
+	struct slot *slot;
+	enum pipe_end end;
+};
+
+static void take_line(void *arg, struct span line, enum line_end end)
+{
+	const struct stream *stream = arg;
+	if (stream->end == PIPE_SAID)
+		hear_line(stream->slot, line, end);
+	else
+		log_line(stream->slot, stream->end, line, end);
+}
+
+static void end_output(struct slot *slot, enum pipe_end end)
+{
+	struct stream stream = {slot, end};
+	if (!pipe_is_open(slot, end))
+		return;
+	lines_flush(&slot->out[end].lines, take_line, &stream);
+	pipe_close(slot, end);
+	if (end == PIPE_SAID) /* room for a checkpoint, which few jobs need */
+		lines_fini(&slot->out[end].lines);
+}
+
+/* One piece. Closes when that was all. */
+static void read_output(struct slot *slot, enum pipe_end end)
+{
+	struct stream stream = {slot, end};
+	struct output *out = &slot->out[end];
+	char bytes[READ_BYTES];
+	ssize_t n =
+	    read(slot->pipes[end].fd, bytes, out->left < sizeof bytes ? out->left : sizeof bytes);
+	if (n < 0 && errno == EINTR)
+		return;
+	if (n > 0) {
+		lines_feed(&out->lines, span_of(bytes, (size_t)n), take_line, &stream);
+		out->left -= (size_t)n;
+	}
+	if (n <= 0 || out->left == 0)
+		end_output(slot, end);
+}
+
+void heard_ready(struct slot *slot, enum pipe_end end)
+{
+	read_output(slot, end);
+}
+
+/* A short rest is read here and now, a longer one in turns; where the set has no room, here as well: it
+ * is no more than a pipe holds. */
+static void read_last(struct slot *slot, enum pipe_end end)
+{
+	int there = 0;
+	if (!pipe_is_open(slot, end))
+		return;
+	(void)ioctl(slot->pipes[end].fd, FIONREAD, &there); /* 0 on failure is a fine answer */
+	slot->out[end].left = (size_t)there;
+	if (there == 0) {
+		end_output(slot, end);
+		return;
+	}
+	do
+		read_output(slot, end);
+	while (pipe_is_open(slot, end) && !pipe_watch(slot, end));
+}
+
+void heard_last(struct slot *slot)
+{
+	for (int i = 0; i < HEARD_ENDS; i++)
+		read_last(slot, heard_ends[i]);
+}
+
+bool heard_all(const struct slot *slot)
+{
+	for (int i = 0; i < HEARD_ENDS; i++)
+		if (pipe_is_open(slot, heard_ends[i]))
+			return false;
+	return true;
+}
+
+bool heard_watch(struct slot *slot)
+{
+	for (int i = 0; i < HEARD_ENDS; i++)
+		if (pipe_is_open(slot, heard_ends[i]) && !pipe_watch(slot, heard_ends[i]))
+			return false;
+	return true;
+}
+
+/* --- a job's time ----------------------------------------------------------------------------------- */
+
+void heard_begin(struct slot *slot)
+{
+	for (int i = 0; i < HEARD_ENDS; i++)
+		slot->out[heard_ends[i]].left = SIZE_MAX;
+	slot->lines_logged = slot->lines_left_out = slot->rubbish = 0;
+	slot->in_long_line = slot->refused = false;
+}
+
+static void log_left_out(struct slot *slot)
+{
+	const struct job *job = slot->job;
+	if (slot->lines_left_out > 0)
+		log_say(slot->exec->log, LOG_WARN, "job wrote more than output_lines, not logged",
+			KV_JOB(job), kv_text("queue", job->route->name),
+			kv_int("lines", slot->lines_left_out));
+	if (slot->rubbish > 1)
+		log_say(slot->exec->log, LOG_WARN, "job wrote more rubbish to descriptor 4",
+			KV_JOB(job), kv_text("queue", job->route->name),
+			kv_int("lines", slot->rubbish - 1));
+}
+
+void heard_end(struct slot *slot)
+{
+	for (int i = 0; i < HEARD_ENDS; i++) {
+		if (!pipe_is_open(slot, heard_ends[i]))
+			continue;
+		pipe_close(slot, heard_ends[i]);
+		lines_fini(&slot->out[heard_ends[i]].lines);
+	}
+	log_left_out(slot);
+}
+
+void heard_init(struct slot *slot, size_t log_line_bytes, size_t said_bytes)
+{
+	lines_init(&slot->out[PIPE_STDOUT].lines, log_line_bytes);
+	lines_init(&slot->out[PIPE_STDERR].lines, log_line_bytes);
+	lines_init(&slot->out[PIPE_SAID].lines, said_bytes);
+}
+
+void heard_fini(struct slot *slot)
+{
+	for (int i = 0; i < HEARD_ENDS; i++)
+		lines_fini(&slot->out[heard_ends[i]].lines);
+}
