@@ -40,6 +40,7 @@ packages_table() {
 		tests   python3-pika      python pika
 		tests   python3-redis     python redis
 		tests   python3-websockets python websockets
+		tests   python3-yaml      python yaml
 		tests   supervisor        command supervisord
 		browser chromium          command chromium
 		fuzzer  clang             command clang
@@ -107,8 +108,8 @@ packages_explain() { # PACKAGES WHY
 		Elsewhere look for: a C compiler, CMake 3.25, ninja, pkg-config, the development files of libuv,
 		rabbitmq-c, hiredis, libconfuse, jansson, OpenSSL 3, libcurl 7.87, libmicrohttpd, wslay and cmocka, a
 		RabbitMQ and a Redis server, the openssl and groff commands, HAProxy, nginx, supervisord 4, and Python 3
-		with pika, redis and websockets. The example handlers want Node.js 18, PHP 8.1 and Ruby 3.1 as well,
-		the live page Chromium, fuzzing clang with libFuzzer.
+		with pika, redis, websockets and yaml. The example handlers want Node.js 18, PHP 8.1 and Ruby 3.1 as
+		well, the live page Chromium, fuzzing clang with libFuzzer.
 	TEXT
 }
 

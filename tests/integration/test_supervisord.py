@@ -1,6 +1,7 @@
 """Under a real supervisord: it is asked how long it waits, and stops, restarts and scale-downs lose nothing,
 whatever it was told to wait."""
 
+import getpass
 import http.client
 import os
 import shutil
@@ -14,9 +15,10 @@ import xmlrpc.client
 
 from supervisor.xmlrpc import SupervisorTransport  # Debian's package supervisor
 
-from brokers import patience, wait_for
+from brokers import TOP, patience, wait_for
 from worker import OUTFALL, RedisCase, Worker
 
+UNSAID = "supervisord did not say how long it waits, set OUTFALL_STOP_TIMEOUT to its stopwaitsecs"
 SUPERVISORD = shutil.which("supervisord", path="/usr/bin:/usr/local/bin")
 
 
@@ -153,7 +155,7 @@ class Asking(SupervisordCase):
 
     def test_a_password(self):
         worker = self.supervise(password="s3cret", program="stopwaitsecs=20")
-        said = worker.wait_event("supervisord did not say how long it waits, see its stopwaitsecs")
+        said = worker.wait_event(UNSAID)
         self.assertIn("SUPERVISOR_PASSWORD", said["why"])
         self.assertEqual(said["drain_timeout_ms"], 30000)
         self.supervisord.end()
@@ -238,13 +240,20 @@ class Elsewhere(RedisCase):
             self.queue.publish(["a"])
             worker = self.start_with(self.under(f"unix://{self.directory}/s"))
             self.record.wait_ended(1)
-            self.assertEqual(worker.events("supervisord did not say how long it waits, see its stopwaitsecs"), [])
+            self.assertEqual(worker.events(UNSAID), [])
             code, seconds = worker.stop()
             self.assertEqual(code, 0)
             self.assertLess(seconds, 1 * patience())
             worker = self.start_with(self.under(f"unix://{self.directory}/s"))
-            said = worker.wait_event("supervisord did not say how long it waits, see its stopwaitsecs")
+            said = worker.wait_event(UNSAID)
             self.assertIn("no answer within 5 s", said["why"])
+
+    def test_one_that_does_not_say_while_somebody_else_has(self):
+        environment = dict(self.under(f"unix://{self.directory}/none"), OUTFALL_STOP_TIMEOUT="20s")
+        worker = self.start_with(environment)
+        said = worker.wait_event("supervisord did not say how long it waits")
+        self.assertEqual((said["from"], said["drain_timeout_ms"]), ("OUTFALL_STOP_TIMEOUT", 18000))
+        self.assertEqual([e for e in worker.events() if e["level"] == "warn"], [])
 
     def test_addresses_that_lead_nowhere(self):
         for url, why in (
@@ -254,10 +263,38 @@ class Elsewhere(RedisCase):
             ("rubbish", "SUPERVISOR_SERVER_URL"),
         ):
             worker = self.start_with(self.under(url))
-            said = worker.wait_event("supervisord did not say how long it waits, see its stopwaitsecs")
+            said = worker.wait_event(UNSAID)
             self.assertIn(why.lower(), said["why"].lower())
             self.wait_consuming(worker)
             self.assertEqual(worker.stop()[0], 0)
+
+
+class TheFile(SupervisordCase):
+    def test_the_program_file_that_we_ship(self):
+        """Only what differs on this machine is replaced: paths, the user."""
+        text = (TOP / "config" / "outfall.supervisor.conf").read_text()
+        self.config_path.write_text(
+            self.config(self.queue.section()).replace("@REPORT@", f"{self.directory}/w0.report.json")
+        )
+        for there, here in (
+            ("/usr/bin/outfall", str(OUTFALL)),
+            ("/etc/outfall/outfall.conf", str(self.config_path)),
+            ("/var/log/supervisor/%(program_name)s_%(process_num)02d.log", f"{self.directory}/w0.log"),
+            ("user=outfall", f"user={getpass.getuser()}"),
+        ):
+            self.assertEqual(text.count(there), 1, there)
+            text = text.replace(there, here)
+        self.supervisord = Supervisord(self.directory, text)
+        self.addCleanup(self.supervisord.end)
+        worker = Supervised(self.directory, "w0")
+        self.workers = [worker]
+        found = worker.wait_event("kill time found", 2)
+        self.assertEqual((found["from"], found["kill_after_ms"]), ("supervisord", 120000))
+        self.assertEqual(worker.events("kill time found")[0]["kill_after_ms"], 120000)
+        self.assertEqual(found["stopsignal"], "TERM")
+        self.stop("outfall:outfall_00")
+        self.assertEqual(self.supervisord.state("outfall:outfall_00"), "STOPPED")
+        self.assertEqual(worker.report()["exit_code"], 0)
 
 
 class Stopping(SupervisordCase):

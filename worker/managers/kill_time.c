@@ -157,15 +157,26 @@ static const char *group_text(enum supervisord_group group)
 	return NULL;
 }
 
+/* Its socket is usually root's alone: then somebody else must say it, and often has. */
+static void refused(const struct kill_time *k, const struct error *why)
+{
+	if (k->known_ms != 0)
+		log_say(k->parts.log, LOG_INFO, "supervisord did not say how long it waits",
+			kv_text("from", k->from), drain_timeout(k), kv_why(why));
+	else
+		log_say(k->parts.log, LOG_WARN,
+			"supervisord did not say how long it waits, set OUTFALL_STOP_TIMEOUT to "
+			"its stopwaitsecs",
+			drain_timeout(k), kv_why(why));
+}
+
 static void answered(void *arg, const struct supervisord_program *program, const struct error *why)
 {
 	struct kill_time *k = arg;
 	if (phase_is_stopping(k->parts.core->drain.phase))
 		return;
 	if (program == NULL) {
-		log_say(k->parts.log, LOG_WARN,
-			"supervisord did not say how long it waits, see its stopwaitsecs",
-			drain_timeout(k), kv_why(why));
+		refused(k, why);
 		return;
 	}
 	uint64_t ms = program->stopwaitsecs < KILL_MOST_MS / 1000 ? program->stopwaitsecs * 1000
