@@ -6,6 +6,7 @@
 #include "fake_edges.h"
 
 #include "base/list.h"
+#include "base/memory.h"
 #include "base/must.h"
 #include "loop/loop.h"
 #include "wire/stream.h"
@@ -23,7 +24,8 @@ struct loop {
 	struct fake_peer peer;
 	struct span script; /* what no stream has yet */
 	unsigned random;
-	bool again; /* something happened, or will at once */
+	unsigned opened; /* streams so far */
+	bool again;      /* something happened, or will at once */
 };
 
 struct timer {
@@ -45,13 +47,18 @@ struct stream {
 	size_t n_unused;
 	char *room;
 	size_t room_bytes;
+	unsigned number;
 	size_t asked; /* requests without an answer */
 	bool opened, dead, reading;
+	bool starved; /* there was no memory for output: it is about to die of that */
 };
 
+/* The test's own memory. Where one allocation is made to fail, the next one does not. */
 static void *block(size_t bytes)
 {
 	void *taken = malloc(bytes != 0 ? bytes : 1);
+	if (taken == NULL)
+		taken = malloc(bytes);
 	must(taken != NULL);
 	return taken;
 }
@@ -108,7 +115,9 @@ void loop_turn_again(struct loop *loop)
 
 struct timer *timer_create_on(struct loop *loop, void (*fire)(void *arg), void *arg)
 {
-	struct timer *timer = block(sizeof *timer);
+	struct timer *timer = memory_take(sizeof *timer);
+	if (timer == NULL)
+		return NULL;
 	*timer = (struct timer){.loop = loop, .fire = fire, .arg = arg};
 	list_init(&timer->in_loop);
 	list_append(&loop->timers, &timer->in_loop);
@@ -136,7 +145,7 @@ void timer_destroy(struct timer *timer)
 	if (timer == NULL)
 		return;
 	list_remove(&timer->in_loop);
-	free(timer);
+	memory_free(timer);
 }
 
 static struct timer *first_due(struct loop *loop)
@@ -191,8 +200,11 @@ struct stream *stream_open(struct loop *loop, const struct address *to, uint64_t
 {
 	(void)to;
 	(void)deadline_ms;
-	struct stream *stream = block(sizeof *stream);
+	struct stream *stream = memory_take(sizeof *stream);
+	if (stream == NULL)
+		return NULL;
 	*stream = (struct stream){.loop = loop, .events = events, .arg = arg, .reading = true};
+	stream->number = loop->opened++;
 	list_init(&stream->in_loop);
 	list_append(&loop->streams, &stream->in_loop);
 	stream->left = take_section(loop);
@@ -216,19 +228,20 @@ static void reap_streams(struct loop *loop)
 			continue;
 		list_remove(&stream->in_loop);
 		free(stream->unused);
-		free(stream->room);
-		free(stream);
+		memory_free(stream->room);
+		memory_free(stream);
 	}
 }
 
 char *stream_room(struct stream *stream, size_t bytes)
 {
 	must(stream->events != NULL);
-	if (stream->dead)
+	if (stream->starved || stream->dead)
 		return NULL;
-	free(stream->room);
-	stream->room = block(bytes);
+	memory_free(stream->room);
+	stream->room = memory_take(bytes);
 	stream->room_bytes = bytes;
+	stream->starved = stream->room == NULL;
 	return stream->room;
 }
 
@@ -238,7 +251,10 @@ void stream_wrote(struct stream *stream, size_t bytes)
 	if (bytes > 0 && stream->room[0] == '*')
 		stream->asked++;
 	stream->loop->again = true;
-	free(stream->room);
+	const struct fake_peer *peer = &stream->loop->peer;
+	if (peer->heard != NULL)
+		peer->heard(peer->arg, stream->number, span_of(stream->room, bytes));
+	memory_free(stream->room);
 	stream->room = NULL;
 }
 
@@ -334,7 +350,10 @@ static void end(struct stream *stream)
 {
 	struct error why;
 	stream->dead = true;
-	(void)error_set(&why, ST_CLOSED, "the script has ended");
+	if (stream->starved)
+		(void)error_set(&why, ST_NOMEM, "out of memory");
+	else
+		(void)error_set(&why, ST_CLOSED, "the script has ended");
 	stream->events->closed(stream->arg, &why);
 }
 
@@ -347,7 +366,9 @@ static bool speaks(const struct stream *stream)
 static void serve(struct stream *stream)
 {
 	bool hangs_up = stream->loop->peer.hangs_up && stream->left.len == 0;
-	if (!stream->opened) {
+	if (stream->starved) {
+		end(stream);
+	} else if (!stream->opened) {
 		stream->opened = true;
 		stream->events->opened(stream->arg);
 	} else if (speaks(stream)) {

@@ -27,6 +27,9 @@ struct fake_peer {
 	bool answers;  /* says something only when it was asked (RESP); else whenever it likes */
 	bool hangs_up; /* at the end of its script; else it falls silent */
 	unsigned torn; /* not 0: pieces are torn further, differently for each number */
+	/* What was written, as it was committed, on the n-th stream, from 0. NULL: nobody listens. */
+	void (*heard)(void *arg, unsigned stream, struct span bytes);
+	void *arg;
 };
 
 void fake_edges_set_peer(struct loop *loop, const struct fake_peer *peer);

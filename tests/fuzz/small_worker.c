@@ -18,7 +18,7 @@
 
 #define HEAR_NS UINT64_C(30000000000)
 
-enum { HEAD_BYTES = 2, TURNS_MOST = 200000, WIDTH = 3 };
+enum { HEAD_BYTES = 2, TURNS_MOST = 200000, WIDTH = 3, QUEUES_MOST = 2, TAGS_MOST = 32 };
 
 const struct retry_settings small_retry = {
     .name = "default",
@@ -54,6 +54,9 @@ struct small_worker {
 	struct timer *wake;
 	struct turn_hook dispatch, answer, drain;
 	bool closed;
+	const struct small_kind *kind;
+	/* Of small tags, which are all of an honest broker's. */
+	bool may_be_acked[QUEUES_MOST][TAGS_MOST];
 };
 
 static uint64_t now_ns(const struct clock *clock)
@@ -68,7 +71,18 @@ static struct small_worker *of_executor(struct executor *executor)
 	return list_entry(executor, struct small_worker, executor);
 }
 
-/* What a child is told of a job is JSON, whatever came with it. (jansson has no keys with a NUL.) */
+/* jansson has no keys with a NUL. Where one allocation is made to fail, the next one does not. */
+static bool is_json(const struct text *text)
+{
+	const size_t flags = JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL;
+	json_t *json = json_loadb(text->bytes, text->len, flags, NULL);
+	if (json == NULL)
+		json = json_loadb(text->bytes, text->len, flags, NULL);
+	json_decref(json);
+	return json != NULL || memmem(text->bytes, text->len, "\\u0000", 6) != NULL;
+}
+
+/* What a child is told of a job is JSON, whatever came with it. */
 static void describe(struct small_worker *w, const struct job *job)
 {
 	struct text text = {0};
@@ -76,10 +90,7 @@ static void describe(struct small_worker *w, const struct job *job)
 	if (w->source->ops->describe != NULL)
 		w->source->ops->describe(w->source, job, &text);
 	text_put_literal(&text, "}");
-	json_t *json =
-	    json_loadb(text.bytes, text.len, JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, NULL);
-	must(json != NULL || memmem(text.bytes, text.len, "\\u0000", 6) != NULL);
-	json_decref(json);
+	must(text.failed || is_json(&text));
 	text_fini(&text);
 }
 
@@ -103,13 +114,29 @@ static uint64_t begun_ns(const struct executor *executor, const struct job *job)
 	return job->begun_ns;
 }
 
+static size_t queue_of(const struct small_worker *w, const struct job *job)
+{
+	size_t i = 0;
+	while (strcmp(w->kind->queues[i], job->route->name) != 0)
+		i++;
+	return i;
+}
+
+bool small_worker_may_ack(const struct small_worker *w, size_t queue, uint64_t tag)
+{
+	return queue < QUEUES_MOST && tag < TAGS_MOST && w->may_be_acked[queue][tag];
+}
+
+/* Whoever is interrupted leaves a checkpoint, and so goes back as a copy. */
 static void finish(struct small_worker *w, struct job *job, enum outcome_kind kind)
 {
 	struct executor_host *host = w->executor.host;
 	struct outcome outcome = {.kind = kind, .reason = "because"};
+	bool copied = kind == OUTCOME_ABANDONED && host->checkpoint(host, job, span_text("page 7"));
+	bool may_be_acked = copied || (kind != OUTCOME_RETURN && kind != OUTCOME_ABANDONED);
+	if (may_be_acked && job->source_tag < TAGS_MOST)
+		w->may_be_acked[queue_of(w, job)][job->source_tag] = true;
 	list_remove(&job->in_executor);
-	if (kind == OUTCOME_RETURN || kind == OUTCOME_ABANDONED)
-		(void)host->checkpoint(host, job, span_text("page 7"));
 	host->finished(host, job, &outcome);
 }
 
@@ -183,6 +210,12 @@ static void turn_drain(void *arg)
 		timer_start(w->wake, next_ns > now ? (next_ns - now + 999999) / 1000000 : 0);
 }
 
+static void heard(void *arg, unsigned stream, struct span bytes)
+{
+	const struct small_worker *w = arg;
+	w->kind->heard(w, stream, bytes);
+}
+
 /* --- life ------------------------------------------------------------------------------------------ */
 
 /* Lines are put together, for what is in them, and written nowhere. */
@@ -202,7 +235,24 @@ static void hook(struct small_worker *w, enum turn_phase phase, struct turn_hook
 	loop_add_hook(w->loop, phase, hook);
 }
 
-static void build(struct small_worker *w, const struct small_kind *kind)
+static bool build_source(struct small_worker *w, const struct small_kind *kind)
+{
+	struct lane *lane = roster_add_lane(&w->core.roster, &w->executor, 60000);
+	if (lane == NULL ||
+	    kind->create(w->loop, any_log(), &worker, &w->core.source_host, &w->source) != ST_OK)
+		return false;
+	roster_add_source(&w->core.roster, w->source);
+	for (size_t i = 0; kind->queues[i] != NULL; i++) {
+		struct route *route = roster_add_route(&w->core.roster, kind->queues[i], w->source,
+						       lane, &small_retry, 0);
+		if (route == NULL)
+			return false;
+		kind->bind(w->source, i, route);
+	}
+	return true;
+}
+
+static bool build(struct small_worker *w, const struct small_kind *kind)
 {
 	must(loop_create(&w->loop, NULL) == ST_OK);
 	w->clock.now_ns = now_ns;
@@ -216,26 +266,19 @@ static void build(struct small_worker *w, const struct small_kind *kind)
 					.widest = WIDTH,
 					.depth = WIDTH,
 					.can_kill = true};
-	struct lane *lane = roster_add_lane(&w->core.roster, &w->executor, 60000);
-	must(lane != NULL);
-	must(kind->create(w->loop, any_log(), &worker, &w->core.source_host, &w->source) == ST_OK);
-	roster_add_source(&w->core.roster, w->source);
-	for (size_t i = 0; kind->queues[i] != NULL; i++) {
-		struct route *route = roster_add_route(&w->core.roster, kind->queues[i], w->source,
-						       lane, &small_retry, 0);
-		must(route != NULL);
-		kind->bind(w->source, i, route);
-	}
-	w->wake = timer_create_on(w->loop, woke, w);
 	hook(w, TURN_DISPATCH, &w->dispatch, begin_jobs);
 	hook(w, TURN_HAND_OVER, &w->answer, answer_jobs);
 	hook(w, TURN_DRAIN, &w->drain, turn_drain);
+	w->wake = timer_create_on(w->loop, woke, w);
+	return w->wake != NULL && build_source(w, kind);
 }
 
 static void tear_down(struct small_worker *w)
 {
-	list_remove(&w->source->in_roster);
-	w->source->ops->destroy(w->source);
+	if (w->source != NULL) {
+		list_remove(&w->source->in_roster);
+		w->source->ops->destroy(w->source);
+	}
 	core_abandon_rest(&w->core);
 	timer_destroy(w->wake);
 	loop_remove_hook(&w->dispatch);
@@ -266,22 +309,27 @@ static void stop_and_wait(struct small_worker *w)
 	must(loop_now_ns(w->loop) - begun <= (drain.timeout_ms + 1000) * 1000000);
 }
 
-void small_worker_run(const struct small_kind *kind, const uint8_t *bytes, size_t size)
+bool small_worker_run(const struct small_kind *kind, const uint8_t *bytes, size_t size)
 {
 	if (size < HEAD_BYTES)
-		return;
-	struct small_worker w = {0};
+		return true;
+	struct small_worker w = {.kind = kind};
 	struct fake_peer peer = {
 	    .script = span_of((const char *)bytes + HEAD_BYTES, size - HEAD_BYTES),
 	    .piece = kind->piece,
 	    .answers = kind->answers,
 	    .hangs_up = (bytes[0] & 1) != 0,
 	    .torn = bytes[0] >> 1,
+	    .heard = kind->heard != NULL ? heard : NULL,
+	    .arg = &w,
 	};
-	build(&w, kind);
-	fake_edges_set_peer(w.loop, &peer);
-	w.source->ops->start(w.source);
-	turn(&w, bytes[1] == 0 ? TURNS_MOST : bytes[1]);
-	stop_and_wait(&w);
+	bool built = build(&w, kind);
+	if (built) {
+		fake_edges_set_peer(w.loop, &peer);
+		w.source->ops->start(w.source);
+		turn(&w, bytes[1] == 0 ? TURNS_MOST : bytes[1]);
+		stop_and_wait(&w);
+	}
 	tear_down(&w);
+	return built;
 }

@@ -8,7 +8,8 @@
  *
  * Thread: one.
  * Owns:   everything, until small_worker_run() returns.
- * Fails:  by abort: when a drain does not end, or anything is left of it. */
+ * Fails:  by abort: when a drain does not end, or anything is left of it. Returns false when there was
+ *         no memory to build it. */
 #ifndef OUTFALL_TESTS_SMALL_WORKER_H
 #define OUTFALL_TESTS_SMALL_WORKER_H
 
@@ -24,6 +25,8 @@ struct source;
 struct source_host;
 struct route;
 
+struct small_worker;
+
 struct small_kind { /* of source */
 	enum status (*create)(struct loop *loop, struct log *log,
 			      const struct worker_settings *worker, struct source_host *host,
@@ -32,11 +35,19 @@ struct small_kind { /* of source */
 	const char *const *queues; /* their names; NULL ends them */
 	size_t (*piece)(struct span left);
 	bool answers;
+	/* What the worker wrote, see fake_edges.h. NULL: nobody listens. */
+	void (*heard)(const struct small_worker *w, unsigned stream, struct span bytes);
 };
+
+extern const struct small_kind small_rabbitmq, small_redis; /* each with two queues */
 
 /* What every queue's settings name. */
 extern const struct retry_settings small_retry;
 
-void small_worker_run(const struct small_kind *kind, const uint8_t *bytes, size_t size);
+/* Whether the job that bears this tag in that queue has run to an answer, or left a checkpoint, which
+ * goes back as a copy. All others must not be acknowledged. */
+bool small_worker_may_ack(const struct small_worker *w, size_t queue, uint64_t tag);
+
+bool small_worker_run(const struct small_kind *kind, const uint8_t *bytes, size_t size);
 
 #endif
