@@ -203,6 +203,11 @@ static void check_queue(const struct rules *rules, const struct block *block)
 	check_prefetch(rules, block, queue->prefetch, queue->concurrency);
 	check_queue_name(rules, block->place, queue->name);
 	check_queue_name(rules, block_place(block, "dead"), queue->dead);
+	if (queue->missing == MISSING_WAIT && queue->declare != DECLARE_PASSIVE)
+		problems_warn(rules->problems, block_place(block, "missing"),
+			      "queue \"%s\": declare creates it where it is missing, so missing = "
+			      "\"wait\" says nothing",
+			      block->title);
 	if (queue->handler != NULL && queue->handler->timeout_ms > CONSUMER_TIMEOUT_MS)
 		problems_warn(
 		    rules->problems, block_place(block, "handler"),

@@ -75,6 +75,10 @@ enum declare { DECLARE_PASSIVE, DECLARE_DURABLE, DECLARE_QUORUM };
 /* Whether the queue has x-single-active-consumer. The protocol does not tell, so the user does. */
 enum single_active { SINGLE_ACTIVE_NOT, SINGLE_ACTIVE_YES };
 
+/* What becomes of a worker that starts and does not find the queue. One that is lost later is awaited
+ * in any case. */
+enum missing { MISSING_FAIL, MISSING_WAIT };
+
 struct handler_settings;
 struct retry_settings;
 
@@ -89,6 +93,7 @@ struct queue_settings {
 	int priority;              /* RabbitMQ: x-priority of the consumer */
 	enum declare declare;
 	enum single_active single_active;
+	enum missing missing;
 	const char *dead; /* NULL: basic.reject for the queue's own dead-letter exchange */
 };
 

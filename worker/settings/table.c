@@ -50,6 +50,8 @@ static const struct choice declares[] = {
     {"passive", DECLARE_PASSIVE}, {"durable", DECLARE_DURABLE}, {"quorum", DECLARE_QUORUM}, {0}};
 static const struct choice single_actives[] = {
     {"false", SINGLE_ACTIVE_NOT}, {"true", SINGLE_ACTIVE_YES}, {0}};
+static const struct choice missings[] = {
+    {"fail", MISSING_FAIL}, {"wait", MISSING_WAIT}, {0}};
 static const struct choice formats[] = {
     {"list", 0}, {"bullmq", CHOICE_LATER}, {"sidekiq", CHOICE_LATER}, {"celery", CHOICE_LATER}, {0}};
 static const struct choice handler_types[] = {
@@ -179,6 +181,10 @@ const struct key_row table_keys[] = {
      .help = "\"true\": the queue has a single active consumer (x-single-active-consumer; the protocol does "
 	     "not tell). It is released when its running jobs have ended, so that the next consumer cannot "
 	     "overtake them; declare creates it so."},
+    {SECTION_QUEUE, "missing", VALUE_CHOICE, FIELD(queue_settings, missing),
+     .preset = "fail", .choices = missings,
+     .help = "Where the queue is not there at the start. \"fail\": the worker ends, with 69. \"wait\": it "
+	     "looks again until it is; other queues go on. One that is lost later is always awaited."},
     {SECTION_QUEUE, "dead", VALUE_TEXT, FIELD(queue_settings, dead),
      .help = "The queue where rejected jobs go. Default: basic.reject, for the queue's own "
 	     "dead-letter exchange."},

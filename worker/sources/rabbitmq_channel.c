@@ -862,19 +862,35 @@ static void cancelled_by_broker(struct rabbitmq_channel *ch, const amqp_basic_ca
 	moved(ch);
 }
 
-static enum status meaning_of(int reply_code)
+/* A queue whose node is down is "not found" as well, and it comes back with its node. */
+static bool is_out_of_reach(amqp_bytes_t reply_text)
+{
+	static const char words[] = "is down or inaccessible";
+	return memmem(reply_text.bytes, reply_text.len, words, sizeof words - 1) != NULL;
+}
+
+static enum status meaning_of(int reply_code, amqp_bytes_t reply_text)
 {
 	if (reply_code == AMQP_NOT_FOUND)
-		return ST_MISSING;
+		return is_out_of_reach(reply_text) ? ST_PROTO : ST_MISSING;
 	bool lasting = reply_code == AMQP_ACCESS_REFUSED || reply_code == AMQP_RESOURCE_LOCKED ||
 		       reply_code == AMQP_PRECONDITION_FAILED;
 	return lasting ? ST_REFUSED : ST_PROTO;
 }
 
+/* Only before it has ever worked: a mistake in the configuration shows at the start. */
+static bool is_for_good(const struct rabbitmq_channel *ch, const struct error *why)
+{
+	if (ch->has_consumed)
+		return false;
+	if (why->status == ST_MISSING)
+		return ch->settings->missing == MISSING_FAIL;
+	return why->status == ST_REFUSED;
+}
+
 static void be_broken(struct rabbitmq_channel *ch, const struct error *why)
 {
-	bool refused =
-	    !ch->has_consumed && (why->status == ST_MISSING || why->status == ST_REFUSED);
+	bool refused = is_for_good(ch, why);
 	move(ch, CHANNEL_BROKEN);
 	lose_everything(ch);
 	if (refused) {
@@ -882,7 +898,9 @@ static void be_broken(struct rabbitmq_channel *ch, const struct error *why)
 		return;
 	}
 	uint64_t wait_ms = wait_to_try_again(ch);
-	log_say(ch->all->log, LOG_WARN, "channel closed by the broker, reopening",
+	log_say(ch->all->log, LOG_WARN,
+		why->status == ST_MISSING ? "queue is missing, waiting for it"
+					  : "channel closed by the broker, reopening",
 		kv_text("source", ch->all->source->name), kv_text("queue", ch->settings->name),
 		kv_int("wait_ms", (int64_t)wait_ms), kv_why(why));
 }
@@ -892,7 +910,7 @@ static void closed_by_broker(struct rabbitmq_channel *ch, const amqp_channel_clo
 	struct error why;
 	amqp_channel_close_ok_t ok = {0};
 	send(ch, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
-	(void)error_set(&why, meaning_of(m->reply_code), "queue \"%s\": %d %.*s",
+	(void)error_set(&why, meaning_of(m->reply_code, m->reply_text), "queue \"%s\": %d %.*s",
 			ch->settings->name, m->reply_code, (int)m->reply_text.len,
 			(const char *)m->reply_text.bytes);
 	if (ch->state == CHANNEL_CLOSING) {

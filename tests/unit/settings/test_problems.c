@@ -176,6 +176,8 @@ static const struct row rows[] = {
 	{"no time for jobs, perhaps", GOOD "drain { grace = 40s }", {{3, "warning: drain: reserve and grace take 42s, but \"auto\" means 30s"}}},
 	{"a prefetch that starves", "rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" { handler = h\nprefetch = 2 concurrency = 3 } }" HANDLER,
 		{{2, "warning: queue \"q\": with prefetch 2, concurrency 3 is never reached"}}},
+	{"missing, and created", "rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" { handler = h declare = durable\nmissing = wait } }" HANDLER,
+		{{2, "warning: queue \"q\": declare creates it where it is missing"}}},
 	{"longer than RabbitMQ waits", "rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" { handler = h } }\nhandler \"h\" { type = exec command = {\"/bin/true\"} timeout = 31m }",
 		{{1, "warning: queue \"q\": handler \"h\" may run longer than the 30m"}}},
 	{"never used", GOOD "handler \"x\" { type = exec command = {\"/bin/true\"} }\nretry \"x\" { }",

@@ -143,7 +143,7 @@ static void test_each_kind_of_value(void **state)
 	    "  heartbeat = none connect_timeout = 100ms\n"
 	    "  queue \"one\" { handler = h prefetch = 32 concurrency = 8 priority = -5 declare = "
 	    "quorum\n"
-	    "                dead = 'one.dead' retry = \"slow\" single_active = true }\n"
+	    "                dead = 'one.dead' retry = \"slow\" single_active = true missing = wait }\n"
 	    "  queue \"two\" { handler = h prefetch = auto concurrency = none declare = durable }\n"
 	    "}\n"
 	    "retry \"slow\" { attempts = 2 backoff = linear first = 10s max = 1h jitter = 0 }\n"
@@ -172,6 +172,7 @@ static void test_each_kind_of_value(void **state)
 	assert_int_equal(one->priority, -5);
 	assert_int_equal(one->declare, DECLARE_QUORUM);
 	assert_int_equal(one->single_active, SINGLE_ACTIVE_YES);
+	assert_int_equal(one->missing, MISSING_WAIT);
 	assert_string_equal(one->dead, "one.dead");
 	assert_string_equal(one->retry->name, "slow");
 	assert_int_equal(one->retry->attempts, 2);
@@ -183,6 +184,7 @@ static void test_each_kind_of_value(void **state)
 	assert_int_equal(two->concurrency, 0);
 	assert_int_equal(two->declare, DECLARE_DURABLE);
 	assert_int_equal(two->single_active, SINGLE_ACTIVE_NOT);
+	assert_int_equal(two->missing, MISSING_FAIL);
 	assert_int_equal(two->retry->backoff, BACKOFF_CONSTANT);
 	assert_int_equal(s->n_retries, 2);
 	const char **command = two->handler->command;

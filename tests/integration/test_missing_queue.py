@@ -1,0 +1,81 @@
+"""A queue that is not there: at the start it is fatal or awaited, as the configuration says; lost later
+it is always awaited, and consumed again when it is back."""
+
+import signal
+import unittest
+
+from brokers import wait_for
+from worker import RabbitCase, patience
+
+WAITING = "queue is missing, waiting for it"
+
+
+class Missing(RabbitCase):
+    def with_absent(self, extra):
+        """A section with the queue that is there and, beside it, one that is not."""
+        text = self.queue.section().rstrip().rstrip("}")
+        return text + f'  queue "absent" {{ handler = "h" {extra} }}\n}}\n'
+
+    def create(self, *bodies):
+        self.queue.channel.queue_declare("absent", durable=True)
+        for body in bodies:
+            self.queue.channel.basic_publish("", "absent", body)
+
+    def test_fatal_by_default(self):
+        worker = self.start(self.config(self.with_absent("")))
+        self.assertEqual(worker.wait_exit(), 69)
+        [line] = worker.events("broker refused for good, stopping")
+        self.assertIn('queue "absent": 404', line["why"])
+
+    def test_awaited_while_others_work(self):
+        self.open_gate()
+        worker = self.start(self.config(self.with_absent('missing = "wait"')))
+        worker.wait_event(WAITING, count=2)
+        self.queue.publish(["a"])
+        self.record.wait_ended(1)
+        self.create("b")
+        self.record.wait_ended(2, 30)
+        self.assertEqual(worker.events("consumer started")[-1]["queue"], "absent")
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_a_stop_while_it_is_awaited(self):
+        worker = self.start(self.config(self.with_absent('missing = "wait"')))
+        worker.wait_event(WAITING)
+        code, seconds = worker.stop()
+        self.assertEqual(code, 0)
+        self.assertLess(seconds, 1 * patience())
+
+    def test_quiet_and_resume_while_it_is_awaited(self):
+        worker = self.start(self.config(self.with_absent('missing = "wait"')))
+        worker.wait_event(WAITING)
+        worker.send(signal.SIGTSTP)
+        worker.wait_event("drain moved")
+        worker.send(signal.SIGCONT)
+        worker.wait_event("drain moved", count=2)
+        self.create("b")
+        self.record.wait_ended(1, 30)
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_lost_with_jobs_in_hand(self):
+        """They end where they are, whoever is told; the queue of the same name is consumed again, and
+        missing = "fail" is about the start alone."""
+        self.create(*[f"old{n}:gate:{self.gate()}" for n in range(4)])
+        worker = self.start(self.config(self.with_absent(""), concurrency=2))
+        self.record.wait_begun(2)
+        self.queue.channel.queue_delete("absent")
+        worker.wait_event("consumer cancelled by the broker, trying again")
+        worker.wait_event(WAITING, count=2)
+        self.open_gate()
+        self.record.wait_ended(2)
+        self.create("new")
+        wait_for("the new one", lambda: "new" in self.record.ended(), 30)
+        self.assertEqual(self.record.ended_twice(), [])
+        again = [e for e in worker.events("consumer started") if e["queue"] == "absent"]
+        self.assertEqual(len(again), 2)
+        depth = lambda: self.queue.channel.queue_declare("absent", passive=True).method.message_count
+        wait_for("an empty queue", lambda: depth() == 0)
+        self.assertEqual(worker.stop()[0], 0)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
