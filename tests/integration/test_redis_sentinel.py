@@ -10,6 +10,8 @@ import time
 import unittest
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from brokers import RedisList, RedisServer
 from worker import WorkerCase, patience, wait_for
@@ -90,8 +92,11 @@ class Jobs(RedisList):
         self.reconnect()
 
     def reconnect(self):
-        self.client = redis.Redis("127.0.0.1", self.servers.master().port, db=2,
-                                  password=self.servers.PASSWORD)  # fmt: skip
+        # Who is promoted throws out its clients, and may do so more than once.
+        self.client = redis.Redis(
+            "127.0.0.1", self.servers.master().port, db=2, password=self.servers.PASSWORD,
+            retry=Retry(NoBackoff(), 5), retry_on_error=[redis.ConnectionError],
+        )  # fmt: skip
 
     def url(self, password=None):
         return self.servers.url()
@@ -106,10 +111,9 @@ class SentinelCase(WorkerCase):
         self.addCleanup(self.servers.stop)
         self.queue = Jobs(self.servers)
 
-    def consume(self, extra='lease = "3s"', concurrency=4, **kinds):
-        return self.start(
-            self.config(self.queue.section(extra=extra), self.plugin_handler(**kinds), concurrency=concurrency)
-        )
+    def consume(self, extra='lease = "3s"', redis=""):
+        section = self.queue.section(extra=extra).replace("  list ", f"  {redis}\n  list ")
+        return self.start(self.config(section, self.plugin_handler()))
 
     def new_master(self, old):
         node = wait_for("another master", lambda: self.elected(old), 30)
@@ -184,11 +188,11 @@ class Discovery(SentinelCase):
         self.assertEqual(worker.stop()[0], 0)
 
 
-class Failover(SentinelCase):
-    def under_load(self, workers=1, extra='lease = "3s"'):
+class FailoverCase(SentinelCase):
+    def under_load(self, workers=1, extra='lease = "9s"', redis=""):
         """Workers in the middle of it, and a producer that notes what the master confirmed."""
         self.queue.publish([f"j{n}:ms:2" for n in range(JOBS)])
-        started = [self.consume(extra) for _ in range(workers)]
+        started = [self.consume(extra, redis) for _ in range(workers)]
         self.record.wait_ended(JOBS // 10)
         return started
 
@@ -223,6 +227,40 @@ class Failover(SentinelCase):
         self.back = time.monotonic()
         return old, self.judge(workers, begun)
 
+    def stop_replicas(self):
+        replicas = [node for node in self.servers.nodes if node is not self.servers.master()]
+        for node in replicas:
+            node.kill(signal.SIGSTOP)
+            self.addCleanup(node.kill, signal.SIGCONT)
+        # What a replica's kernel has it would still read when it goes on, master or no master.
+        self.servers.client(self.servers.master()).client_kill_filter(_type="slave")
+        return replicas
+
+    def lagging(self, jobs, redis=""):
+        """A worker holds and runs what the replicas have in the list and know nothing more of."""
+        worker = self.consume('lease = "30s"  prefetch = 12', redis)
+        worker.wait_event("redis connected")
+        worker.send(signal.SIGTSTP)
+        worker.wait_event("drain moved")
+        wait_for("the intake to be shut", lambda: not self.blocked())
+        self.queue.publish(jobs)
+        self.assertEqual(self.queue.client.wait(2, 5000), 2)
+        replicas = self.stop_replicas()
+        worker.send(signal.SIGCONT)
+        return worker, replicas
+
+    def blocked(self):
+        return [c for c in self.queue.client.client_list() if "b" in c["flags"]]
+
+    def promote(self, replicas):
+        old = self.servers.master()
+        old.kill()
+        for node in replicas:
+            node.kill(signal.SIGCONT)
+        self.new_master(old)
+
+
+class Failover(FailoverCase):
     def test_master_killed(self):
         _, twice = self.fail_over(signal.SIGKILL)
         self.assertLessEqual(len(twice), JOBS // 10)
@@ -257,33 +295,6 @@ class Failover(SentinelCase):
         worker.wait_event("redis link restored")
         self.assert_consumes("j1")
         self.assertEqual(worker.stop()[0], 0)
-
-    def lagging(self, jobs):
-        """A worker holds and runs what the replicas have in the list and know nothing more of."""
-        worker = self.consume('lease = "30s"  prefetch = 12')
-        worker.wait_event("redis connected")
-        worker.send(signal.SIGTSTP)
-        wait_for("the intake to be shut", lambda: not self.blocked())
-        self.queue.publish(jobs)
-        self.assertEqual(self.queue.client.wait(2, 5000), 2)
-        replicas = [node for node in self.servers.nodes if node is not self.servers.master()]
-        for node in replicas:
-            node.kill(signal.SIGSTOP)
-            self.addCleanup(node.kill, signal.SIGCONT)
-        # What a replica's kernel has it would still read when it goes on, master or no master.
-        self.servers.client(self.servers.master()).client_kill_filter(_type="slave")
-        worker.send(signal.SIGCONT)
-        return worker, replicas
-
-    def blocked(self):
-        return [c for c in self.queue.client.client_list() if "b" in c["flags"]]
-
-    def promote(self, replicas):
-        old = self.servers.master()
-        old.kill()
-        for node in replicas:
-            node.kill(signal.SIGCONT)
-        self.new_master(old)
 
     def test_claims_that_were_not_replicated(self):
         """The new master gives the same jobs out again, to the same worker: what runs here is awaited, what
@@ -326,6 +337,61 @@ class Failover(SentinelCase):
         wait_for("jobs to end again", lambda: len(self.record.ended()) > ended, 30)
         self.back = time.monotonic()
         self.judge(workers, begun)
+
+
+class Waiting(FailoverCase):
+    """wait_replicas: what the replicas have not heard of has not happened."""
+
+    def test_claims(self):
+        """The same as test_settles_that_were_not_replicated, where each runs twice."""
+        worker, replicas = self.lagging(
+            [f"j{n}" for n in range(6)], 'wait_replicas = 1  wait_timeout = "4s"'
+        )
+        client = self.queue.client
+        wait_for("a claim", lambda: client.llen("jobs") == 0)
+        self.assertEqual(self.record.begun(), [])
+        self.promote(replicas)
+        wait_for("all to end", lambda: len(self.record.ended()) == 6)
+        wait_for("nothing unsettled", lambda: self.queue.unsettled() == 0)
+        self.assertEqual(worker.stop()[0], 0)
+        self.assertEqual(self.record.begun_twice(), [])
+        self.assertEqual(worker.report()["fates"]["unsettled"], 0)
+
+    def test_settles(self):
+        self.queue.publish([f"j{n}:gate:{self.gate()}" for n in range(8)])
+        worker = self.consume('lease = "30s"', 'wait_replicas = 1  wait_timeout = "4s"')
+        self.record.wait_begun(4)
+        replicas = self.stop_replicas()
+        self.open_gate()
+        self.record.wait_ended(4)
+        client = self.queue.client
+        wait_for("a settle that the replicas cannot have", lambda: self.queue.unsettled() < 8)
+        self.promote(replicas)
+        wait_for("all to end", lambda: len(set(self.record.ended())) == 8)
+        wait_for("nothing unsettled", lambda: self.queue.unsettled() == 0)
+        self.assertEqual(worker.stop()[0], 0)
+        self.assertEqual(self.record.begun_twice(), [])
+        client.close()
+
+    def test_without_replicas_the_work_goes_on(self):
+        for node in self.servers.nodes[1:]:
+            node.kill()
+        self.queue.publish([f"j{n}" for n in range(20)])
+        worker = self.consume(redis='wait_replicas = 1  wait_timeout = "50ms"')
+        self.record.wait_ended(20)
+        self.assertEqual(len(worker.events("too few replicas confirmed in time, going on without")), 1)
+        self.servers.nodes[1].start()
+
+        def pushed_and_confirmed():
+            self.queue.publish(["more"])
+            return worker.events("replicas confirm again")
+
+        wait_for("a replica again", pushed_and_confirmed, every=0.2)
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_under_load(self):
+        _, twice = self.fail_over(signal.SIGKILL, workers=2, redis="wait_replicas = 1")
+        self.assertEqual(twice, [])
 
 
 if __name__ == "__main__":

@@ -162,11 +162,37 @@ static void check_rabbitmq(const struct rules *rules, const struct block *block)
 			       "heartbeat: RabbitMQ counts in whole seconds");
 }
 
+/* What stands behind a WAIT on the connection is answered later by that much, renewals of leases too; a
+ * server that says nothing for a sixth of a lease is given up. */
+static void check_wait(const struct rules *rules, const struct block *block,
+		       const struct redis_settings *redis)
+{
+	if (redis->wait_replicas == 0) {
+		if (block_said(block, "wait_timeout")->n > 0)
+			problems_warn(
+			    rules->problems, block_place(block, "wait_timeout"),
+			    "redis \"%s\": wait_timeout has no effect without wait_replicas",
+			    block->title);
+		return;
+	}
+	for (size_t i = 0; i < redis->n_lists; i++) {
+		if (redis->wait_timeout_ms < redis->lists[i].lease_ms / 6)
+			continue;
+		problems_error(
+		    rules->problems, block_place(block, "wait_timeout"),
+		    "redis \"%s\": wait_timeout must be less than a sixth of the lease of "
+		    "list \"%s\"",
+		    block->title, redis->lists[i].name);
+		return;
+	}
+}
+
 static void check_redis(const struct rules *rules, const struct block *block)
 {
 	const struct redis_settings *redis = block->fields;
 	check_broker(rules, block);
 	check_tls(rules, block, &redis->broker);
+	check_wait(rules, block, redis);
 }
 
 static void check_dead(const struct rules *rules, const struct block *block, const char *dead)

@@ -125,6 +125,8 @@ struct redis_settings {
 	const char *name;
 	struct place place;
 	struct broker_settings broker; /* one address */
+	unsigned wait_replicas;        /* 0: none is waited for */
+	uint64_t wait_timeout_ms;      /* 1s */
 	struct list_settings *lists;
 	size_t n_lists;
 };

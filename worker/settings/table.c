@@ -216,6 +216,14 @@ const struct key_row table_keys[] = {
     {SECTION_REDIS, "connect_timeout", VALUE_DURATION,
      FIELD(redis_settings, broker.connect_timeout_ms), .preset = "5s", RANGE(10, 1 HOURS),
      .help = "How long connecting and logging in may take, TLS included."},
+    {SECTION_REDIS, "wait_replicas", VALUE_COUNT, FIELD(redis_settings, wait_replicas),
+     .preset = "none", .zero = "none", RANGE(1, 100),
+     .help = "Jobs begin, and count as settled, when so many replicas have confirmed it (WAIT): then a "
+	     "failover to one of them runs fewer jobs twice. Costs a round trip to the replicas for each call."},
+    {SECTION_REDIS, "wait_timeout", VALUE_DURATION, FIELD(redis_settings, wait_timeout_ms),
+     .preset = "1s", RANGE(1, 1 HOURS),
+     .help = "How long replicas are waited for; then the work goes on without them, and the log says so. "
+	     "Less than a sixth of each list's lease."},
 
     {SECTION_LIST, "handler", VALUE_TEXT, NO_FIELD,
      .help = "The handler section that runs its jobs. Needed."},

@@ -552,6 +552,8 @@ enum status redis_list_source_create(struct loop *loop, struct log *log,
 	    .worker = s->worker,
 	    .max_body_bytes = worker->max_body_bytes,
 	    .claim_bytes = CLAIM_BYTES,
+	    .wait_replicas = settings->wait_replicas,
+	    .wait_timeout_ms = settings->wait_timeout_ms,
 	    .link_failed = link_failed,
 	    .changed = queue_changed,
 	};

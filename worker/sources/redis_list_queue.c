@@ -38,6 +38,12 @@
  * have begun here before, which is what `redelivered` means. What the old master had confirmed
  * and the new one has not heard of runs again; no worker can help that.
  *
+ * With wait_replicas each call is followed by WAIT, and nothing of its reply is believed before so many
+ * replicas have confirmed: claimed jobs do not begin, settled ones are not called settled. Until then the
+ * call is under way, and a connection that breaks leaves it in doubt like any other. When the replicas do
+ * not answer in time the work goes on without them: the option makes duplicates rarer, it cannot make a
+ * failover exact, and work that stands still helps nobody.
+ *
  * BLMOVE and the lease
  *
  * A BLMOVE may go on without us: its connection half dead, the server has yet to notice. If it moved
@@ -129,6 +135,11 @@ struct redis_queue {
 	bool overdue;        /* what is pending has waited long enough */
 	struct list pending; /* struct job.in_source, in the order settled */
 	struct list telling; /* those in the call */
+	bool replicating;    /* its reply is in, and the replicas have yet to confirm */
+	bool alone;          /* the last time they did not */
+	int64_t next_due_ms; /* what that reply said */
+	struct list
+	    arrived; /* struct job.in_source: claimed by it, unknown to the core and to undo() */
 };
 
 static struct source_host *host_of(const struct redis_queue *queue)
@@ -326,6 +337,15 @@ static void join(struct redis_queue *queue)
 	send_renewal(queue, "join", join_answered);
 }
 
+/* Nobody has seen them: the server puts them back, undone or brought back. */
+static void drop_arrived(struct redis_queue *queue)
+{
+	struct list *it;
+	while ((it = list_take_first(&queue->arrived)) != NULL)
+		job_destroy(list_entry(it, struct job, in_source));
+	queue->replicating = false;
+}
+
 static void lose_settles(struct redis_queue *queue)
 {
 	struct list *it;
@@ -351,6 +371,7 @@ static void shut_out(struct redis_queue *queue)
 	queue->claiming = 0;
 	if (queue->moved)
 		queue->used_ids = queue->last_id;
+	drop_arrived(queue);
 	lose_settles(queue);
 	host_of(queue)->took_back(host_of(queue), queue->route);
 	join(queue);
@@ -526,6 +547,7 @@ void redis_queue_link_lost(struct redis_queue *queue)
 	queue->calling = false;
 	queue->claiming = 0;
 	queue->renewing = false;
+	drop_arrived(queue);
 	list_splice(&queue->telling, &queue->pending); /* what was in the call goes first again */
 	list_splice(&queue->pending, &queue->telling);
 	if (!queue->open)
@@ -725,16 +747,12 @@ static void note_trouble(struct redis_queue *queue, const struct reply *trouble)
 
 static void take_claimed(struct redis_queue *queue, const struct reply *reply)
 {
-	struct list jobs;
 	struct claimed claimed;
-	list_init(&jobs);
 	enum status st = read_claimed(reply, &claimed);
 	if (st == ST_OK)
-		st = make_jobs(queue, &claimed, &jobs);
-	if (st == ST_OK) {
-		deliver(queue, &jobs);
+		st = make_jobs(queue, &claimed, &queue->arrived);
+	if (st == ST_OK)
 		return;
-	}
 	say(queue, LOG_ERROR, "claimed jobs put back, out of memory", "jobs",
 	    (int64_t)(reply->n_items - TURN_CLAIMED) / 2);
 	undo(queue);
@@ -760,6 +778,59 @@ static void note_claim(struct redis_queue *queue, const struct reply *reply)
 	note_trouble(queue, &reply->items[TURN_TROUBLE]);
 }
 
+/* The reply may be believed. */
+static void end_call(struct redis_queue *queue)
+{
+	queue->calling = false;
+	queue->replicating = false;
+	confirm_told(queue);
+	deliver(queue, &queue->arrived);
+	queue->claiming = 0; /* only now may the intake be called shut */
+	expect_due(queue, queue->next_due_ms);
+	redis_queue_look(queue);
+	queue->shared->changed(queue->shared);
+}
+
+static void note_replicas(struct redis_queue *queue, int64_t confirmed)
+{
+	bool alone = confirmed < (int64_t)queue->shared->wait_replicas;
+	if (alone && !queue->alone)
+		say(queue, LOG_WARN, "too few replicas confirmed in time, going on without",
+		    "replicas", confirmed);
+	if (!alone && queue->alone)
+		say(queue, LOG_INFO, "replicas confirm again", "replicas", confirmed);
+	queue->alone = alone;
+}
+
+/* A reply to a call that we have given up meanwhile says nothing any more. */
+static void replicas_answered(void *arg, const struct reply *reply)
+{
+	struct redis_queue *queue = arg;
+	struct error why;
+	if (!queue->replicating)
+		return;
+	if (reply->kind == REPLY_NUMBER) {
+		note_replicas(queue, reply->number);
+		end_call(queue);
+		return;
+	}
+	if (reply->kind == REPLY_ERROR) /* "UNBLOCKED": not the master any more */
+		(void)error_set(&why, resp_error_status(reply->text), "wait for replicas: %.*s",
+				(int)reply->text.len, reply->text.ptr);
+	else
+		(void)error_set(&why, ST_PROTO, "wait for replicas: a reply that makes no sense");
+	queue->shared->link_failed(queue->shared, &why);
+}
+
+static void wait_for_replicas(struct redis_queue *queue)
+{
+	struct resp *redis = queue->shared->redis;
+	resp_begin(redis, 3, replicas_answered, queue);
+	resp_arg_text(redis, "WAIT");
+	resp_arg_number(redis, queue->shared->wait_replicas);
+	resp_arg_number(redis, (int64_t)queue->shared->wait_timeout_ms);
+}
+
 static void turn_answered(void *arg, const struct reply *reply)
 {
 	struct redis_queue *queue = arg;
@@ -770,16 +841,14 @@ static void turn_answered(void *arg, const struct reply *reply)
 		return;
 	}
 	reconnect_worked(&queue->shared->reconnect);
-	queue->calling = false;
-	confirm_told(queue);
+	queue->next_due_ms = number_at(reply, TURN_DUE);
 	if (queue->claiming > 0) {
 		note_claim(queue, reply);
 		take_claimed(queue, reply);
-		queue->claiming = 0; /* only now may the intake be called shut */
 	}
-	expect_due(queue, number_at(reply, TURN_DUE));
-	redis_queue_look(queue);
-	queue->shared->changed(queue->shared);
+	queue->replicating = queue->shared->wait_replicas > 0;
+	if (!queue->replicating)
+		end_call(queue);
 }
 
 /* What is settled in the same call that claims is gone before the claimed jobs arrive. */
@@ -943,6 +1012,8 @@ static void send_turn(struct redis_queue *queue, size_t claim)
 				tell_one(redis, job);
 		}
 	}
+	if (queue->shared->wait_replicas > 0)
+		wait_for_replicas(queue);
 	queue->calling = true;
 	queue->claiming = claim;
 	queue->woken = false;
@@ -1087,6 +1158,7 @@ struct redis_queue *redis_queue_create(struct redis_shared *shared,
 	list_init(&queue->in_work);
 	list_init(&queue->pending);
 	list_init(&queue->telling);
+	list_init(&queue->arrived);
 	pace_init(&queue->pace, settings->prefetch);
 	queue->due = timer_create_on(shared->loop, due_fired, queue);
 	queue->company = timer_create_on(shared->loop, company_fired, queue);
@@ -1104,6 +1176,7 @@ void redis_queue_destroy(struct redis_queue *queue)
 {
 	if (queue == NULL)
 		return;
+	drop_arrived(queue);
 	lose_settles(queue);
 	list_remove(&queue->in_work);
 	redis_wait_destroy(queue->wait);
@@ -1140,6 +1213,7 @@ void redis_queue_leave(struct redis_queue *queue)
 	queue->calling = false;
 	queue->claiming = 0;
 	move(queue, QUEUE_LEAVING);
+	drop_arrived(queue);
 	lose_settles(queue);
 	if (!member || now_ns(queue) < queue->unsure_until_ns) {
 		move(queue, QUEUE_LEFT);

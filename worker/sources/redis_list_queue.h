@@ -34,10 +34,12 @@ struct redis_shared {
 	struct log *log;
 	struct source *source;
 	const struct resp_login *login;
-	const char *worker;    /* without the part that tells incarnations apart */
-	size_t max_body_bytes; /* of one job */
-	size_t claim_bytes;    /* of one claim, but at least one job */
-	struct resp *redis;    /* NULL while the link is not up */
+	const char *worker;     /* without the part that tells incarnations apart */
+	size_t max_body_bytes;  /* of one job */
+	size_t claim_bytes;     /* of one claim, but at least one job */
+	unsigned wait_replicas; /* 0: a call's own reply is all that is waited for */
+	uint64_t wait_timeout_ms;
+	struct resp *redis; /* NULL while the link is not up */
 	struct script_digest scripts[LIST_SCRIPTS];
 	struct reconnect reconnect; /* a claim that was answered means that all is well */
 	struct list work;           /* queues to be attended at the end of the turn */

@@ -267,6 +267,8 @@ static const struct row rows[] = {
 	{"Sentinels of whom", "redis \"r\" { url = \"redis+sentinel://:" SECRET "@h\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url: redis+sentinel:// needs the name of the master"}}},
 	{"a database by name, there too", "redis \"r\" { url = \"redis+sentinel://:" SECRET "@h/m/users\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url: behind the name of the master stands"}}},
 	{"Sentinels as they should be", "redis \"r\" { url = \"redis+sentinel://:" SECRET "@h,i:1/m/3?sentinel_password=" SECRET "\" list \"l\" { handler = h } }" HANDLER, {{0}}},
+	{"waiting without replicas", "redis \"r\" { url = \"redis://h\"\nwait_timeout = 2s list \"l\" { handler = h } }" HANDLER, {{2, "warning: redis \"r\": wait_timeout has no effect without wait_replicas"}}},
+	{"waiting as long as a lease", "redis \"r\" { url = \"redis://h\" wait_replicas = 1\nwait_timeout = 2s list \"l\" { handler = h lease = 12s } }" HANDLER, {{2, "error: redis \"r\": wait_timeout must be less than a sixth of the lease of list \"l\""}}},
 	{"a database by name", "redis \"r\" { url = \"redis://:" SECRET "@h/users\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url: the path of a redis:// address"}}},
 	{"a secret file that is not there", "redis \"r\" { url_file = \"/nonexistent/url\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url_file /nonexistent/url cannot be read"}}},
 	{"two passwords", "redis \"r\" { url = \"redis://:" SECRET "@h\"\npassword_file = \"secret\" list \"l\" { handler = h } }" HANDLER, {{2, "error: password_file: the URL has a password, too"}}},
