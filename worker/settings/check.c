@@ -187,12 +187,27 @@ static void check_wait(const struct rules *rules, const struct block *block,
 	}
 }
 
+/* Each list has its slot, and each slot its node; a section is one connection. */
+static void check_cluster(const struct rules *rules, const struct block *block,
+			  const struct redis_settings *redis)
+{
+	if (redis->broker.n_urls == 0 || redis->n_lists < 2 ||
+	    strstr(redis->broker.urls[0], "+cluster://") == NULL)
+		return;
+	problems_error(
+	    rules->problems, redis->lists[1].place,
+	    "redis \"%s\": in a cluster each list has a node of its own: give list \"%s\" a "
+	    "section of its own",
+	    block->title, redis->lists[1].name);
+}
+
 static void check_redis(const struct rules *rules, const struct block *block)
 {
 	const struct redis_settings *redis = block->fields;
 	check_broker(rules, block);
 	check_tls(rules, block, &redis->broker);
 	check_wait(rules, block, redis);
+	check_cluster(rules, block, redis);
 }
 
 static void check_dead(const struct rules *rules, const struct block *block, const char *dead)

@@ -20,7 +20,8 @@ static const char *const file_keys[] = {
 static bool is_tls(const char *url)
 {
 	return strncmp(url, "amqps:", 6) == 0 || strncmp(url, "rediss:", 7) == 0 ||
-	       strncmp(url, "rediss+sentinel:", 16) == 0;
+	       strncmp(url, "rediss+sentinel:", 16) == 0 ||
+	       strncmp(url, "rediss+cluster:", 15) == 0;
 }
 
 static size_t count_tls(const struct broker_settings *broker)

@@ -151,10 +151,15 @@ static bool is_rabbitmq(enum url_scheme scheme)
 	return scheme == URL_AMQP || scheme == URL_AMQPS;
 }
 
+static bool is_cluster(enum url_scheme scheme)
+{
+	return scheme == URL_CLUSTER || scheme == URL_CLUSTERS;
+}
+
 static bool is_redis(enum url_scheme scheme)
 {
 	return scheme == URL_REDIS || scheme == URL_REDISS || scheme == URL_UNIX ||
-	       scheme == URL_SENTINEL || scheme == URL_SENTINELS;
+	       scheme == URL_SENTINEL || scheme == URL_SENTINELS || is_cluster(scheme);
 }
 
 static bool is_database(const char *path)
@@ -173,12 +178,17 @@ static const char *trouble_with(bool rabbitmq, const struct url *url)
 	if (rabbitmq && !is_rabbitmq(url->scheme))
 		return "a rabbitmq section needs an amqp:// or amqps:// address";
 	if (!rabbitmq && !is_redis(url->scheme))
-		return "a redis section needs a redis://, rediss://, unix:// or redis+sentinel:// "
-		       "address";
+		return "a redis section needs a redis://, rediss://, unix://, redis+sentinel:// or "
+		       "redis+cluster:// address";
 	if (!rabbitmq && url->scheme != URL_UNIX && !is_database(url->path))
 		return url->service != NULL
 			   ? "behind the name of the master stands the number of a database"
 			   : "the path of a redis:// address is the number of a database";
+	if (is_cluster(url->scheme) && url->path != NULL &&
+	    strspn(url->path, "0") != strlen(url->path))
+		return "a cluster has no database but 0";
+	if (is_cluster(url->scheme) && url->query != NULL)
+		return "nothing is understood after the nodes of a cluster";
 	if (!rabbitmq && !is_query(url->query))
 		return "only \"?db=<number>\" is understood after the path";
 	return NULL;

@@ -192,8 +192,8 @@ const struct key_row table_keys[] = {
     {SECTION_REDIS, "url", VALUE_TEXT, NO_FIELD,
      .help = "redis://user:password@host:port/database, rediss:// for TLS, unix:///path/to/socket, or "
 	     "redis+sentinel://user:password@sentinel:26379,sentinel:26379/MASTER/database with "
-	     "?sentinel_user=USER&sentinel_password=PASSWORD where the Sentinels want them. One of url and "
-	     "url_file is needed."},
+	     "?sentinel_user=USER&sentinel_password=PASSWORD where the Sentinels want them; "
+	     "redis+cluster://user:password@node:6379,node:6379 for a cluster. One of url and url_file is needed."},
     {SECTION_REDIS, "url_file", VALUE_TEXT, NO_FIELD,
      .help = "A file that holds the URL, so that it is not in here. Read again for each connection; "
 	     "relative to this file."},

@@ -87,7 +87,7 @@ static const char *current_url(struct hosts *hosts, size_t i)
 static bool wants_tls(const struct url *url)
 {
 	return url->scheme == URL_AMQPS || url->scheme == URL_REDISS ||
-	       url->scheme == URL_SENTINELS;
+	       url->scheme == URL_SENTINELS || url->scheme == URL_CLUSTERS;
 }
 
 /* The stream reads the files, too, but cannot tell that it goes on with older ones. */
@@ -141,6 +141,11 @@ void hosts_redacted(const struct hosts *hosts, char *buf, size_t size)
 {
 	const char *again = hosts->again[hosts->current];
 	url_redacted(again != NULL ? again : hosts->settings->urls[hosts->current], buf, size);
+}
+
+bool hosts_is_cluster(const struct hosts *hosts)
+{
+	return hosts->url.scheme == URL_CLUSTER || hosts->url.scheme == URL_CLUSTERS;
 }
 
 bool hosts_ask_sentinels(const struct hosts *hosts)

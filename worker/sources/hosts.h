@@ -48,6 +48,8 @@ enum status hosts_next(struct hosts *hosts, const struct url **ret_url, struct e
 struct address hosts_address(const struct hosts *hosts);
 /* The address names Sentinels: one of them, or the master that they tell, is where to connect. */
 bool hosts_ask_sentinels(const struct hosts *hosts);
+bool hosts_is_cluster(
+    const struct hosts *hosts); /* it names some nodes, any of which may redirect */
 struct address hosts_address_of(const struct hosts *hosts, const char *host, unsigned port);
 void hosts_redacted(const struct hosts *hosts, char *buf, size_t size); /* for people */
 

@@ -15,6 +15,13 @@
  * link is up: an old master that is cut off from the rest, but not from us, or that only stands still,
  * does not say of itself that another has been elected.
  *
+ * In a cluster the section has one list, the list has one slot (redis_list_keys.h), and the slot has
+ * one node: so there is one connection here, too. Any node is asked for the length of the list, which it
+ * either tells or answers with MOVED and the node to dial instead; should the slot move later, a script is
+ * answered with MOVED, and the same happens again. ASK cannot be followed: it is for commands of one key.
+ * While a slot is on its way a script, whose keys do not all exist, is told TRYAGAIN by both
+ * nodes. So the list stands still until its slot has arrived, as it does when a server is loading.
+ *
  * Claims survive a lost connection, so lists are not told that their jobs are gone, only that nobody
  * can be told of them for a while. */
 #include "sources/redis_list.h"
@@ -53,8 +60,10 @@ struct redis_source {
 	struct hosts hosts;
 	struct timer *ask_again;
 	struct redis_sentinel *sentinel; /* asked only where the address says so */
-	struct url_sentinel master;      /* with Sentinels: the one dialled last */
-	unsigned moves;                  /* how often that was another one */
+	struct url_node master;          /* with Sentinels and in a cluster: the one dialled last */
+	size_t next_node;        /* in a cluster: 0: the master, else 1 + which node of the URL */
+	unsigned redirects;      /* since a try was last awaited */
+	unsigned moves;          /* how often that was another one */
 	struct resp_login login; /* for the address dialled last: waiting connections follow it */
 	char worker[280];        /* as it may appear in keys and in CLIENT LIST */
 
@@ -142,7 +151,7 @@ static void say_link(const struct redis_source *s, enum log_level level, const c
 	hosts_redacted(&s->hosts, url, sizeof url);
 	char place[URL_HOST_BYTES + 8];
 	const char *master = NULL;
-	if (s->redis != NULL && hosts_ask_sentinels(&s->hosts)) {
+	if (s->redis != NULL && (hosts_ask_sentinels(&s->hosts) || hosts_is_cluster(&s->hosts))) {
 		(void)snprintf(place, sizeof place, "%s:%u", s->master.host, s->master.port);
 		master = place;
 	}
@@ -161,6 +170,7 @@ static void plan_retry(struct redis_source *s, const struct error *why)
 	if (wait_ms > s->tick_ms) /* a server that is back must be found while leases last */
 		wait_ms = s->tick_ms / 2 + random % (s->tick_ms / 2 + 1);
 	say_link(s, LOG_WARN, "redis link down, reconnecting", why, wait_ms);
+	s->redirects = 0;
 	timer_start(s->retry, wait_ms);
 }
 
@@ -198,6 +208,7 @@ static void link_up(struct redis_source *s)
 	say_link(s, LOG_INFO, s->was_open ? "redis link restored" : "redis connected", NULL, 0);
 	if (hosts_ask_sentinels(&s->hosts))
 		timer_start(s->ask_again, ASK_AGAIN_MS);
+	s->next_node = 0;
 	show(s, LINK_UP);
 	for (size_t i = 0; i < s->settings->n_lists && s->shared.redis != NULL; i++)
 		redis_queue_link_up(s->queues[i]);
@@ -234,11 +245,25 @@ static void role_answered(void *arg, const struct reply *reply)
 	link_failed(&s->shared, &why);
 }
 
+static void length_answered(void *arg, const struct reply *reply);
+
+/* Whether this is the server to be spoken to. */
+static void probe(struct redis_source *s)
+{
+	if (hosts_is_cluster(&s->hosts)) {
+		resp_begin(s->redis, 2, length_answered, s);
+		resp_arg_text(s->redis, "LLEN");
+		resp_arg_text(s->redis, s->settings->lists[0].name);
+		return;
+	}
+	resp_begin(s->redis, 1, role_answered, s);
+	resp_arg_text(s->redis, "ROLE");
+}
+
 static void logged_in(void *arg)
 {
 	struct redis_source *s = arg;
-	resp_begin(s->redis, 1, role_answered, s);
-	resp_arg_text(s->redis, "ROLE");
+	probe(s);
 	s->loading = LIST_SCRIPTS;
 	for (int script = 0; script < LIST_SCRIPTS; script++) {
 		if (redis_script_load(s->redis, (enum redis_script)script, script_answered, s) ==
@@ -285,6 +310,55 @@ static void dial(struct redis_source *s, struct address to)
 	try_failed(s, &why);
 }
 
+static bool is_master(const struct redis_source *s, const struct url_node *there)
+{
+	return s->master.port == there->port && strcmp(s->master.host, there->host) == 0;
+}
+
+static void dial_master(struct redis_source *s, const struct url_node *master)
+{
+	if (!is_master(s, master)) {
+		s->moves++;
+		s->master = *master;
+	}
+	dial(s, hosts_address_of(&s->hosts, s->master.host, s->master.port));
+}
+
+/* The master as last known, then the nodes of the URL in turn. */
+static void dial_next_node(struct redis_source *s)
+{
+	struct url_node node = s->master;
+	if (s->next_node == 0 && node.host[0] == '\0')
+		s->next_node = 1;
+	if (s->next_node > 0 && !url_node(&s->hosts.url, s->next_node - 1, &node)) {
+		s->next_node = 1;
+		(void)url_node(&s->hosts.url, 0, &node); /* it has at least one */
+	}
+	s->next_node++;
+	dial_master(s, &node);
+}
+
+static void length_answered(void *arg, const struct reply *reply)
+{
+	enum { REDIRECTS_MOST = 5 }; /* nodes that disagree will agree in a while */
+	struct redis_source *s = arg;
+	struct url_node node;
+	struct error why;
+	if (reply->kind != REPLY_ERROR ||
+	    resp_error_status(reply->text) == ST_REFUSED) /* no list at all: the scripts tell */
+		return;
+	if (s->redirects < REDIRECTS_MOST && s->source.link == LINK_CONNECTING &&
+	    resp_moved(reply->text, s->master.host, &node)) {
+		s->redirects++;
+		let_go_of_link(s);
+		dial_master(s, &node);
+		return;
+	}
+	(void)error_set(&why, resp_error_status(reply->text), "%.*s", (int)reply->text.len,
+			reply->text.ptr);
+	link_failed(&s->shared, &why);
+}
+
 static void connect_now(void *arg)
 {
 	struct redis_source *s = arg;
@@ -292,6 +366,10 @@ static void connect_now(void *arg)
 	struct error why;
 	if (hosts_next(&s->hosts, &url, &why) != ST_OK) {
 		try_failed(s, &why);
+		return;
+	}
+	if (hosts_is_cluster(&s->hosts)) {
+		dial_next_node(s);
 		return;
 	}
 	if (!hosts_ask_sentinels(&s->hosts)) {
@@ -306,21 +384,7 @@ static void connect_now(void *arg)
 
 /* --- Sentinels -------------------------------------------------------------------------------- */
 
-static bool is_master(const struct redis_source *s, const struct url_sentinel *there)
-{
-	return s->master.port == there->port && strcmp(s->master.host, there->host) == 0;
-}
-
-static void dial_master(struct redis_source *s, const struct url_sentinel *master)
-{
-	if (!is_master(s, master)) {
-		s->moves++;
-		s->master = *master;
-	}
-	dial(s, hosts_address_of(&s->hosts, s->master.host, s->master.port));
-}
-
-static void master_found(void *arg, const struct url_sentinel *master)
+static void master_found(void *arg, const struct url_node *master)
 {
 	struct redis_source *s = arg;
 	struct error why;

@@ -2,7 +2,9 @@
  * does the same. With a delay redis_delay.lua adds to the delayed set, where only workers look, and
  * tells which of them sleep: they are unblocked, so that a short delay is not overslept.
  *
- * Where Sentinels know the master, they are asked first: the producer connects when they have told.
+ * Where Sentinels know the master, they are asked first: the producer connects when they have told. In a
+ * cluster any node is asked for the length of the list, and says where else to connect. A slot that moves
+ * while jobs are put into it ends in a failure: what was confirmed is there, the rest is not.
  *
  * Replies come in the order of the requests, so each one confirms the oldest message. */
 #include "sources/producer.h"
@@ -33,6 +35,9 @@ struct redis_producer {
 	struct loop *loop;
 	const struct redis_settings *settings;
 	struct hosts hosts;
+	size_t next_node;      /* in a cluster, of the URL's: to be tried after this one */
+	unsigned redirects;    /* in a cluster */
+	struct url_node there; /* in a cluster: the one dialled last */
 	struct redis_sentinel *sentinel; /* NULL: the address is the server's own */
 	struct redis_keys keys;
 	struct script_digest delay_script;
@@ -91,10 +96,29 @@ static void script_answered(void *arg, const struct reply *reply)
 	p->producer.events->ready(p->producer.arg);
 }
 
+static void dial_node(struct redis_producer *p, const struct url_node *node);
+
+static void length_answered(void *arg, const struct reply *reply)
+{
+	enum { REDIRECTS_MOST = 5 };
+	struct redis_producer *p = arg;
+	struct url_node node;
+	if (reply->kind == REPLY_ERROR && p->redirects < REDIRECTS_MOST &&
+	    resp_moved(reply->text, p->there.host, &node)) {
+		p->redirects++;
+		dial_node(p, &node);
+	}
+}
+
 static void logged_in(void *arg)
 {
 	struct redis_producer *p = arg;
 	struct error why;
+	if (hosts_is_cluster(&p->hosts)) {
+		resp_begin(p->redis, 2, length_answered, p);
+		resp_arg_text(p->redis, "LLEN");
+		resp_arg_text(p->redis, p->keys.list);
+	}
 	if (redis_script_load(p->redis, SCRIPT_DELAY, script_answered, p) != ST_OK) {
 		(void)error_set(&why, ST_NOMEM, "load script: out of memory");
 		fail(p, &why);
@@ -103,7 +127,15 @@ static void logged_in(void *arg)
 
 static void link_closed(void *arg, const struct error *why)
 {
-	fail(arg, why);
+	struct redis_producer *p = arg;
+	struct url_node node;
+	if (p->state == PRODUCER_CONNECTING && hosts_is_cluster(&p->hosts) &&
+	    url_node(&p->hosts.url, p->next_node, &node)) {
+		p->next_node++;
+		dial_node(p, &node);
+		return;
+	}
+	fail(p, why);
 }
 
 static const struct resp_events link_events = {.ready = logged_in, .closed = link_closed};
@@ -241,7 +273,15 @@ static void dial(struct redis_producer *p, struct address to)
 	}
 }
 
-static void master_found(void *arg, const struct url_sentinel *master)
+static void dial_node(struct redis_producer *p, const struct url_node *node)
+{
+	resp_close(p->redis);
+	p->redis = NULL;
+	p->there = *node;
+	dial(p, hosts_address_of(&p->hosts, p->there.host, p->there.port));
+}
+
+static void master_found(void *arg, const struct url_node *master)
 {
 	struct redis_producer *p = arg;
 	dial(p, hosts_address_of(&p->hosts, master->host, master->port));
@@ -263,6 +303,12 @@ static enum status connect_to(struct redis_producer *p, struct log *log, struct 
 	st = hosts_next(&p->hosts, &url, why);
 	if (st != ST_OK)
 		return st;
+	if (hosts_is_cluster(&p->hosts)) {
+		struct url_node node;
+		(void)url_node(&p->hosts.url, p->next_node++, &node); /* there is at least one */
+		dial_node(p, &node);
+		return ST_OK;
+	}
 	if (!hosts_ask_sentinels(&p->hosts)) {
 		dial(p, hosts_address(&p->hosts));
 		return ST_OK;

@@ -55,14 +55,14 @@ static void hang_up(struct redis_sentinel *s)
 /* The present one cannot tell; `s->why` says why. */
 static void ask_next(struct redis_sentinel *s)
 {
-	struct url_sentinel there;
+	struct url_node there;
 	hang_up(s);
 	s->at++;
-	bool last = !url_sentinel(&s->hosts->url, s->at, &there);
+	bool last = !url_node(&s->hosts->url, s->at, &there);
 	if (last)
 		s->at = 0;
 	size_t n = 1;
-	while (url_sentinel(&s->hosts->url, n, &there))
+	while (url_node(&s->hosts->url, n, &there))
 		n++;
 	if (s->tried < n) {
 		ask_one(s);
@@ -76,8 +76,8 @@ static void ask_next(struct redis_sentinel *s)
 
 static void blame(struct redis_sentinel *s, enum status st, struct span what)
 {
-	struct url_sentinel there = {.host = "?"};
-	(void)url_sentinel(&s->hosts->url, s->at, &there);
+	struct url_node there = {.host = "?"};
+	(void)url_node(&s->hosts->url, s->at, &there);
 	(void)error_set(&s->why, st, "sentinel %s:%u: %.*s", there.host, there.port, (int)what.len,
 			what.ptr);
 }
@@ -94,7 +94,7 @@ static bool read_port(struct span text, unsigned *ret_port)
 	return port > 0 && port <= 65535;
 }
 
-static bool read_master(const struct reply *reply, struct url_sentinel *ret_master)
+static bool read_master(const struct reply *reply, struct url_node *ret_master)
 {
 	if (reply->kind != REPLY_ARRAY || reply->n_items != 2 ||
 	    reply->items[0].kind != REPLY_TEXT || reply->items[1].kind != REPLY_TEXT)
@@ -110,7 +110,7 @@ static bool read_master(const struct reply *reply, struct url_sentinel *ret_mast
 static void master_answered(void *arg, const struct reply *reply)
 {
 	struct redis_sentinel *s = arg;
-	struct url_sentinel master;
+	struct url_node master;
 	if (!s->asking)
 		return;
 	if (read_master(reply, &master)) {
@@ -161,10 +161,10 @@ static const struct resp_events connection_events = {connection_ready, connectio
 
 static void dial(struct redis_sentinel *s)
 {
-	struct url_sentinel there;
-	if (!url_sentinel(&s->hosts->url, s->at, &there)) { /* the URL's file names fewer by now */
+	struct url_node there;
+	if (!url_node(&s->hosts->url, s->at, &there)) { /* the URL's file names fewer by now */
 		s->at = 0;
-		(void)url_sentinel(&s->hosts->url, 0, &there);
+		(void)url_node(&s->hosts->url, 0, &there);
 	}
 	const struct url *url = &s->hosts->url;
 	struct resp_login login = {

@@ -19,8 +19,8 @@ struct loop;
 struct redis_sentinel;
 
 struct redis_sentinel_events {
-	void (*found)(void *arg, const struct url_sentinel *master); /* borrowed for the call */
-	void (*failed)(void *arg, const struct error *why);          /* none of them could tell */
+	void (*found)(void *arg, const struct url_node *master); /* borrowed for the call */
+	void (*failed)(void *arg, const struct error *why);      /* none of them could tell */
 };
 
 /* Each Sentinel has `patience_ms` to answer, connecting and logging in included. */

@@ -599,6 +599,8 @@ enum status resp_error_status(struct span text)
 	    {"UNBLOCKED",                 ST_AGAIN  },
 	    {"CLUSTERDOWN",               ST_AGAIN  },
 	    {"TRYAGAIN",                  ST_AGAIN  },
+	    {"MOVED ",                    ST_AGAIN  },
+	    {"ASK ",		      ST_AGAIN  },
 	    {"NOREPLICAS",                ST_AGAIN  },
 	    {"MISCONF",                   ST_AGAIN  },
 	    {"BUSY",		      ST_AGAIN  },
@@ -610,6 +612,24 @@ enum status resp_error_status(struct span text)
 			return rows[i].st;
 	}
 	return ST_REFUSED;
+}
+
+bool resp_moved(struct span error, const char *here, struct url_node *ret_node)
+{
+	char words[URL_HOST_BYTES + 32];
+	unsigned slot, port;
+	int at = 0;
+	(void)snprintf(words, sizeof words, "%.*s", (int)error.len, error.ptr);
+	if (sscanf(words, "MOVED %u %n", &slot, &at) != 1 || at == 0)
+		return false;
+	char *colon = strrchr(words + at, ':'); /* the last: an IPv6 address has no brackets here */
+	if (colon == NULL || sscanf(colon + 1, "%5u", &port) != 1 || port == 0 || port > 65535)
+		return false;
+	*colon = '\0';
+	(void)snprintf(ret_node->host, sizeof ret_node->host, "%.255s",
+		       words[at] != '\0' ? words + at : here);
+	ret_node->port = port;
+	return true;
 }
 
 static enum status parse_database(const char *text, unsigned *ret_database, struct error *why)
@@ -638,6 +658,8 @@ enum status resp_login_from_url(const struct url *url, struct resp_login *ret_lo
 		break;
 	case URL_SENTINEL:
 	case URL_SENTINELS:
+	case URL_CLUSTER:
+	case URL_CLUSTERS:
 		if (url->path != NULL)
 			database = url->path;
 		break;
@@ -649,8 +671,8 @@ enum status resp_login_from_url(const struct url *url, struct resp_login *ret_lo
 	case URL_HTTP:
 	case URL_HTTPS:
 		return error_set(why, ST_INVALID,
-				 "url: must begin with redis://, rediss://, unix:// or "
-				 "redis+sentinel://");
+				 "url: must begin with redis://, rediss://, unix://, "
+				 "redis+sentinel:// or redis+cluster://");
 	}
 	if (url->query != NULL && strncmp(url->query, "db=", 3) == 0)
 		database = url->query + 3;

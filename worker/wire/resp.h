@@ -25,6 +25,7 @@
 struct loop;
 struct resp;
 struct url;
+struct url_node;
 
 enum reply_kind { REPLY_NIL, REPLY_NUMBER, REPLY_TEXT, REPLY_STATUS, REPLY_ERROR, REPLY_ARRAY };
 
@@ -87,5 +88,9 @@ uint64_t resp_bytes_in(
  * replica, full, or has forgotten its scripts (find a better one, wait, log in again), ST_AUTH,
  * ST_MISSING (no such database), ST_REFUSED for the rest. */
 enum status resp_error_status(struct span text);
+
+/* An error that names the node of a cluster to ask instead: "MOVED 3999 127.0.0.1:6381". One that does not
+ * know its own name leaves out the host, which is then `here`. False: it is another error. */
+bool resp_moved(struct span error, const char *here, struct url_node *ret_node);
 
 #endif

@@ -6,8 +6,8 @@
  * the authority counts. A raw "/", "?" or "#" there is ambiguous and shows up as a wrong port or
  * host; the message then says to percent-encode it.
  *
- * Of Sentinels there are several in one URL, since they are asked about one master. Their list stays as
- * it is, checked once, and is taken apart again by whoever wants the next. */
+ * Of Sentinels there are several in one URL, since they are asked about one master, and of a cluster's
+ * nodes, since each knows where the others are. Their list stays as it is, checked once, and is taken apart again by whoever wants the next. */
 #include "wire/url.h"
 
 #include "base/memory.h"
@@ -27,6 +27,8 @@ static const struct scheme {
     [URL_UNIX] = {"unix://",            0    },
     [URL_SENTINEL] = {"redis+sentinel://",  26379},
     [URL_SENTINELS] = {"rediss+sentinel://", 26379},
+    [URL_CLUSTER] = {"redis+cluster://",   6379 },
+    [URL_CLUSTERS] = {"rediss+cluster://",  6379 },
     [URL_HTTP] = {"http://",            80   },
     [URL_HTTPS] = {"https://",           443  },
 };
@@ -141,7 +143,7 @@ static char *nth_host(const char *list, size_t i, char *copy, size_t size)
 	return len >= 0 && (size_t)len < size ? copy : NULL;
 }
 
-bool url_sentinel(const struct url *url, size_t i, struct url_sentinel *ret_sentinel)
+bool url_node(const struct url *url, size_t i, struct url_node *ret_sentinel)
 {
 	char copy[URL_HOST_BYTES];
 	struct url one = {.port = schemes[url->scheme].port};
@@ -154,7 +156,7 @@ bool url_sentinel(const struct url *url, size_t i, struct url_sentinel *ret_sent
 	return true;
 }
 
-static enum status check_sentinels(const struct url *url, struct error *why)
+static enum status check_nodes(const struct url *url, struct error *why)
 {
 	size_t n = 1;
 	for (const char *c = url->host; *c != '\0'; c++)
@@ -209,7 +211,7 @@ static enum status parse_sentinel(char *path, char *query, struct url *url, stru
 	if (decode(url->service, "name of the master", why) != ST_OK ||
 	    decode(url->path, "database", why) != ST_OK)
 		return ST_INVALID;
-	enum status st = check_sentinels(url, why);
+	enum status st = check_nodes(url, why);
 	return st == ST_OK ? parse_sentinel_login(query, url, why) : st;
 }
 
@@ -229,6 +231,11 @@ static enum status parse_parts(char *rest, struct url *url, struct error *why)
 	if (is_sentinel(url->scheme)) {
 		url->host = host;
 		return parse_sentinel(path, query, url, why);
+	}
+	if (url->scheme == URL_CLUSTER || url->scheme == URL_CLUSTERS) {
+		url->host = host;
+		url->path = path;
+		return check_nodes(url, why);
 	}
 	if (url->scheme != URL_UNIX) {
 		url->path = path;
@@ -254,8 +261,8 @@ static enum status find_scheme(const char *text, enum url_scheme *ret_scheme, st
 	}
 	/* A handler's address never comes here without its http:// (check_handlers.c). */
 	return error_set(why, ST_INVALID,
-			 "url: must begin with amqp://, amqps://, redis://, rediss://, unix:// or "
-			 "redis+sentinel://");
+			 "url: must begin with amqp://, amqps://, redis://, rediss://, unix://, "
+			 "redis+sentinel:// or redis+cluster://");
 }
 
 enum status url_parse(const char *text, struct url *ret_url, struct error *why)

@@ -6,6 +6,7 @@
  *     redis+sentinel://user:password@host:26379,host:26379/MASTER/0?sentinel_user=u&sentinel_password=p
  *                                               rediss+sentinel://  the same with TLS, Sentinels included
  *                                               (user and password are the master's)
+ *     redis+cluster://user:password@host:6379,host:6379    some nodes of a cluster; rediss+cluster://
  *     http://user:password@host:80/path        https://   the same with TLS
  *
  * Every part may be percent-encoded; a host in brackets is an IPv6 address. url_redacted(), for
@@ -31,6 +32,8 @@ enum url_scheme {
 	URL_UNIX,
 	URL_SENTINEL,
 	URL_SENTINELS,
+	URL_CLUSTER,
+	URL_CLUSTERS,
 	URL_HTTP,
 	URL_HTTPS,
 };
@@ -41,8 +44,8 @@ struct url {
 	enum url_scheme scheme;
 	const char *user;     /* NULL: none given; may be "" */
 	const char *password; /* NULL: none given; may be "" */
-	/* Without brackets; "localhost" when none is given; NULL with URL_UNIX. URL_SENTINEL: all of
-	 * them, as they stand in the URL; see url_sentinel(). */
+	/* Without brackets; "localhost" when none is given; NULL with URL_UNIX. URL_SENTINEL and
+	 * URL_CLUSTER: all of them, as they stand in the URL; see url_node(). */
 	const char *host;
 	unsigned port;     /* the scheme's own when none is given; 0 with URL_UNIX */
 	const char *path;  /* after the slash: virtual host, database; NULL: not even a slash.
@@ -57,12 +60,12 @@ struct url {
 enum status url_parse(const char *text, struct url *ret_url, struct error *why);
 void url_free(struct url *url); /* fine on a zeroed one */
 
-struct url_sentinel {
+struct url_node {
 	char host[URL_HOST_BYTES];
 	unsigned port;
 };
 
-/* The i-th Sentinel of a URL_SENTINEL. False: it has fewer. */
-bool url_sentinel(const struct url *url, size_t i, struct url_sentinel *ret_sentinel);
+/* The i-th host of a URL_SENTINEL or URL_CLUSTER. False: it has fewer. */
+bool url_node(const struct url *url, size_t i, struct url_node *ret_sentinel);
 
 #endif

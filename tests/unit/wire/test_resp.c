@@ -295,14 +295,42 @@ static void errors_say_what_to_do(void **state)
 	    {"WRONGTYPE Operation against a key holding the wrong kind of value",                ST_REFUSED},
 	    {"ERR Error running script (call to f_1): @user_script:9: @user_script: 9: -READONLY "
 	     "You "
-	     "can't write against a read only replica.",										   ST_AGAIN						    },
-	    {"ERR Error running script (call to f_1): @user_script:9: oops",										  ST_REFUSED},
-	    {"ERR x: -READONLY",										  ST_REFUSED												},
+	     "can't write against a read only replica.",			    ST_AGAIN  },
+	    {"ERR Error running script (call to f_1): @user_script:9: oops",                     ST_REFUSED},
+	    {"ERR x: -READONLY",								 ST_REFUSED},
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
 		if (resp_error_status(span_text(rows[i].text)) != rows[i].st)
 			fail_msg("%s", rows[i].text);
+}
+
+static void moved_says_where(void **state)
+{
+	static const struct {
+		const char *text, *host;
+		unsigned port;
+	} rows[] = {
+	    {"MOVED 3999 127.0.0.1:6381", "127.0.0.1",  6381},
+	    {"MOVED 0 ::1:7000",          "::1",        7000},
+	    {"MOVED 16383 :7000",         "here",       7000},
+	    {"MOVED 1 n1.example:1",      "n1.example", 1   },
+	    {"MOVED 1 h:0",               NULL,         0   },
+	    {"MOVED 1 h:99999",           NULL,         0   },
+	    {"MOVED 1 h",                 NULL,         0   },
+	    {"MOVED",                     NULL,         0   },
+	    {"ASK 1 h:1",                 NULL,         0   },
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct url_node node;
+		bool moved = resp_moved(span_text(rows[i].text), "here", &node);
+		assert_int_equal(moved, rows[i].host != NULL);
+		if (!moved)
+			continue;
+		assert_string_equal(node.host, rows[i].host);
+		assert_int_equal(node.port, rows[i].port);
+	}
 }
 
 static void a_server_that_says_nothing_is_given_up(void **state)
@@ -470,6 +498,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    CASE(logs_in_with_one_packet),
 	    CASE(a_password_alone_names_no_user),
+	    cmocka_unit_test(moved_says_where),
 	    cmocka_unit_test(errors_say_what_to_do),
 	    CASE(refused_logins_say_why),
 	    CASE(a_server_that_says_nothing_is_given_up),

@@ -60,6 +60,8 @@ static const struct {
       .service = "m/1",
       .sentinel_user = "x",
       .sentinel_password = "y&@z"}															       },
+    {"redis+cluster://u:p@a:1,b",
+     {.scheme = URL_CLUSTER, .user = "u", .password = "p", .host = "a:1,b", .port = 6379}                                                                        },
     {"http://127.0.0.1:8000/jobs",
      {.scheme = URL_HTTP, .host = "127.0.0.1", .port = 8000, .path = "jobs"}										     },
     {"https://u:p@h?x=1",
@@ -138,23 +140,23 @@ static void takes_good_urls_apart(void **state)
 	}
 }
 
-static void each_sentinel_has_a_place(void **state)
+static void each_node_has_a_place(void **state)
 {
 	struct url url;
 	struct error why;
-	struct url_sentinel s;
+	struct url_node s;
 	(void)state;
 	assert_int_equal(url_parse("redis+sentinel://a:1,[::1]:2,c%2dd/m", &url, &why), ST_OK);
-	assert_true(url_sentinel(&url, 0, &s));
+	assert_true(url_node(&url, 0, &s));
 	assert_string_equal(s.host, "a");
 	assert_int_equal(s.port, 1);
-	assert_true(url_sentinel(&url, 1, &s));
+	assert_true(url_node(&url, 1, &s));
 	assert_string_equal(s.host, "::1");
 	assert_int_equal(s.port, 2);
-	assert_true(url_sentinel(&url, 2, &s));
+	assert_true(url_node(&url, 2, &s));
 	assert_string_equal(s.host, "c-d");
 	assert_int_equal(s.port, 26379);
-	assert_false(url_sentinel(&url, 3, &s));
+	assert_false(url_node(&url, 3, &s));
 	url_free(&url);
 }
 
@@ -204,7 +206,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(takes_good_urls_apart),
-	    cmocka_unit_test(each_sentinel_has_a_place),
+	    cmocka_unit_test(each_node_has_a_place),
 	    cmocka_unit_test(refuses_bad_urls_without_quoting_them),
 	    cmocka_unit_test(redacts_passwords),
 	};
