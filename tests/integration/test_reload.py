@@ -5,7 +5,7 @@ import signal
 import subprocess
 import unittest
 
-from worker import OUTFALL, RedisCase, wait_for
+from worker import OUTFALL, RedisCase, patience, wait_for
 
 
 class Reload(RedisCase):
@@ -54,6 +54,20 @@ class Reload(RedisCase):
         self.reload(worker)
         self.assertEqual(worker.stop()[0], 10)  # at its deadline, and not after a minute
         self.assertEqual(worker.report()["fates"]["returned"], 1)
+
+    def test_auto_stays_what_the_manager_allows(self):
+        self.queue.publish([f"j:gate:{self.gate()}"])
+        drain = 'timeout = "auto"  reserve = "400ms"  grace = "{}ms"'
+        self.options = {"drain": drain.format(200)}
+        config = self.config(self.queue.section(), **self.options)
+        worker = self.start(config, environment={"OUTFALL_STOP_TIMEOUT": "1500ms"})
+        self.record.wait_begun(1)
+        self.write(worker, self.queue.section(), drain=drain.format(100))
+        self.reload(worker)
+        self.assertEqual(self.changed(worker), ["drain grace"])
+        code, seconds = worker.stop()
+        self.assertEqual(code, 10)
+        self.assertLess(seconds, 5 * patience())  # and not the 30 s of nobody knows
 
     def test_retry_settings_hold_for_the_next_failure(self):
         retry = 'retry "default" {{ attempts = {}  first = "50ms" }}\n'

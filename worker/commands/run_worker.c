@@ -95,6 +95,8 @@ static void take_effect(struct run *run)
 	const struct settings *s = run->settings;
 	log_set_level(run->log, s->log.level);
 	run->core.timeout_grace_ns = s->drain.grace_ms * UINT64_C(1000000);
+	run->drain = s->drain;
+	kill_time_apply(run->kill_time);
 	for (size_t i = 0; i < s->n_handlers; i++) {
 		rate_set(&run->lanes[i]->rate, s->handlers[i].rate_interval_ns);
 		run->lanes[i]->policy = s->handlers[i].deadline;

@@ -108,6 +108,18 @@ static void warn_of_handlers(const struct kill_time *k)
 	}
 }
 
+void kill_time_apply(const struct kill_time *k)
+{
+	if (k == NULL || k->known_ms == 0)
+		return;
+	struct drain_settings *drain = k->parts.drain;
+	if (drain->limit == DRAIN_LIMIT_AUTO)
+		drain->timeout_ms = kill_time_for_drain_ms(k->known_ms, drain->reserve_ms);
+	else
+		warn_of_timeout(k);
+	warn_of_handlers(k);
+}
+
 /* Returns whether it is the shortest so far. */
 static bool found(struct kill_time *k, uint64_t ms, const char *from)
 {
@@ -121,13 +133,6 @@ static bool found(struct kill_time *k, uint64_t ms, const char *from)
 	if (drain->limit == DRAIN_LIMIT_AUTO)
 		drain->timeout_ms = kill_time_for_drain_ms(ms, drain->reserve_ms);
 	return true;
-}
-
-static void judge(const struct kill_time *k)
-{
-	if (k->parts.drain->limit != DRAIN_LIMIT_AUTO)
-		warn_of_timeout(k);
-	warn_of_handlers(k);
 }
 
 /* --- supervisord ----------------------------------------------------------------------------------- */
@@ -188,7 +193,7 @@ static void answered(void *arg, const struct supervisord_program *program, const
 		kv_text("stopasgroup", group_text(program->stop)), drain_timeout(k), jobs_have(k));
 	warn_of_signal(k, program->stopsignal);
 	if (shortest)
-		judge(k);
+		kill_time_apply(k);
 }
 
 static bool is_under_supervisord(void)
@@ -276,7 +281,7 @@ static void look_around(struct kill_time *k)
 		log_say(k->parts.log, LOG_INFO, "kill time found", kv_text("from", k->from),
 			kv_int("kill_after_ms", (int64_t)k->known_ms), drain_timeout(k),
 			jobs_have(k));
-		judge(k);
+		kill_time_apply(k);
 	} else if (!is_under_supervisord()) {
 		log_unknown(k);
 	}

@@ -39,6 +39,8 @@ struct kill_time_parts { /* borrowed */
 /* Logs what is found, now or, from supervisord, a moment later; nobody waits for it. */
 enum status kill_time_create(const struct kill_time_parts *parts, struct kill_time **ret_kill_time,
 			     struct error *why);
+/* The drain's settings are others now: "auto" becomes again what is known. NULL is fine. */
+void kill_time_apply(const struct kill_time *kill_time);
 void kill_time_destroy(struct kill_time *kill_time); /* NULL is fine */
 
 /* What "auto" makes of it: that time less the reserve, and never less than half. */
