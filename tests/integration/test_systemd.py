@@ -78,6 +78,21 @@ class Telling(SystemdCase):
         self.assertEqual({pid for _, pid, _ in self.manager.listen()}, {worker.pid})
         self.assertEqual(self.manager.values("WATCHDOG"), [])  # nobody asked for it
 
+    def test_reloading_and_ready_again(self):
+        worker = self.start_told()
+        self.manager.wait("READY", "1")
+        for count, text in enumerate((worker.config_path.read_text(), "nonsense"), 1):
+            before = time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6
+            worker.config_path.write_text(text)
+            worker.send(signal.SIGHUP)
+            self.manager.wait("READY", "1", count + 1)
+            after = time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6
+            when = int(self.manager.values("MONOTONIC_USEC")[-1])
+            self.assertTrue(before - 1 <= when <= after, (before, when, after))
+        keys = self.manager.order("READY", "RELOADING")
+        self.assertEqual(keys, ["READY", "RELOADING", "READY", "RELOADING", "READY"])
+        self.assertEqual(worker.stop()[0], 0)
+
     def test_abstract_address(self):
         self.manager = NotifySocket(f"@outfall-test-{os.getpid()}")
         self.addCleanup(self.manager.socket.close)

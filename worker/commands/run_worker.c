@@ -118,10 +118,12 @@ static enum status reload(void *arg, struct text *says, struct error *why)
 {
 	struct run *run = arg;
 	enum status st;
+	systemd_reloading(run->systemd);
 	if (phase_is_stopping(run->core.drain.phase))
 		st = error_set(why, ST_REFUSED, "draining: there is nothing left to reload for");
 	else
 		st = reload_now(&run->reload, says, why);
+	systemd_reloaded(run->systemd);
 	if (st == ST_OK)
 		take_effect(run);
 	else

@@ -215,6 +215,26 @@ static uint64_t watchdog_wish_ms(void)
 	return us / 2000 > 0 ? us / 2000 : 1;
 }
 
+/* --- reloading ------------------------------------------------------------------------------------- */
+
+/* A worker that is still starting is not called reloading: READY=1 would end that, too. */
+void systemd_reloading(const struct systemd *s)
+{
+	struct text lines = {0};
+	if (s == NULL || !s->ready)
+		return;
+	text_print(&lines, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64 "\n",
+		   loop_now_ns(s->loop) / 1000);
+	(void)say(s, &lines); /* not taken: then it is only not seen */
+	text_fini(&lines);
+}
+
+void systemd_reloaded(const struct systemd *s)
+{
+	if (s != NULL && s->ready)
+		(void)notify_send(&s->notify, span_text("READY=1\n"));
+}
+
 /* --- life ------------------------------------------------------------------------------------------ */
 
 static void forget_environment(void)

@@ -2,6 +2,7 @@
  *
  *     READY=1                 once everything is consuming, as /readyz says
  *     STATUS=                 a sentence, when it changes
+ *     RELOADING=1, READY=1    around a reload
  *     STOPPING=1              when a drain begins, whoever asked for it
  *     EXTEND_TIMEOUT_USEC=    each second of a drain, as long as its own deadline has not come
  *     WATCHDOG=1              twice in each $WATCHDOG_USEC, as long as the worker is alive, as /livez says
@@ -27,6 +28,10 @@ struct systemd;
 enum status systemd_create(struct loop *loop, struct log *log, const struct core *core,
 			   struct systemd **ret_systemd, struct error *why);
 void systemd_destroy(struct systemd *systemd); /* NULL is fine, here and below */
+
+/* The configuration is read between these two. */
+void systemd_reloading(const struct systemd *systemd);
+void systemd_reloaded(const struct systemd *systemd);
 
 /* The last sentence: the drain is closed, and this is how the process will end. */
 void systemd_part(struct systemd *systemd, int exit_code);
