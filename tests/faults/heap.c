@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static atomic_ulong left; /* until the one that fails; 0: none */
 static _Atomic(const void *) failed_for;
 static atomic_long blocks;
 
@@ -32,6 +31,8 @@ bool heap_fail_at(unsigned long n)
 }
 
 #else
+
+static atomic_ulong left; /* until the one that fails; 0: none */
 
 extern void *__libc_malloc(size_t bytes);
 extern void *__libc_calloc(size_t count, size_t bytes);
