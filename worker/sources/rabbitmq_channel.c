@@ -153,6 +153,7 @@ struct rabbitmq_channel {
 	struct incoming incoming;
 	struct tags tags;
 	size_t n_parked; /* while FINISHING: outstanding ones that go back with the channel */
+	size_t outstanding_most; /* a broker that sends more does not keep to our prefetch */
 	struct list in_busy;
 	uint64_t ready_since_ns; /* the oldest finished and untold; valid while there is one */
 	uint64_t proved_ns;      /* when the last proof was begun */
@@ -529,6 +530,10 @@ static void begin_message(struct rabbitmq_channel *ch, const amqp_basic_deliver_
 		amqp_conn_fail(ch->all->conn, "a delivery that nobody asked for");
 		return;
 	}
+	if (ch->tags.n_outstanding >= ch->outstanding_most) {
+		amqp_conn_fail(ch->all->conn, "many more deliveries than the prefetch allows");
+		return;
+	}
 	ch->incoming = (struct incoming){
 	    .due = INCOMING_HEADER,
 	    .tag = m->delivery_tag,
@@ -721,6 +726,13 @@ static void limit(struct rabbitmq_channel *ch)
 		begin_proof(ch);
 }
 
+/* What an earlier consumer got is not counted against a new one's prefetch. And twice the number is allowed:
+ * this is for a peer that would fill our memory, not for one that counts differently. */
+static void expect_deliveries(struct rabbitmq_channel *ch)
+{
+	ch->outstanding_most = ch->tags.n_outstanding + 2 * (size_t)ch->prefetch;
+}
+
 static void subscribe(struct rabbitmq_channel *ch)
 {
 	amqp_table_entry_t priority = rabbitmq_number_entry("x-priority", ch->settings->priority);
@@ -730,6 +742,7 @@ static void subscribe(struct rabbitmq_channel *ch)
 	};
 	if (ch->settings->priority != 0)
 		consume.arguments = (amqp_table_t){.num_entries = 1, .entries = &priority};
+	expect_deliveries(ch);
 	move(ch, CHANNEL_SUBSCRIBING);
 	send(ch, AMQP_BASIC_CONSUME_METHOD, &consume);
 }
