@@ -113,6 +113,8 @@ spawn_rabbitmq() (
 	CONF
 	[ ! -e "$1/definitions.json" ] ||
 		echo "load_definitions = $1/definitions.json" >>"$broker_dir/rabbitmq.conf"
+	# DIR/rabbitmq.conf: what the owner of the folder adds, a cluster's nodes for example.
+	[ ! -e "$1/rabbitmq.conf" ] || cat "$1/rabbitmq.conf" >>"$broker_dir/rabbitmq.conf"
 	echo '[].' >"$broker_dir/enabled_plugins"
 	if [ -e "$1/tls/server.pem" ]; then
 		tls_port=$(cat "$1/rabbitmq.tls-port" 2>/dev/null || broker_port)

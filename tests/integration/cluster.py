@@ -1,0 +1,115 @@
+"""Three RabbitMQ nodes of our own that are one cluster.
+
+Each has a folder like any private broker (brokers.py). What makes them one is written into the folders
+before the first start: the same cookie, the same epmd to find each other, names of their own, and the
+list of all of them. epmd is nobody's but the cluster's, so that it outlives each node."""
+
+import random
+import secrets
+import socket
+import subprocess
+import threading
+
+from brokers import RabbitMQ, folder, wait_for
+
+NODES = 3
+
+
+class Node(RabbitMQ):
+    """One of them. A kill takes the broker alone."""
+
+    def __init__(self, directory, name):
+        self.directory, self.name = directory, name  # the cluster starts it
+
+    def erlang_name(self):
+        return f"{self.name}@localhost"
+
+
+class Cluster:
+    def __init__(self):
+        self.directory = folder("cluster")
+        ports = _free_ports(NODES + 1)
+        self.epmd_port = ports.pop()
+        self.epmd = subprocess.Popen(
+            ["epmd", "-port", str(self.epmd_port), "-address", "127.0.0.1"], stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        cookie = secrets.token_hex(16)
+        self.nodes = [Node(self.directory / f"n{n}", f"n{n}") for n in range(1, NODES + 1)]
+        for node, dist_port in zip(self.nodes, ports):
+            self._prepare(node, cookie, dist_port)
+        self._start_all()
+
+    def _prepare(self, node, cookie, dist_port):
+        inside = node.directory / "rabbitmq"
+        (inside / "home").mkdir(parents=True)
+        path = inside / "home" / ".erlang.cookie"
+        path.write_text(cookie)
+        path.chmod(0o400)
+        lines = ["cluster_formation.peer_discovery_backend = classic_config"]
+        for n, other in enumerate(self.nodes, 1):
+            lines.append(f"cluster_formation.classic_config.nodes.{n} = {other.erlang_name()}")
+        (node.directory / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
+        (inside / "environment").write_text(
+            f"""export HOME='{inside}/home'
+export ERL_EPMD_PORT={self.epmd_port} ERL_EPMD_ADDRESS=127.0.0.1
+export RABBITMQ_NODENAME={node.erlang_name()} RABBITMQ_CONF_ENV_FILE=/dev/null
+export RABBITMQ_CONFIG_FILE='{inside}/rabbitmq'
+export RABBITMQ_MNESIA_BASE='{inside}/mnesia' RABBITMQ_MNESIA_DIR='{inside}/mnesia/n'
+export RABBITMQ_LOG_BASE='{inside}/log' RABBITMQ_ENABLED_PLUGINS_FILE='{inside}/enabled_plugins'
+export RABBITMQ_GENERATED_CONFIG_DIR='{inside}/generated'
+export RABBITMQ_FEATURE_FLAGS_FILE='{inside}/feature_flags' RABBITMQ_PID_FILE='{inside}/server.pid'
+export RABBITMQ_DIST_PORT={dist_port} RABBITMQ_NODE_IP_ADDRESS=127.0.0.1
+export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='+sbwt none +sbwtdcpu none +sbwtdio none'
+export RUNNING_UNDER_SYSTEMD=1
+"""
+        )
+
+    def _start_all(self):
+        # Each waits for the others at its first start, so they start side by side.
+        threads = [threading.Thread(target=node.start) for node in self.nodes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        wait_for("three nodes in one cluster", lambda: self._together() == NODES, 60)
+
+    def _together(self):
+        return int(self.nodes[0].ctl("eval", "length(rabbit_nodes:all_running()).").strip())
+
+    def leader_of(self, queue):
+        """The node that leads it, asked of any that runs."""
+        for node in self.nodes:
+            try:
+                rows = node.ctl("list_queues", "--no-table-headers", "name", "leader")
+            except RuntimeError:
+                continue  # it is down
+            for row in rows.splitlines():
+                name, leader = row.split("\t")
+                if name == queue:
+                    return next(n for n in self.nodes if n.erlang_name() == leader)
+        return None
+
+    def urls(self):
+        return ", ".join(f'"amqp://guest:guest@127.0.0.1:{node.port}/%2f"' for node in self.nodes)
+
+    def stop(self):
+        for node in self.nodes:
+            node.stop()
+        self.epmd.kill()
+        self.epmd.wait()
+
+
+def _free_ports(count):
+    """From below the range that the kernel gives out, as private_brokers.sh draws them."""
+    ports = []
+    while len(ports) < count:
+        port = random.randrange(10000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in ports:
+            ports.append(port)
+    return ports
