@@ -13,7 +13,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from brokers import RedisList, RedisServer
+from authority import Authority
+from brokers import RedisList, RedisServer, free_port
 from worker import WorkerCase, patience, wait_for
 
 JOBS = 2000
@@ -185,6 +186,32 @@ class Discovery(SentinelCase):
         worker = self.start(self.config(self.queue.section(url=url)))
         event = worker.wait_event("redis link down, reconnecting", 2)
         self.assertIn("knows no master of that name", event["why"])
+        self.assertEqual(worker.stop()[0], 0)
+
+
+class Encrypted(WorkerCase):
+    def test_sentinels_and_master(self):
+        ca = Authority(self.directory / "ca", "tests")
+        pem, key = self.directory / "server.pem", self.directory / "server.key"
+        ca.issue(pem, key, "127.0.0.1", names="IP:127.0.0.1")
+        master_port, sentinel_port = free_port(), free_port()
+        tls = {"tls-ca-cert-file": ca.pem, "tls-cert-file": pem, "tls-key-file": key,
+               "tls-auth-clients": "no", "tls-replication": "yes"}  # fmt: skip
+        words = [word for key, value in tls.items() for word in ("--" + key, value)]
+        master = RedisServer("--tls-port", master_port, *words)
+        self.addCleanup(master.stop)
+        sentinel = RedisServer(sentinel=[
+            f"tls-port {sentinel_port}", *(f"{key} {value}" for key, value in tls.items()),
+            f"sentinel monitor jobs 127.0.0.1 {master_port} 1",
+        ])  # fmt: skip
+        self.addCleanup(sentinel.stop)
+        master.client().lpush("jobs", "j1")
+        worker = self.start(self.config(
+            f'redis "cache" {{ url = "rediss+sentinel://127.0.0.1:{sentinel_port}/jobs"\n'
+            f'ca_file = "{ca.pem}"\nlist "jobs" {{ handler = "h" }} }}\n'))  # fmt: skip
+        self.record.wait_ended(1)
+        event = worker.wait_event("redis connected")
+        self.assertEqual((event["master"], event["tls"]), (f"127.0.0.1:{master_port}", "TLSv1.3"))
         self.assertEqual(worker.stop()[0], 0)
 
 
@@ -390,8 +417,9 @@ class Waiting(FailoverCase):
         self.assertEqual(worker.stop()[0], 0)
 
     def test_under_load(self):
-        _, twice = self.fail_over(signal.SIGKILL, workers=2, redis="wait_replicas = 1")
-        self.assertEqual(twice, [])
+        """Afterwards one of the two replicas is missing for good, and the work does not crawl."""
+        _, twice = self.fail_over(signal.SIGKILL, workers=2, redis="wait_replicas = 2")
+        self.assertLessEqual(len(twice), JOBS // 10)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@
  * With wait_replicas each call is followed by WAIT, and nothing of its reply is believed before so many
  * replicas have confirmed: claimed jobs do not begin, settled ones are not called settled. Until then the
  * call is under way, and a connection that breaks leaves it in doubt like any other. When the replicas do
- * not answer in time the work goes on without them: the option makes duplicates rarer, it cannot make a
+ * not answer in time the work goes on without them, and hardly waits for the next calls until they do: the option makes duplicates rarer, it cannot make a
  * failover exact, and work that stands still helps nobody.
  *
  * BLMOVE and the lease
@@ -70,7 +70,12 @@
 #include <string.h>
 #include <sys/random.h>
 
-enum { COMPANY_MS = 1 };
+enum {
+	COMPANY_MS = 1,
+	/* For replicas that did not confirm the last time: enough for those that are back, and little for
+	 * each call as long as they are not. */
+	ALONE_WAIT_MS = 10,
+};
 
 #define STARVED_NS UINT64_C(1000000000) /* how long not to claim after an allocation failed */
 
@@ -825,10 +830,13 @@ static void replicas_answered(void *arg, const struct reply *reply)
 static void wait_for_replicas(struct redis_queue *queue)
 {
 	struct resp *redis = queue->shared->redis;
+	uint64_t timeout_ms = queue->shared->wait_timeout_ms;
+	if (queue->alone && timeout_ms > ALONE_WAIT_MS)
+		timeout_ms = ALONE_WAIT_MS;
 	resp_begin(redis, 3, replicas_answered, queue);
 	resp_arg_text(redis, "WAIT");
 	resp_arg_number(redis, queue->shared->wait_replicas);
-	resp_arg_number(redis, (int64_t)queue->shared->wait_timeout_ms);
+	resp_arg_number(redis, (int64_t)timeout_ms);
 }
 
 static void turn_answered(void *arg, const struct reply *reply)
