@@ -1,6 +1,5 @@
-/* A definition of malloc in the program, or in a library that is preloaded, is the one that everybody
- * gets; glibc's own is still there under another name. Preloaded, the number comes from the
- * environment: OUTFALL_TEST_FAIL_AT. */
+/* A definition of malloc in the program is the one that everybody gets; glibc's own is still there under
+ * another name. */
 #include "heap.h"
 
 #include <errno.h>
