@@ -170,11 +170,11 @@ class Asking(SupervisordCase):
     def test_what_does_not_fit(self):
         handler = self.exec_handler(extra='timeout = "1m"')
         worker = self.supervise(
-            self.queue.section(), handler, drain='timeout = "30s"', program="stopsignal=USR1\nstopwaitsecs=20"
+            self.queue.section(), handler, drain='timeout = "30s"', program="stopsignal=USR2\nstopwaitsecs=20"
         )
-        self.assert_found(worker, kill_after_ms=20000, stopsignal="USR1", drain_timeout_ms=30000)
+        self.assert_found(worker, kill_after_ms=20000, stopsignal="USR2", drain_timeout_ms=30000)
         warned = worker.wait_event("stopsignal is none that drains: use stopsignal=TERM")
-        self.assertEqual(warned["stopsignal"], "USR1")
+        self.assertEqual(warned["stopsignal"], "USR2")
         texts = {e["event"].split(",")[0]: e for e in worker.events() if e["level"] == "warn"}
         self.assertEqual(
             texts["drain.timeout is longer than the process manager waits"]["kill_after_ms"], 20000

@@ -108,14 +108,19 @@ static void warn_of_handlers(const struct kill_time *k)
 	}
 }
 
+static void put_in(const struct kill_time *k)
+{
+	struct drain_settings *drain = k->parts.drain;
+	if (drain->limit == DRAIN_LIMIT_AUTO)
+		drain->timeout_ms = kill_time_for_drain_ms(k->known_ms, drain->reserve_ms);
+}
+
 void kill_time_apply(const struct kill_time *k)
 {
 	if (k == NULL || k->known_ms == 0)
 		return;
-	struct drain_settings *drain = k->parts.drain;
-	if (drain->limit == DRAIN_LIMIT_AUTO)
-		drain->timeout_ms = kill_time_for_drain_ms(k->known_ms, drain->reserve_ms);
-	else
+	put_in(k);
+	if (k->parts.drain->limit != DRAIN_LIMIT_AUTO)
 		warn_of_timeout(k);
 	warn_of_handlers(k);
 }
@@ -123,15 +128,13 @@ void kill_time_apply(const struct kill_time *k)
 /* Returns whether it is the shortest so far. */
 static bool found(struct kill_time *k, uint64_t ms, const char *from)
 {
-	struct drain_settings *drain = k->parts.drain;
 	ms = ms > KILL_MOST_MS ? KILL_MOST_MS : ms;
 	ms = ms == 0 ? 1 : ms; /* killed at once: known, and hardly a time */
 	if (k->known_ms != 0 && k->known_ms <= ms)
 		return false;
 	k->known_ms = ms;
 	k->from = from;
-	if (drain->limit == DRAIN_LIMIT_AUTO)
-		drain->timeout_ms = kill_time_for_drain_ms(ms, drain->reserve_ms);
+	put_in(k);
 	return true;
 }
 

@@ -229,10 +229,10 @@ void systemd_reloading(const struct systemd *s)
 	text_fini(&lines);
 }
 
-void systemd_reloaded(const struct systemd *s)
+void systemd_reloaded(struct systemd *s)
 {
-	if (s != NULL && s->ready)
-		(void)notify_send(&s->notify, span_text("READY=1\n"));
+	if (s != NULL && s->ready) /* not taken: then at the next look */
+		s->ready = notify_send(&s->notify, span_text("READY=1\n"));
 }
 
 /* --- life ------------------------------------------------------------------------------------------ */

@@ -31,7 +31,7 @@ void systemd_destroy(struct systemd *systemd); /* NULL is fine, here and below *
 
 /* The configuration is read between these two. */
 void systemd_reloading(const struct systemd *systemd);
-void systemd_reloaded(const struct systemd *systemd);
+void systemd_reloaded(struct systemd *systemd); /* with or without success */
 
 /* The last sentence: the drain is closed, and this is how the process will end. */
 void systemd_part(struct systemd *systemd, int exit_code);
