@@ -1,6 +1,6 @@
 #include "small_worker.h"
 
-#include "sources/rabbitmq.h"
+#include "sources/rabbitmq/rabbitmq.h"
 #include "wire/amqp_frame.h"
 
 static const char *urls[] = {"amqp://guest:guest@localhost:5672/fuzz"};

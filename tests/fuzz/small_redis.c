@@ -1,7 +1,7 @@
 #include "reply_piece.h"
 #include "small_worker.h"
 
-#include "sources/redis_list.h"
+#include "sources/redis/redis_list.h"
 
 static const char *urls[] = {"redis://user:secret@localhost:6379/2"};
 

@@ -12,7 +12,7 @@ import redis
 
 from brokers import Redis
 
-SOURCES = pathlib.Path(__file__).resolve().parents[2] / "worker" / "sources"
+SOURCES = pathlib.Path(__file__).resolve().parents[2] / "worker/sources/redis"
 LEASE = 15000
 
 

@@ -30,8 +30,8 @@
 #include "observe/log.h"
 #include "observe/status_log.h"
 #include "settings/settings.h"
-#include "sources/rabbitmq.h"
-#include "sources/redis_list.h"
+#include "sources/rabbitmq/rabbitmq.h"
+#include "sources/redis/redis_list.h"
 
 #include <signal.h>
 #include <stdio.h>

@@ -1,9 +1,9 @@
 /* What handlers are told of a message: rows for each type, then tables that nobody sane would send. */
-#include "sources/rabbitmq_describe.h"
+#include "sources/rabbitmq/rabbitmq_describe.h"
 
 #include "base/memory.h"
 #include "base/text.h"
-#include "sources/rabbitmq_message.h"
+#include "sources/rabbitmq/rabbitmq_message.h"
 
 #include <jansson.h>
 #include <math.h>

@@ -1,9 +1,9 @@
 /* Properties as other people's producers write them, and as our copies carry them on. */
-#include "sources/rabbitmq_message.h"
+#include "sources/rabbitmq/rabbitmq_message.h"
 
 #include "base/memory.h"
 #include "job/job.h"
-#include "sources/rabbitmq_queue.h"
+#include "sources/rabbitmq/rabbitmq_queue.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* When reading may wait: rows of (jobs so far, prefetch, microseconds) one turn after the other. */
-#include "sources/rabbitmq_pace.h"
+#include "sources/rabbitmq/rabbitmq_pace.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

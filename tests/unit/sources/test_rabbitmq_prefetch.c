@@ -2,7 +2,7 @@
 #include "dispatch/routes.h"
 #include "executors/executor.h"
 #include "settings/settings.h"
-#include "sources/rabbitmq_channel.h"
+#include "sources/rabbitmq/rabbitmq_channel.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* Which answers leave for which finished jobs, as rows: one letter for each delivery, by tag.
  *     .  not finished    a  to acknowledge    r  to requeue    x  to reject
  * The answers read "a3+" (ack, tag 3, multiple) and so on, in the order they are sent. */
-#include "sources/rabbitmq_tags.h"
+#include "sources/rabbitmq/rabbitmq_tags.h"
 
 #include "base/memory.h"
 #include "job/job.h"

@@ -1,5 +1,5 @@
 /* redis_list_keys: names as rows. */
-#include "sources/redis_list_keys.h"
+#include "sources/redis/redis_list_keys.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

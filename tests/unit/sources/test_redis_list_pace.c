@@ -1,5 +1,5 @@
 /* redis_list_pace: the claims of a handler in made-up time. */
-#include "sources/redis_list_pace.h"
+#include "sources/redis/redis_list_pace.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

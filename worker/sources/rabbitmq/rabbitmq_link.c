@@ -1,7 +1,7 @@
 /* The source and the publisher each have one of these: what they share is how to come back. An
  * attempt that cannot even begin (no memory, an address that does not parse) takes the same way as
  * one that failed on the wire: told from a clean stack, through the owner's closed(). */
-#include "sources/rabbitmq_link.h"
+#include "sources/rabbitmq/rabbitmq_link.h"
 
 #include "base/memory.h"
 #include "loop/loop.h"

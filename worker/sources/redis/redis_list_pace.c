@@ -8,7 +8,7 @@
  *
  * A prefetch that the operator set is the bound on all jobs of the list in this process, as it is on
  * RabbitMQ; that is in `room`, and places that are idle do not come on top of it. */
-#include "sources/redis_list_pace.h"
+#include "sources/redis/redis_list_pace.h"
 
 enum {
 	LINGER_NS = 100 * 1000 * 1000,

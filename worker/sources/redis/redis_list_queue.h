@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 #include "base/list.h"
-#include "sources/redis_script.h"
+#include "sources/redis/redis_script.h"
 #include "wire/reconnect.h"
 
 #include <stdbool.h>

@@ -24,7 +24,7 @@
  *
  * Claims survive a lost connection, so lists are not told that their jobs are gone, only that nobody
  * can be told of them for a while. */
-#include "sources/redis_list.h"
+#include "sources/redis/redis_list.h"
 
 #include "base/memory.h"
 #include "base/must.h"
@@ -34,8 +34,8 @@
 #include "observe/log.h"
 #include "settings/settings.h"
 #include "sources/hosts.h"
-#include "sources/redis_list_queue.h"
-#include "sources/redis_sentinel.h"
+#include "sources/redis/redis_list_queue.h"
+#include "sources/redis/redis_sentinel.h"
 #include "sources/source.h"
 #include "wire/resp.h"
 

@@ -8,7 +8,7 @@
  * back instead, without the new checkpoint. The same while somebody waits and the publishing connection
  * is not there, or is blocked; but only what was never sent, else the job could be in the queue
  * twice. */
-#include "sources/rabbitmq_copies.h"
+#include "sources/rabbitmq/rabbitmq_copies.h"
 
 #include "base/list.h"
 #include "base/memory.h"
@@ -17,9 +17,9 @@
 #include "loop/loop.h"
 #include "observe/log.h"
 #include "settings/settings.h"
-#include "sources/rabbitmq_link.h"
-#include "sources/rabbitmq_message.h"
-#include "sources/rabbitmq_publisher.h"
+#include "sources/rabbitmq/rabbitmq_link.h"
+#include "sources/rabbitmq/rabbitmq_message.h"
+#include "sources/rabbitmq/rabbitmq_publisher.h"
 
 #include <stdio.h>
 

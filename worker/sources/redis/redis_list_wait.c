@@ -8,12 +8,12 @@
  * in. Closing the connection instead would leave the server free to move a job for nobody.
  *
  * A reply of either kind, job or none, means the same to the list: look. So it is not read. */
-#include "sources/redis_list_wait.h"
+#include "sources/redis/redis_list_wait.h"
 
 #include "base/memory.h"
 #include "base/must.h"
 #include "loop/loop.h"
-#include "sources/redis_list_keys.h"
+#include "sources/redis/redis_list_keys.h"
 #include "wire/reconnect.h"
 #include "wire/resp.h"
 

@@ -42,7 +42,7 @@
  *
  * A tag means (connection, channel, tag). Each opening of a channel gets an epoch of its own that no
  * other opening ever has; a job of another epoch is never told of here. */
-#include "sources/rabbitmq_channel.h"
+#include "sources/rabbitmq/rabbitmq_channel.h"
 
 #include "base/memory.h"
 #include "base/must.h"
@@ -52,11 +52,11 @@
 #include "loop/loop.h"
 #include "observe/log.h"
 #include "settings/settings.h"
-#include "sources/rabbitmq_copies.h"
-#include "sources/rabbitmq_link.h"
-#include "sources/rabbitmq_message.h"
-#include "sources/rabbitmq_queue.h"
-#include "sources/rabbitmq_tags.h"
+#include "sources/rabbitmq/rabbitmq_copies.h"
+#include "sources/rabbitmq/rabbitmq_link.h"
+#include "sources/rabbitmq/rabbitmq_message.h"
+#include "sources/rabbitmq/rabbitmq_queue.h"
+#include "sources/rabbitmq/rabbitmq_tags.h"
 #include "sources/source.h"
 
 #include <inttypes.h>

@@ -11,9 +11,9 @@
 #include "base/memory.h"
 #include "loop/loop.h"
 #include "settings/settings.h"
-#include "sources/rabbitmq_message.h"
-#include "sources/rabbitmq_publisher.h"
-#include "sources/rabbitmq_queue.h"
+#include "sources/rabbitmq/rabbitmq_message.h"
+#include "sources/rabbitmq/rabbitmq_publisher.h"
+#include "sources/rabbitmq/rabbitmq_queue.h"
 
 #include <stdio.h>
 #include <sys/random.h>

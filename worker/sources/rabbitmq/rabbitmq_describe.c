@@ -4,7 +4,7 @@
  *
  * A member is written only when there is something in it, and the comma in front belongs to it; so
  * each object is begun by the first thing that is put into it. */
-#include "sources/rabbitmq_describe.h"
+#include "sources/rabbitmq/rabbitmq_describe.h"
 
 #include "base/base64.h"
 #include "base/text.h"

@@ -1,6 +1,6 @@
 /* Each script is sent with redis_put_back.lua in front: Lua in Redis has no way to share a function
  * between scripts, short of Redis 7's function libraries, which need other rights. */
-#include "sources/redis_script.h"
+#include "sources/redis/redis_script.h"
 
 #include "base/memory.h"
 

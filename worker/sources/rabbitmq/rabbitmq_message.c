@@ -24,7 +24,7 @@
  *                   queue its time starts anew
  *   x-death         (retry only) the broker takes a way it has gone before for a loop, and drops the
  *                   message without a word; a dead letter keeps it, for whoever looks at it */
-#include "sources/rabbitmq_message.h"
+#include "sources/rabbitmq/rabbitmq_message.h"
 
 #include "base/memory.h"
 #include "base/text.h"

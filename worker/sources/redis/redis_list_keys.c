@@ -1,6 +1,6 @@
 /* Names are short and few, so each is printed on its own into a part of one allocation that is large
  * enough for the longest of them. */
-#include "sources/redis_list_keys.h"
+#include "sources/redis/redis_list_keys.h"
 
 #include "base/memory.h"
 #include "base/must.h"

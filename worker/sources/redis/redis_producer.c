@@ -16,9 +16,9 @@
 #include "observe/log.h"
 #include "settings/settings.h"
 #include "sources/hosts.h"
-#include "sources/redis_list_keys.h"
-#include "sources/redis_script.h"
-#include "sources/redis_sentinel.h"
+#include "sources/redis/redis_list_keys.h"
+#include "sources/redis/redis_script.h"
+#include "sources/redis/redis_sentinel.h"
 #include "wire/resp.h"
 
 enum { REPLY_LIMIT = 1 << 20 }; /* nothing that is asked here has a long answer */

@@ -8,7 +8,7 @@
  *
  * Dropped: a ring indexed by tag. The tags outstanding are few, but one slow job keeps its low tag
  * while a million others pass, and the ring would have to span them all. */
-#include "sources/rabbitmq_tags.h"
+#include "sources/rabbitmq/rabbitmq_tags.h"
 
 #include "base/memory.h"
 #include "base/must.h"

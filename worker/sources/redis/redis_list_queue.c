@@ -51,7 +51,7 @@
  * there. So no BLMOVE may outlive the lease under which it was issued. A silent link is found at the
  * second tick at the latest, two thirds of the lease after the last renewal: what is left is a third,
  * and that is the longest a BLMOVE may take. */
-#include "sources/redis_list_queue.h"
+#include "sources/redis/redis_list_queue.h"
 
 #include "base/memory.h"
 #include "base/must.h"
@@ -60,9 +60,9 @@
 #include "loop/loop.h"
 #include "observe/log.h"
 #include "settings/settings.h"
-#include "sources/redis_list_keys.h"
-#include "sources/redis_list_pace.h"
-#include "sources/redis_list_wait.h"
+#include "sources/redis/redis_list_keys.h"
+#include "sources/redis/redis_list_pace.h"
+#include "sources/redis/redis_list_wait.h"
 #include "sources/source.h"
 #include "wire/resp.h"
 

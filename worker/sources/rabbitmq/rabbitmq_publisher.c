@@ -16,15 +16,15 @@
  * Output is bounded: nothing is put into the stream while a megabyte waits there, or while the
  * broker says that it is blocked. What waits costs nothing more; the job behind it is in memory
  * anyway. */
-#include "sources/rabbitmq_publisher.h"
+#include "sources/rabbitmq/rabbitmq_publisher.h"
 
 #include "base/memory.h"
 #include "base/must.h"
 #include "loop/loop.h"
 #include "observe/log.h"
 #include "settings/settings.h"
-#include "sources/rabbitmq_link.h"
-#include "sources/rabbitmq_queue.h"
+#include "sources/rabbitmq/rabbitmq_link.h"
+#include "sources/rabbitmq/rabbitmq_queue.h"
 #include "wire/amqp.h"
 
 #include <stdio.h>

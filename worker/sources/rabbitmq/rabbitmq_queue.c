@@ -16,11 +16,11 @@
  * blocked connection, a stopped broker) is not believed, and the copy is published again: twice is
  * better than never. The same holds when the queue expired before our copy reached the broker: the
  * copy is mandatory, so it comes back. */
-#include "sources/rabbitmq_queue.h"
+#include "sources/rabbitmq/rabbitmq_queue.h"
 
 #include "base/must.h"
 #include "settings/settings.h"
-#include "sources/rabbitmq_message.h"
+#include "sources/rabbitmq/rabbitmq_message.h"
 #include "wire/amqp.h"
 
 #include <inttypes.h>

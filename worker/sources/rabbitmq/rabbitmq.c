@@ -8,7 +8,7 @@
  *
  * All channels that have something to tell are on one list, so a turn costs what the busy ones cost,
  * however many are quiet. */
-#include "sources/rabbitmq.h"
+#include "sources/rabbitmq/rabbitmq.h"
 
 #include "base/memory.h"
 #include "base/must.h"
@@ -17,11 +17,11 @@
 #include "loop/loop.h"
 #include "observe/log.h"
 #include "settings/settings.h"
-#include "sources/rabbitmq_channel.h"
-#include "sources/rabbitmq_copies.h"
-#include "sources/rabbitmq_describe.h"
-#include "sources/rabbitmq_link.h"
-#include "sources/rabbitmq_pace.h"
+#include "sources/rabbitmq/rabbitmq_channel.h"
+#include "sources/rabbitmq/rabbitmq_copies.h"
+#include "sources/rabbitmq/rabbitmq_describe.h"
+#include "sources/rabbitmq/rabbitmq_link.h"
+#include "sources/rabbitmq/rabbitmq_pace.h"
 #include "sources/source.h"
 #include "wire/amqp.h"
 

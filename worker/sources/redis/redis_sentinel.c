@@ -11,7 +11,7 @@
  *
  * Subscribing to +switch-master would tell a moment earlier. It takes a connection to every Sentinel,
  * and asking is needed all the same, for what was said before one subscribed. */
-#include "sources/redis_sentinel.h"
+#include "sources/redis/redis_sentinel.h"
 
 #include "base/memory.h"
 #include "loop/loop.h"
