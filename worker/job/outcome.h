@@ -23,6 +23,7 @@ struct usage {
 struct outcome {
 	enum outcome_kind kind;
 	bool crashed;      /* the handler died of a signal, or took its process with it */
+	bool failed;       /* RETURN: a failure all the same; a broker that counts may count it */
 	uint64_t after_ms; /* RETRY: not before; 0 leaves it to the retry policy */
 	char reason[96];   /* a sentence for people, may be empty */
 	struct usage usage;

@@ -237,6 +237,26 @@ static void check_queue_name(const struct rules *rules, struct place place, cons
 /* The default of RabbitMQ 3.8 to 4.2, after which it closes the channel. */
 enum { CONSUMER_TIMEOUT_MS = 30 * 60 * 1000 };
 
+static void check_consumer_timeout(const struct rules *rules, const struct block *block,
+				   const struct queue_settings *queue)
+{
+	const struct handler_settings *handler = queue->handler;
+	uint64_t own_ms = queue->consumer_timeout_ms;
+	if (handler == NULL || handler->timeout_ms <= (own_ms != 0 ? own_ms : CONSUMER_TIMEOUT_MS))
+		return;
+	if (own_ms == 0)
+		problems_warn(
+		    rules->problems, block_place(block, "handler"),
+		    "queue \"%s\": handler \"%s\" may run longer than the 30m after which "
+		    "RabbitMQ takes a job back: set consumer_timeout, or raise the broker's",
+		    block->title, handler->name);
+	else
+		problems_warn(rules->problems, block_place(block, "consumer_timeout"),
+			      "queue \"%s\": handler \"%s\" may run longer than "
+			      "consumer_timeout, after which RabbitMQ takes a job back",
+			      block->title, handler->name);
+}
+
 static void check_queue(const struct rules *rules, const struct block *block)
 {
 	const struct queue_settings *queue = block->fields;
@@ -249,12 +269,7 @@ static void check_queue(const struct rules *rules, const struct block *block)
 			      "queue \"%s\": declare creates it where it is missing, so missing = "
 			      "\"wait\" says nothing",
 			      block->title);
-	if (queue->handler != NULL && queue->handler->timeout_ms > CONSUMER_TIMEOUT_MS)
-		problems_warn(
-		    rules->problems, block_place(block, "handler"),
-		    "queue \"%s\": handler \"%s\" may run longer than the 30m after which "
-		    "RabbitMQ takes a job back: raise its consumer_timeout",
-		    block->title, queue->handler->name);
+	check_consumer_timeout(rules, block, queue);
 }
 
 static void check_list(const struct rules *rules, const struct block *block)

@@ -89,8 +89,9 @@ struct queue_settings {
 	const struct retry_settings *retry;     /* key `retry`; default: the section "default" */
 	unsigned prefetch;    /* 1..65535; 0 = chosen from the handler's width (documented there) */
 	unsigned concurrency; /* 0 = only the handler's and the worker's limits hold */
-	uint64_t rate_interval_ns; /* between two jobs begun; 0 = no limit */
-	int priority;              /* RabbitMQ: x-priority of the consumer */
+	uint64_t rate_interval_ns;    /* between two jobs begun; 0 = no limit */
+	int priority;                 /* RabbitMQ: x-priority of the consumer */
+	uint64_t consumer_timeout_ms; /* x-consumer-timeout; 0 = the broker's own */
 	enum declare declare;
 	enum single_active single_active;
 	enum missing missing;

@@ -173,6 +173,11 @@ const struct key_row table_keys[] = {
     {SECTION_QUEUE, "priority", VALUE_NUMBER, FIELD(queue_settings, priority),
      .preset = "0", RANGE(-INT32_MAX, INT32_MAX),
      .help = "The consumer's priority: of several workers, the highest is served first."},
+    {SECTION_QUEUE, "consumer_timeout", VALUE_DURATION, FIELD(queue_settings, consumer_timeout_ms),
+     .preset = "broker", .zero = "broker", RANGE(60 SECONDS, 576 HOURS),
+     .help = "How long RabbitMQ waits for a job's end before it takes the job back, the job's wait in the "
+	     "worker included (x-consumer-timeout, from RabbitMQ 3.12 on). \"broker\": what is set there, "
+	     "30m by default."},
     {SECTION_QUEUE, "declare", VALUE_CHOICE, FIELD(queue_settings, declare),
      .preset = "passive", .choices = declares,
      .help = "\"passive\": the queue must exist. The others create it where it does not."},

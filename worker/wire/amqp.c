@@ -192,12 +192,12 @@ void amqp_conn_requeue(struct amqp_conn *c, uint16_t channel, uint64_t tag, enum
 	stream_wrote(c->stream, AMQP_NACK_BYTES);
 }
 
-void amqp_conn_reject(struct amqp_conn *c, uint16_t channel, uint64_t tag)
+void amqp_conn_reject(struct amqp_conn *c, uint16_t channel, uint64_t tag, bool requeue)
 {
 	char *room = may_send(c) ? room_for(c, AMQP_REJECT_BYTES) : NULL;
 	if (room == NULL)
 		return;
-	amqp_reject_write(room, channel, tag);
+	amqp_reject_write(room, channel, tag, requeue);
 	stream_wrote(c->stream, AMQP_REJECT_BYTES);
 }
 

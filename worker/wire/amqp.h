@@ -71,7 +71,7 @@ void amqp_conn_send(struct amqp_conn *c, uint16_t channel, amqp_method_number_t 
 		    const void *method);
 void amqp_conn_ack(struct amqp_conn *c, uint16_t channel, uint64_t tag, enum amqp_reach reach);
 void amqp_conn_requeue(struct amqp_conn *c, uint16_t channel, uint64_t tag, enum amqp_reach reach);
-void amqp_conn_reject(struct amqp_conn *c, uint16_t channel, uint64_t tag);
+void amqp_conn_reject(struct amqp_conn *c, uint16_t channel, uint64_t tag, bool requeue);
 /* basic.publish to the default exchange, mandatory. `encoded`: properties, flags first. ST_CLOSED: not
  * sent, closed() tells why; ST_INVALID: the properties do not fit into a frame. */
 enum status amqp_conn_publish(struct amqp_conn *c, uint16_t channel, struct span routing_key,

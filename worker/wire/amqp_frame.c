@@ -53,7 +53,7 @@ static void write_answer(char *to, uint16_t channel, uint32_t method, uint64_t t
 	to[AMQP_HEAD_BYTES + PAYLOAD] = (char)AMQP_FRAME_END;
 }
 
-enum { FLAG_MULTIPLE = 1, FLAG_NACK_REQUEUE = 2 };
+enum { FLAG_MULTIPLE = 1, FLAG_NACK_REQUEUE = 2, FLAG_REJECT_REQUEUE = 1 };
 
 void amqp_ack_write(char *to, uint16_t channel, uint64_t tag, enum amqp_reach reach)
 {
@@ -67,9 +67,9 @@ void amqp_requeue_write(char *to, uint16_t channel, uint64_t tag, enum amqp_reac
 		     FLAG_NACK_REQUEUE | (reach == AMQP_UP_TO ? FLAG_MULTIPLE : 0));
 }
 
-void amqp_reject_write(char *to, uint16_t channel, uint64_t tag)
+void amqp_reject_write(char *to, uint16_t channel, uint64_t tag, bool requeue)
 {
-	write_answer(to, channel, AMQP_BASIC_REJECT_METHOD, tag, 0);
+	write_answer(to, channel, AMQP_BASIC_REJECT_METHOD, tag, requeue ? FLAG_REJECT_REQUEUE : 0);
 }
 
 void amqp_heartbeat_write(char *to)

@@ -11,6 +11,7 @@
 #ifndef OUTFALL_WIRE_AMQP_FRAME_H
 #define OUTFALL_WIRE_AMQP_FRAME_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
@@ -37,7 +38,8 @@ void amqp_head_write(char *to, struct amqp_head head);
 /* A whole frame each. */
 void amqp_ack_write(char *to, uint16_t channel, uint64_t tag, enum amqp_reach reach);
 void amqp_requeue_write(char *to, uint16_t channel, uint64_t tag, enum amqp_reach reach);
-void amqp_reject_write(char *to, uint16_t channel, uint64_t tag); /* for good: no requeue */
+/* For good, or to be delivered again as a failure. */
+void amqp_reject_write(char *to, uint16_t channel, uint64_t tag, bool requeue);
 void amqp_heartbeat_write(char *to);
 
 #endif

@@ -82,6 +82,8 @@ static void each_status_has_its_meaning(void **state)
 		    outcome_of_exit(rows[i].codes, EXITED(rows[i].status), CHILD_LEFT_ALONE);
 		assert_int_equal(outcome.kind, rows[i].kind);
 		assert_false(outcome.crashed);
+		assert_int_equal(outcome.failed, /* reject, requeue */
+				 rows[i].codes == EXIT_CODES_CLI_CONSUMER && rows[i].status == 4);
 		assert_int_equal(outcome.reason[0] == '\0', rows[i].status == 0);
 	}
 	struct outcome crash =

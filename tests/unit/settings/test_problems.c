@@ -25,6 +25,9 @@
 #define CACHE(scheme, keys)                                                                        \
 	"redis \"r\" { url = \"" scheme "://:" SECRET "@h\" " keys " list \"l\" { handler = h } "  \
 	"}\n"
+#define QUEUE_WITH(keys, handler_keys)                                                             \
+	"rabbitmq \"m\" { url = \"amqp://u:" SECRET "@h\" queue \"q\" { handler = h " keys         \
+	" } }\nhandler \"h\" { type = exec command = {\"/bin/true\"} " handler_keys " }\n"
 #define GOOD BROKER HANDLER /* 2 lines that nothing is wrong with */
 
 struct expected {
@@ -184,6 +187,10 @@ static const struct row rows[] = {
 		{{3, "warning: handler \"x\" is used by no queue or list"}, {4, "warning: retry \"x\" is used by no queue or list"}}},
 	{"waits that never grow", GOOD "retry \"default\" { first = 2m max = 1m }", {{3, "warning: retry \"default\": first is longer than max"}}},
 	/* --- admin --- */
+	{"a job no longer than it is told to wait", QUEUE_WITH("consumer_timeout = 1h", "timeout = 31m"), {{0}}},
+	{"a job longer than it is told to wait", QUEUE_WITH("consumer_timeout = 5m", "timeout = 6m"),
+		{{1, "warning: queue \"q\": handler \"h\" may run longer than consumer_timeout"}}},
+	{"less than RabbitMQ looks at", QUEUE_WITH("consumer_timeout = 1s", ""), {{1, "error: consumer_timeout cannot be \"1s\""}}},
 	{"a good admin", GOOD "admin { socket = \"/tmp/a.sock\" socket_mode = 0600 http = \"*:0\" hosts = {a, b} }", {{0}}},
 	{"a name to listen on", GOOD "admin {\nhttp = \"worker.example:80\" }",
 		{{4, "error: http cannot be \"worker.example:80\": an address and a port are needed"}}},

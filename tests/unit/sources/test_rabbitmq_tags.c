@@ -26,7 +26,7 @@ static void note(void *arg, enum tag_answer answer, uint64_t tag, enum amqp_reac
 	struct told *told = arg;
 	int n =
 	    snprintf(told->text + told->len, sizeof told->text - told->len, "%s%c%" PRIu64 "%s",
-		     told->len > 0 ? " " : "", "arx"[answer], tag, reach == AMQP_UP_TO ? "+" : "");
+		     told->len > 0 ? " " : "", "arfx"[answer], tag, reach == AMQP_UP_TO ? "+" : "");
 	told->len += (size_t)n;
 }
 
@@ -40,7 +40,7 @@ static struct job *job_with(uint64_t tag, size_t body_bytes)
 
 static void finish_as(struct tags *tags, struct job *job, char how)
 {
-	const char *letters = "arx";
+	const char *letters = "arfx";
 	if (how != '.')
 		tags_finish(tags, job, (enum tag_answer)(strchr(letters, how) - letters));
 }
@@ -72,6 +72,7 @@ static const struct row {
     {"aarra",  "a2+ r4+ a5",        "a2+ r4+ a5"       },
     {"ararar", "a1 r2 a3 r4 a5 r6", "a1 r2 a3 r4 a5 r6"},
     {"xx",     "x1 x2",             "x1 x2"            },
+    {"rffr",   "r1 f2 f3 r4",       "r1 f2 f3 r4"      },
     {"aaxaa",  "a2+ x3 a5+",        "a2+ x3 a5+"       },
     {".rrr",   "",		  "r2 r3 r4"         },
     {"rr.ra",  "r2+",               "r2+ r4 a5"        },

@@ -51,9 +51,11 @@ static void test_answers_are_as_the_library_writes_them(void **state)
 			amqp_requeue_write(ours, channel, tag, reach);
 			expect_frame(ours, channel, AMQP_BASIC_NACK_METHOD, &nack);
 		}
-		amqp_basic_reject_t reject = {.delivery_tag = tag};
-		amqp_reject_write(ours, channel, tag);
-		expect_frame(ours, channel, AMQP_BASIC_REJECT_METHOD, &reject);
+		for (int requeue = 0; requeue <= 1; requeue++) {
+			amqp_basic_reject_t reject = {.delivery_tag = tag, .requeue = requeue};
+			amqp_reject_write(ours, channel, tag, requeue);
+			expect_frame(ours, channel, AMQP_BASIC_REJECT_METHOD, &reject);
+		}
 	}
 }
 

@@ -18,21 +18,22 @@
 struct meaning {
 	int code;
 	enum outcome_kind kind;
+	bool failed; /* of OUTCOME_RETURN */
 };
 
 static const struct meaning own_meanings[] = {
-    {EX_OK,      OUTCOME_DONE  },
-    {EX_DATAERR, OUTCOME_REJECT},
-    {-1,         OUTCOME_RETRY }, /* any other */
+    {EX_OK,      OUTCOME_DONE,   false},
+    {EX_DATAERR, OUTCOME_REJECT, false},
+    {-1,	 OUTCOME_RETRY,  false}, /* any other */
 };
 
 static const struct meaning cli_consumer_meanings[] = {
-    {0,  OUTCOME_DONE  },
-    {3,  OUTCOME_REJECT}, /* reject */
-    {4,  OUTCOME_RETURN}, /* reject, requeue */
-    {5,  OUTCOME_REJECT}, /* nack */
-    {6,  OUTCOME_RETURN}, /* nack, requeue */
-    {-1, OUTCOME_RETRY },
+    {0,  OUTCOME_DONE,   false},
+    {3,  OUTCOME_REJECT, false}, /* reject */
+    {4,  OUTCOME_RETURN, true }, /* reject, requeue */
+    {5,  OUTCOME_REJECT, false}, /* nack */
+    {6,  OUTCOME_RETURN, false}, /* nack, requeue */
+    {-1, OUTCOME_RETRY,  false},
 };
 
 static struct outcome outcome_of_status(enum exit_codes codes, int code)
@@ -41,7 +42,7 @@ static struct outcome outcome_of_status(enum exit_codes codes, int code)
 	    codes == EXIT_CODES_CLI_CONSUMER ? cli_consumer_meanings : own_meanings;
 	while (meaning->code != code && meaning->code != -1)
 		meaning++;
-	struct outcome outcome = {.kind = meaning->kind};
+	struct outcome outcome = {.kind = meaning->kind, .failed = meaning->failed};
 	if (outcome.kind != OUTCOME_DONE)
 		(void)snprintf(outcome.reason, sizeof outcome.reason, "exit status %d", code);
 	return outcome;

@@ -219,11 +219,28 @@ static void finish(struct rabbitmq_channel *ch, struct job *job, enum tag_answer
 	be_busy(ch);
 }
 
+/* "RabbitMQ 3.10.8". What is not RabbitMQ has none of its versions. */
+static bool server_is_at_least(const struct rabbitmq_channel *ch, unsigned major, unsigned minor)
+{
+	unsigned has_major, has_minor;
+	if (sscanf(amqp_conn_server(ch->all->conn), "RabbitMQ %u.%u", &has_major, &has_minor) != 2)
+		return false;
+	return has_major > major || (has_major == major && has_minor >= minor);
+}
+
+/* From RabbitMQ 4 on a quorum queue's delivery limit counts basic.reject and not basic.nack; before it
+ * counts both. So a failure is told by the one, and an interruption by the other. */
+static enum tag_answer answer_of_return(const struct rabbitmq_channel *ch, const struct job *job)
+{
+	bool failed = job->outcome.kind == OUTCOME_RETURN && job->outcome.failed;
+	return failed && server_is_at_least(ch, 4, 0) ? ANSWER_REQUEUE_FAILED : ANSWER_REQUEUE;
+}
+
 /* A single active consumer would get it again itself. */
 static void requeue(struct rabbitmq_channel *ch, struct job *job)
 {
 	if (ch->state != CHANNEL_FINISHING) {
-		finish(ch, job, ANSWER_REQUEUE);
+		finish(ch, job, answer_of_return(ch, job));
 		return;
 	}
 	ch->n_parked++;
@@ -241,7 +258,10 @@ static void write_answer(void *arg, enum tag_answer answer, uint64_t tag, enum a
 		amqp_conn_requeue(ch->all->conn, ch->number, tag, reach);
 		return;
 	case ANSWER_REJECT:
-		amqp_conn_reject(ch->all->conn, ch->number, tag);
+		amqp_conn_reject(ch->all->conn, ch->number, tag, false);
+		return;
+	case ANSWER_REQUEUE_FAILED:
+		amqp_conn_reject(ch->all->conn, ch->number, tag, true);
 		return;
 	}
 }
@@ -588,7 +608,7 @@ static void reject(struct rabbitmq_channel *ch, const struct amqp_header *header
 		kv_int("bytes", (int64_t)header->body_bytes),
 		kv_int("so_far", (int64_t)ch->rejected),
 		kv_text("dead", ch->settings->dead ? "no copy of it can be made" : NULL));
-	amqp_conn_reject(ch->all->conn, ch->number, ch->incoming.tag);
+	amqp_conn_reject(ch->all->conn, ch->number, ch->incoming.tag, false);
 }
 
 static void begin_job(struct rabbitmq_channel *ch, const struct amqp_header *header)
@@ -733,15 +753,41 @@ static void expect_deliveries(struct rabbitmq_channel *ch)
 	ch->outstanding_most = ch->tags.n_outstanding + 2 * (size_t)ch->prefetch;
 }
 
+/* The wish is one of the operator's, so that it cannot be met is said each time. */
+static bool knows_consumer_timeout(const struct rabbitmq_channel *ch)
+{
+	bool knows = server_is_at_least(ch, 3, 12);
+	if (!knows)
+		log_say(ch->all->log, LOG_WARN,
+			"consumer_timeout is not for this broker, its own holds: "
+			"x-consumer-timeout came with RabbitMQ 3.12",
+			kv_text("source", ch->all->source->name),
+			kv_text("queue", ch->settings->name),
+			kv_text("server", amqp_conn_server(ch->all->conn)));
+	return knows;
+}
+
+static int put_arguments(const struct rabbitmq_channel *ch, amqp_table_entry_t entries[2])
+{
+	const struct queue_settings *queue = ch->settings;
+	int n = 0;
+	if (queue->priority != 0)
+		entries[n++] = rabbitmq_number_entry("x-priority", queue->priority);
+	if (queue->consumer_timeout_ms != 0 && knows_consumer_timeout(ch))
+		entries[n++] = rabbitmq_number_entry("x-consumer-timeout",
+						     (int64_t)queue->consumer_timeout_ms);
+	return n;
+}
+
 static void subscribe(struct rabbitmq_channel *ch)
 {
-	amqp_table_entry_t priority = rabbitmq_number_entry("x-priority", ch->settings->priority);
+	amqp_table_entry_t entries[2];
 	amqp_basic_consume_t consume = {
 	    .queue = amqp_cstring_bytes(ch->settings->name),
 	    .consumer_tag = amqp_cstring_bytes(ch->consumer_tag),
 	};
-	if (ch->settings->priority != 0)
-		consume.arguments = (amqp_table_t){.num_entries = 1, .entries = &priority};
+	consume.arguments =
+	    (amqp_table_t){.num_entries = put_arguments(ch, entries), .entries = entries};
 	expect_deliveries(ch);
 	move(ch, CHANNEL_SUBSCRIBING);
 	send(ch, AMQP_BASIC_CONSUME_METHOD, &consume);

@@ -97,10 +97,10 @@ static void become_told(struct tags *tags, struct job *job)
 	tags->told_bytes += job->body.len;
 }
 
-/* basic.reject is the one answer that cannot speak of several. */
+/* basic.reject cannot speak of several. */
 static bool joins_run(const struct job *job, enum tag_answer answer)
 {
-	return job != NULL && is_ready(job) && answer != ANSWER_REJECT && answer_to(job) == answer;
+	return job != NULL && is_ready(job) && answer <= ANSWER_REQUEUE && answer_to(job) == answer;
 }
 
 static void tell_run(struct tags *tags, const struct tag_sink *sink)

@@ -28,7 +28,12 @@ struct tags {
 	size_t told_bytes; /* of the bodies that wait for a proof to be begun */
 };
 
-enum tag_answer { ANSWER_ACK, ANSWER_REQUEUE, ANSWER_REJECT };
+enum tag_answer {
+	ANSWER_ACK,
+	ANSWER_REQUEUE,
+	ANSWER_REQUEUE_FAILED, /* by basic.reject, which is what a delivery limit counts */
+	ANSWER_REJECT,
+};
 
 struct tag_sink {
 	void (*tell)(void *arg, enum tag_answer answer, uint64_t tag, enum amqp_reach reach);
