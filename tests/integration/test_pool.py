@@ -554,6 +554,8 @@ class RabbitPool(PoolCases, RabbitCase):
 class RedisPool(PoolCases, RedisCase):
     def test_short_jobs_are_claimed_ahead(self):
         """One process with one job at a time is idle whenever its next job is still at the broker."""
+        if patience() > 1:
+            self.skipTest("a sanitizer's figures say nothing, and nothing fast enough is built beside it")
         count = 10000
         command = f'"{BUILD}/tests/bench/pool_child", "1"'  # faster than any broker
         handler = f'handler "h" {{ type = "pool"  command = {{{command}}} }}\n'

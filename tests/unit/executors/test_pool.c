@@ -189,6 +189,14 @@ static struct job *hold(struct fixture *f)
 	return job;
 }
 
+/* As dispatch does it. */
+static void stop(struct fixture *f, struct job *job, enum stop_how how)
+{
+	job->stop = JOB_STOPPED_BY_DRAIN;
+	job->killed = how == STOP_KILL;
+	f->fake.executor->ops->stop(f->fake.executor, job, how);
+}
+
 /* --- outcomes ------------------------------------------------------------------------------------- */
 
 static void each_answer_has_its_outcome(void **state)
@@ -315,8 +323,7 @@ static void jobs_spread_over_processes(void **state)
 	await_width(&f, 4);
 	struct job *first = hold(&f);
 	hold(&f);
-	first->killed = true;
-	f.fake.executor->ops->stop(f.fake.executor, first, STOP_KILL);
+	stop(&f, first, STOP_KILL);
 	fake_run_until(&f.fake, 1);
 	await_width(&f, 4);                   /* replaced by then */
 	assert_int_equal(f.fake.finished, 1); /* the other one was elsewhere */
@@ -548,13 +555,6 @@ static void what_a_stalled_process_has_not_read_is_not_lost_with_it(void **state
 	assert_string_equal(f.fake.last.reason, "its process was killed: it stopped reading");
 	await_width(&f, 3);
 	close_fixture(&f);
-}
-
-static void stop(struct fixture *f, struct job *job, enum stop_how how)
-{
-	job->stop = JOB_STOPPED_BY_DRAIN;
-	job->killed = how == STOP_KILL;
-	f->fake.executor->ops->stop(f->fake.executor, job, how);
 }
 
 static bool unbegun_too(void *arg)
