@@ -56,11 +56,11 @@ class QuorumCluster(WorkerCase):
 
     def assert_all_done(self, worker):
         wait_for("every job to end", lambda: set(self.record.ended()) == set(self.tags), 60)
-        survivor = next(n for n in self.cluster.nodes if n is not self.struck)
-        queue = RabbitQueue(survivor, "/", self.name, declare=False)
+        survivors = [n for n in self.cluster.nodes if n is not self.struck]
+        queue = RabbitQueue(survivors[0], "/", self.name, declare=False)
         wait_for("an empty queue", lambda: queue.depth() == 0)
         # Not the number of consumers: a quorum queue still counts one whose node has died.
-        last = wait_for("a publish to be confirmed", lambda: self.publish_one_more(queue), 30)
+        last = wait_for("a publish to be confirmed", lambda: self.publish_one_more(survivors), 60, 0.5)
         wait_for("one more job", lambda: last in self.record.ended(), 30)
         code, _ = worker.stop()
         self.assertEqual(code, 0)
@@ -69,13 +69,17 @@ class QuorumCluster(WorkerCase):
                     f"{len(worker.events('job recognised, not run again'))}")  # fmt: skip
         self.assertEqual(twice, [], "this worker knows its own again")
 
-    def publish_one_more(self, queue):
-        """While a leader is elected the broker may say no; whether it has kept the job all the same, nobody knows."""
+    def publish_one_more(self, survivors):
+        """While a leader is elected the broker may say no, and a channel that was told so may go on to be; whether
+        it has kept the job all the same, nobody knows."""
         self.tries = getattr(self, "tries", 0) + 1
+        queue = RabbitQueue(survivors[self.tries % len(survivors)], "/", self.name, declare=False)
         try:
             queue.channel.basic_publish("", self.name, f"last{self.tries}")
         except pika.exceptions.NackError:
             return None
+        finally:
+            queue.close()
         return f"last{self.tries}"
 
     def test_leader_killed_under_load(self):
