@@ -81,7 +81,7 @@ static const struct stream_events events = {on_opened, on_received, on_closed};
 static void too_late(void *arg)
 {
 	(void)arg;
-	fail_msg("the condition did not come true in 10 s");
+	fail_msg("the condition did not come true in 60 s");
 }
 
 static void check_condition(void *arg)
@@ -94,7 +94,7 @@ static void check_condition(void *arg)
 static void turn_until(struct fixture *f, bool (*until)(struct fixture *f))
 {
 	f->until = until;
-	timer_start(f->deadline, 10000);
+	timer_start(f->deadline, 60000);
 	loop_run(f->loop);
 	timer_stop(f->deadline);
 	f->until = NULL;
