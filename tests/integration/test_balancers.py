@@ -75,6 +75,15 @@ class Balancers(AdminCase):
         self.addCleanup(self.asker.join)
         self.addCleanup(self.stop_asking.set)
 
+    def end_well(self, drained, other):
+        """The drained one ends, and nobody who asked was refused."""
+        self.open_gate()
+        self.assertEqual(drained.wait_exit(), 0)
+        self.stop_asking.set()
+        self.asker.join()
+        self.assertEqual(self.bad, [])
+        self.assertEqual(other.stop()[0], 0)
+
 
 class HAProxy(Balancers):
     def configure(self):
@@ -115,12 +124,7 @@ class HAProxy(Balancers):
         self.figure(f"HAProxy leaves a worker {time.monotonic() - begun:.2f} s after SIGTERM")
         self.assertLess(time.monotonic() - begun, 2.5 * patience())  # a check each second
         self.assertEqual(self.states()[1]["status"], "UP")
-        self.open_gate()
-        self.assertEqual(workers[0].wait_exit(), 0)
-        self.stop_asking.set()
-        self.asker.join()
-        self.assertEqual(self.bad, [])
-        self.assertEqual(workers[1].stop()[0], 0)
+        self.end_well(*workers)
 
 
 class Nginx(Balancers):
@@ -150,12 +154,7 @@ class Nginx(Balancers):
         wait_for("the drain", lambda: workers[0].events("drain moved"))
         other = str(workers[1].pid).encode()  # which nginx asks alone, once it has met a 503
         wait_for("the other to be asked", lambda: all(other in self.ask_front("/status")[1] for _ in range(10)))
-        self.open_gate()
-        self.assertEqual(workers[0].wait_exit(), 0)
-        self.stop_asking.set()
-        self.asker.join()
-        self.assertEqual(self.bad, [])
-        self.assertEqual(workers[1].stop()[0], 0)
+        self.end_well(*workers)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@
 #include "executors/exec/exec_pipes.h"
 #include "executors/exec/exec_slot.h"
 #include "executors/exec/exec_told.h"
+#include "executors/width.h"
 #include "job/job.h"
 #include "loop/loop.h"
 #include "observe/log.h"
@@ -45,11 +46,10 @@
 #define MS_NS UINT64_C(1000000)
 
 enum {
-	EVENTS = 8,            /* a turn: of 4 kB in two-byte lines each, 16 ms of logging */
-	SHORT_MS = 10,         /* a job whose output may wait until it ends */
-	KILL_WAIT_MS = 500,    /* killed and not reaped by then: stuck in the kernel */
-	SLOT_DESCRIPTORS = 5,  /* our ends */
-	SPARE_DESCRIPTORS = 64 /* left to connections, log, plugins */
+	EVENTS = 8,           /* a turn: of 4 kB in two-byte lines each, 16 ms of logging */
+	SHORT_MS = 10,        /* a job whose output may wait until it ends */
+	KILL_WAIT_MS = 500,   /* killed and not reaped by then: stuck in the kernel */
+	SLOT_DESCRIPTORS = 5, /* our ends */
 };
 
 static struct exec *exec_of(struct executor *executor)
@@ -396,19 +396,13 @@ static const struct executor_ops exec_ops = {
 static unsigned width_for(const struct handler_settings *settings,
 			  const struct worker_settings *worker, struct log *log)
 {
-	struct rlimit files;
-	rlim_t wanted = worker->concurrency, width = 1;
-	if (settings->concurrency != 0 && settings->concurrency < wanted)
-		wanted = settings->concurrency;
-	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY)
-		return (unsigned)wanted;
-	if (files.rlim_cur > SPARE_DESCRIPTORS + SLOT_DESCRIPTORS)
-		width = (files.rlim_cur - SPARE_DESCRIPTORS) / SLOT_DESCRIPTORS;
-	if (width >= wanted)
-		return (unsigned)wanted;
+	unsigned wanted = width_wanted(settings, worker);
+	unsigned width = width_affordable(wanted, SLOT_DESCRIPTORS);
+	if (width == wanted)
+		return width;
 	log_say(log, LOG_WARN, "fewer processes than wanted, the limit on open files is low",
-		kv_text("handler", settings->name), kv_int("processes", (int64_t)width));
-	return (unsigned)width;
+		kv_text("handler", settings->name), kv_int("processes", width));
+	return width;
 }
 
 /* The longest checkpoint, whatever a JSON writer escapes of it, and what else is on its line. */

@@ -39,6 +39,7 @@
 #include "executors/http/curl_library.h"
 #include "executors/http/http_answer.h"
 #include "executors/http/http_headers.h"
+#include "executors/width.h"
 #include "job/job.h"
 #include "loop/loop.h"
 #include "observe/log.h"
@@ -49,7 +50,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -60,7 +60,6 @@ enum {
 	KEEPALIVE_AFTER_S = 30, /* silence that starts to look like a server gone for good */
 	KEEPALIVE_EVERY_S = 10, /* ... nine times, says the kernel */
 	TRANSFER_DESCRIPTORS = 3, /* a connection; two while its name is looked up */
-	SPARE_DESCRIPTORS = 64,   /* left to connections, log, plugins */
 };
 
 struct transfer {
@@ -583,18 +582,6 @@ static const struct executor_ops http_ops = {
     .destroy = http_destroy,
 };
 
-/* More requests than descriptors would fail jobs that did nothing wrong. */
-static unsigned affordable_width(unsigned wanted)
-{
-	struct rlimit files;
-	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY)
-		return wanted;
-	rlim_t width = 1;
-	if (files.rlim_cur > SPARE_DESCRIPTORS + TRANSFER_DESCRIPTORS)
-		width = (files.rlim_cur - SPARE_DESCRIPTORS) / TRANSFER_DESCRIPTORS;
-	return width < wanted ? (unsigned)width : wanted;
-}
-
 static bool add_line(struct http *http, const char *text)
 {
 	struct curl_slist *line = memory_clear(1, sizeof *line);
@@ -662,14 +649,6 @@ static enum status acquire(struct http *http, struct error *why)
 	return set_multi(http) ? ST_OK : error_set(why, ST_NOMEM, "libcurl: out of memory");
 }
 
-static unsigned wanted_width(const struct handler_settings *settings,
-			     const struct worker_settings *worker)
-{
-	if (settings->concurrency != 0 && settings->concurrency < worker->concurrency)
-		return settings->concurrency;
-	return worker->concurrency;
-}
-
 enum status http_executor_create(struct loop *loop, struct log *log,
 				 const struct handler_settings *settings,
 				 const struct worker_settings *worker, struct executor_host *host,
@@ -678,7 +657,8 @@ enum status http_executor_create(struct loop *loop, struct log *log,
 	struct http *http = memory_clear(1, sizeof *http);
 	if (http == NULL)
 		return error_set(why, ST_NOMEM, "out of memory");
-	unsigned wanted = wanted_width(settings, worker), width = affordable_width(wanted);
+	unsigned wanted = width_wanted(settings, worker);
+	unsigned width = width_affordable(wanted, TRANSFER_DESCRIPTORS);
 	if (width < wanted)
 		log_say(log, LOG_WARN,
 			"fewer requests at once than wanted, the limit on open files is low",
