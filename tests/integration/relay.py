@@ -13,6 +13,8 @@ class Relay:
         self.silent = False  # new connections are taken, and nothing is ever answered
         self.accepted = 0
         self._pairs = {}  # socket: its other end, None while silent
+        self._nears = []  # as they came
+        self._held = None
         self._lock = threading.Lock()
         self._selector = selectors.DefaultSelector()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -30,6 +32,18 @@ class Relay:
             for end in list(self._pairs):
                 self._drop(end)
 
+    def hold_first(self):
+        """What the first connection sends from now on stays where it is, until let_go()."""
+        with self._lock:
+            self._held = self._nears[0]
+            self._selector.unregister(self._held)
+
+    def let_go(self):
+        with self._lock:
+            self._selector.register(self._held, selectors.EVENT_READ)
+            self._held = None
+            self._wake.send(b"x")
+
     def close(self):
         self._ends = True
         self._wake.send(b"x")
@@ -41,7 +55,8 @@ class Relay:
         if end not in self._pairs:
             return
         other = self._pairs.pop(end)
-        self._selector.unregister(end)
+        if end is not self._held:
+            self._selector.unregister(end)
         end.close()
         if other is not None:
             self._drop(other)
@@ -59,6 +74,7 @@ class Relay:
             self._pairs[far] = near
             self._selector.register(far, selectors.EVENT_READ)
         self._pairs[near] = far
+        self._nears.append(near)
         self._selector.register(near, selectors.EVENT_READ)
 
     def _forward(self, end):
@@ -81,5 +97,7 @@ class Relay:
                 for end in ready:
                     if end is self._listener:
                         self._accept()
-                    elif end is not self._woken:
+                    elif end is self._woken:
+                        self._woken.recv(1)
+                    elif end is not self._held:
                         self._forward(end)

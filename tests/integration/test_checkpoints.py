@@ -9,7 +9,8 @@ import unittest
 from pathlib import Path
 
 from brokers import RabbitMQ, RabbitQueue, patience
-from worker import RabbitCase, RedisCase, WorkerCase, wait_for
+from relay import Relay
+from worker import RabbitCase, RedisCase, WorkerCase, children_of, wait_for
 
 HANDLER = Path(__file__).parent / "handlers" / "script_handler.py"
 TIGHT = 'timeout = "3s"  reserve = "1500ms"  grace = "300ms"'
@@ -18,13 +19,13 @@ TIGHT = 'timeout = "3s"  reserve = "1500ms"  grace = "300ms"'
 class ScriptedCase:
     """Jobs whose bodies say what each of their runs does."""
 
-    def start_scripted(self, deadline="interrupt", retry="", **options):
+    def start_scripted(self, deadline="interrupt", retry="", url=None, **options):
         handler = self.exec_handler(
             command=["/usr/bin/python3", "-S", str(HANDLER), str(self.record.path)],
             extra=f'deadline = "{deadline}"',
         )
         retry = f'retry "default" {{ attempts = 5  first = "20ms"  max = "50ms"  {retry} }}\n'
-        return self.start(self.config(self.queue.section(), handler, retry, **options))
+        return self.start(self.config(self.queue.section(url=url), handler, retry, **options))
 
     def interrupt(self, worker=None, saved=1, **options):
         """Stopped once so many checkpoints were written; its jobs are, too, and at once."""
@@ -201,6 +202,25 @@ class RabbitCheckpoints(CheckpointCases, PoisonCases, RabbitCase):
         self.assertEqual(event["bytes"], 60000)
         self.assertEqual(self.handed("j1"), ["-", "-", "-"])
         self.assertEqual(self.counted("j1", "attempt", "interruptions"), [(1, 0), (1, 1), (2, 1)])
+
+    def test_what_goes_back_does_not_come_to_the_one_that_stops(self):
+        """It is published on another connection, which may be faster than basic.cancel on ours."""
+        self.queue.publish(["j1|save=a exit=1|save=b hang|"])
+        relay = Relay(self.broker.port)
+        self.addCleanup(relay.close)
+        url = self.queue.url().replace(str(self.broker.port), str(relay.port))
+        worker = self.start_scripted("return", url=url)
+        wait_for("what it leaves", lambda: self.record._of("saved")[1:])
+        relay.hold_first()
+        worker.send(signal.SIGTERM)
+        worker.wait_event("drain moved")
+        wait_for("its handler's end", lambda: not children_of(worker.pid))
+        self.assertEqual((self.queue.depth(), self.queue.unacked()), (0, 1))
+        relay.let_go()
+        self.assertEqual(worker.wait_exit(), 10)
+        self.assertEqual(worker.report()["fates"]["returned"], 1)
+        self.finish("j1")
+        self.assertEqual(self.counted("j1", "attempt", "interruptions"), [(1, 0), (2, 0), (2, 1)])
 
     def test_without_a_publishing_connection_the_job_goes_back_at_once(self):
         self.queue.publish(["j1|save=a hang|"])

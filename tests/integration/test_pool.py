@@ -8,7 +8,7 @@ import time
 import unittest
 from pathlib import Path
 
-from worker import BUILD, RabbitCase, RedisCase, patience, wait_for
+from worker import BUILD, RabbitCase, RedisCase, children_of, patience, wait_for
 
 TIGHT = 'timeout = "2s"  reserve = "500ms"  grace = "300ms"'
 ONCE = 'retry "default" { attempts = 1 }\n'
@@ -20,10 +20,6 @@ def is_running(pid):
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
-
-
-def children_of(pid):
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 class PoolCases:

@@ -33,6 +33,10 @@ PLUGIN = BUILD / "tests" / "integration" / "test_plugin.so"
 PENDING = BUILD / "tests" / "integration" / "test_pending.so"
 
 
+def children_of(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 class Record:
     """What handlers wrote: one line per begin and end of a run."""
 

@@ -471,15 +471,17 @@ uint64_t rabbitmq_channel_turn(struct rabbitmq_channel *ch, uint64_t now_ns)
 static void begin_copy(struct rabbitmq_channel *ch, struct job *job)
 {
 	struct error why;
-	if (rabbitmq_copies_begin(ch->all->copies, job, ch->settings, &why) != ST_OK)
+	if (rabbitmq_copies_begin(ch->all->copies, job, ch->settings, COPY_NOW, &why) != ST_OK)
 		reset(ch, why.text); /* no memory: the broker keeps it better than we could */
 }
 
 /* A nack cannot carry a checkpoint. Without memory for a copy it is lost, and the job is not. */
 static void give_back(struct rabbitmq_channel *ch, struct job *job)
 {
+	enum rabbitmq_copy_when when =
+	    ch->state == CHANNEL_CANCELLING ? COPY_WHEN_RELEASED : COPY_NOW;
 	if (!job_left_new_checkpoint(job) ||
-	    rabbitmq_copies_begin(ch->all->copies, job, ch->settings, NULL) != ST_OK)
+	    rabbitmq_copies_begin(ch->all->copies, job, ch->settings, when, NULL) != ST_OK)
 		requeue(ch, job);
 }
 
@@ -898,6 +900,7 @@ static void consume_answered(struct rabbitmq_channel *ch)
 static void cancel_answered(struct rabbitmq_channel *ch)
 {
 	move(ch, CHANNEL_READY);
+	rabbitmq_copies_release(ch->all->copies, ch->route);
 	follow(ch); /* it may be wanted again already */
 	moved(ch);
 }

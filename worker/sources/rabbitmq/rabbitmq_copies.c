@@ -7,7 +7,8 @@
  * than the time of a drain. So it never rests: if the broker will not have it, the original is given
  * back instead, without the new checkpoint. The same while somebody waits and the publishing connection
  * is not there, or is blocked; but only what was never sent, else the job could be in the queue
- * twice. */
+ * twice. And it is not sent before our own consumer has gone from the queue (released): on this other
+ * connection it could overtake basic.cancel, come back to us, and count as one interruption more. */
 #include "sources/rabbitmq/rabbitmq_copies.h"
 
 #include "base/list.h"
@@ -31,6 +32,7 @@ struct copy {
 	enum rabbitmq_copy_for purpose;
 	const char *from; /* the queue it was taken from */
 	bool has_checkpoint;
+	bool waits_for_release;
 };
 
 enum { HURRY_MS = 1000 };
@@ -187,7 +189,8 @@ static enum rabbitmq_copy_for purpose_of(const struct job *job)
 }
 
 enum status rabbitmq_copies_begin(struct rabbitmq_copies *copies, struct job *job,
-				  const struct queue_settings *queue, struct error *why)
+				  const struct queue_settings *queue, enum rabbitmq_copy_when when,
+				  struct error *why)
 {
 	enum rabbitmq_copy_for purpose = purpose_of(job);
 	struct span checkpoint = job_next_checkpoint(job);
@@ -215,8 +218,21 @@ enum status rabbitmq_copies_begin(struct rabbitmq_copies *copies, struct job *jo
 	list_init(&copy->in_all);
 	list_append(&copies->all, &copy->in_all);
 	copies->count++;
-	publisher_send(copies->publisher, to);
+	copy->waits_for_release = when == COPY_WHEN_RELEASED;
+	if (!copy->waits_for_release)
+		publisher_send(copies->publisher, to);
 	return ST_OK;
+}
+
+void rabbitmq_copies_release(struct rabbitmq_copies *copies, const struct route *route)
+{
+	list_each_safe (it, &copies->all) {
+		struct copy *copy = list_entry(it, struct copy, in_all);
+		if (copy->job->route != route || !copy->waits_for_release)
+			continue;
+		copy->waits_for_release = false;
+		publisher_send(copies->publisher, &copy->publication);
+	}
 }
 
 void rabbitmq_copies_forget(struct rabbitmq_copies *copies, const struct route *route)

@@ -39,10 +39,15 @@ enum status rabbitmq_copies_create(struct loop *loop, struct log *log,
 				   const struct rabbitmq_settings *settings, const char *worker,
 				   const struct rabbitmq_copies_events *events, void *arg,
 				   struct rabbitmq_copies **ret_copies, struct error *why);
+enum rabbitmq_copy_when { COPY_NOW, COPY_WHEN_RELEASED };
+
 /* As job->verdict says: RETRIED into the retry queue of its delay, DEAD into queue->dead, RETURNED to
  * the end of the queue. */
 enum status rabbitmq_copies_begin(struct rabbitmq_copies *copies, struct job *job,
-				  const struct queue_settings *queue, struct error *why);
+				  const struct queue_settings *queue, enum rabbitmq_copy_when when,
+				  struct error *why);
+/* What of this route waited for it is published now. */
+void rabbitmq_copies_release(struct rabbitmq_copies *copies, const struct route *route);
 /* The broker has taken this route's originals back: their copies are nobody's business any more. */
 void rabbitmq_copies_forget(struct rabbitmq_copies *copies, const struct route *route);
 /* Somebody waits: what goes back and cannot even be sent within a second is given up. */
