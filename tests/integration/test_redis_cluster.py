@@ -190,6 +190,19 @@ class ClusterCase(WorkerCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.record.wait_ended(2)
 
+    def test_enqueue_while_the_slot_moves(self):
+        """The list is empty, so there is none where the slot still is: that node says ASK."""
+        worker = self.consume()
+        first = self.cluster.owner("jobs")
+        to = next(n for n in self.cluster.nodes[:3] if n is not first)
+        for _ in self.cluster.move_slot("jobs", to):
+            done = self.run_outfall("enqueue", "-c", worker.config_path, "cache/jobs", "--body", "j1",
+                                    "--count", "3")  # fmt: skip
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(self.record.begun(), [])
+        self.record.wait_ended(3)
+        self.assertEqual(worker.stop()[0], 0)
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -614,22 +614,25 @@ enum status resp_error_status(struct span text)
 	return ST_REFUSED;
 }
 
-bool resp_moved(struct span error, const char *here, struct url_node *ret_node)
+enum redirect resp_redirect(struct span error, const char *here, struct url_node *ret_node)
 {
-	char words[URL_HOST_BYTES + 32];
+	char words[URL_HOST_BYTES + 32], how[6];
 	unsigned slot, port;
 	int at = 0;
 	(void)snprintf(words, sizeof words, "%.*s", (int)error.len, error.ptr);
-	if (sscanf(words, "MOVED %u %n", &slot, &at) != 1 || at == 0)
-		return false;
+	if (sscanf(words, "%5s %u %n", how, &slot, &at) != 2 || at == 0)
+		return REDIRECT_NONE;
+	bool asks = strcmp(how, "ASK") == 0;
+	if (!asks && strcmp(how, "MOVED") != 0)
+		return REDIRECT_NONE;
 	char *colon = strrchr(words + at, ':'); /* the last: an IPv6 address has no brackets here */
 	if (colon == NULL || sscanf(colon + 1, "%5u", &port) != 1 || port == 0 || port > 65535)
-		return false;
+		return REDIRECT_NONE;
 	*colon = '\0';
 	(void)snprintf(ret_node->host, sizeof ret_node->host, "%.255s",
 		       words[at] != '\0' ? words + at : here);
 	ret_node->port = port;
-	return true;
+	return asks ? REDIRECT_ASK : REDIRECT_MOVED;
 }
 
 static enum status parse_database(const char *text, unsigned *ret_database, struct error *why)

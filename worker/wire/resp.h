@@ -89,8 +89,14 @@ uint64_t resp_bytes_in(
  * ST_MISSING (no such database), ST_REFUSED for the rest. */
 enum status resp_error_status(struct span text);
 
-/* An error that names the node of a cluster to ask instead: "MOVED 3999 127.0.0.1:6381". One that does not
- * know its own name leaves out the host, which is then `here`. False: it is another error. */
-bool resp_moved(struct span error, const char *here, struct url_node *ret_node);
+enum redirect {
+	REDIRECT_NONE,  /* it is another error */
+	REDIRECT_MOVED, /* that node has the slot */
+	REDIRECT_ASK,   /* that node is about to have it, and answers who says ASKING first */
+};
+
+/* An error that names the node of a cluster to speak to instead: "MOVED 3999 127.0.0.1:6381". One that does
+ * not know its own name leaves out the host, which is then `here`. */
+enum redirect resp_redirect(struct span error, const char *here, struct url_node *ret_node);
 
 #endif

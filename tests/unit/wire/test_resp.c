@@ -305,28 +305,33 @@ static void errors_say_what_to_do(void **state)
 			fail_msg("%s", rows[i].text);
 }
 
-static void moved_says_where(void **state)
+static void redirects_say_where(void **state)
 {
 	static const struct {
 		const char *text, *host;
 		unsigned port;
+		enum redirect how;
 	} rows[] = {
-	    {"MOVED 3999 127.0.0.1:6381", "127.0.0.1",  6381},
-	    {"MOVED 0 ::1:7000",          "::1",        7000},
-	    {"MOVED 16383 :7000",         "here",       7000},
-	    {"MOVED 1 n1.example:1",      "n1.example", 1   },
-	    {"MOVED 1 h:0",               NULL,         0   },
-	    {"MOVED 1 h:99999",           NULL,         0   },
-	    {"MOVED 1 h",                 NULL,         0   },
-	    {"MOVED",                     NULL,         0   },
-	    {"ASK 1 h:1",                 NULL,         0   },
+	    {"MOVED 3999 127.0.0.1:6381", "127.0.0.1",  6381, REDIRECT_MOVED},
+	    {"MOVED 0 ::1:7000",          "::1",        7000, REDIRECT_MOVED},
+	    {"MOVED 16383 :7000",         "here",       7000, REDIRECT_MOVED},
+	    {"MOVED 1 n1.example:1",      "n1.example", 1,    REDIRECT_MOVED},
+	    {"ASK 3999 127.0.0.1:6381",   "127.0.0.1",  6381, REDIRECT_ASK  },
+	    {"ASK 1 :7000",               "here",       7000, REDIRECT_ASK  },
+	    {"MOVED 1 h:0",               NULL,         0,    REDIRECT_NONE },
+	    {"MOVED 1 h:99999",           NULL,         0,    REDIRECT_NONE },
+	    {"MOVED 1 h",                 NULL,         0,    REDIRECT_NONE },
+	    {"MOVED",                     NULL,         0,    REDIRECT_NONE },
+	    {"ASK 1 h:",                  NULL,         0,    REDIRECT_NONE },
+	    {"ASKING 1 h:1",              NULL,         0,    REDIRECT_NONE },
+	    {"ERR ASK 1 h:1",             NULL,         0,    REDIRECT_NONE },
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct url_node node;
-		bool moved = resp_moved(span_text(rows[i].text), "here", &node);
-		assert_int_equal(moved, rows[i].host != NULL);
-		if (!moved)
+		enum redirect how = resp_redirect(span_text(rows[i].text), "here", &node);
+		assert_int_equal(how, rows[i].how);
+		if (how == REDIRECT_NONE)
 			continue;
 		assert_string_equal(node.host, rows[i].host);
 		assert_int_equal(node.port, rows[i].port);
@@ -498,7 +503,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    CASE(logs_in_with_one_packet),
 	    CASE(a_password_alone_names_no_user),
-	    cmocka_unit_test(moved_says_where),
+	    cmocka_unit_test(redirects_say_where),
 	    cmocka_unit_test(errors_say_what_to_do),
 	    CASE(refused_logins_say_why),
 	    CASE(a_server_that_says_nothing_is_given_up),

@@ -18,9 +18,11 @@
  * In a cluster the section has one list, the list has one slot (redis_list_keys.h), and the slot has
  * one node: so there is one connection here, too. Any node is asked for the length of the list, which it
  * either tells or answers with MOVED and the node to dial instead; should the slot move later, a script is
- * answered with MOVED, and the same happens again. ASK cannot be followed: it is for commands of one key.
- * While a slot is on its way a script, whose keys do not all exist, is told TRYAGAIN by both
- * nodes. So the list stands still until its slot has arrived, as it does when a server is loading.
+ * answered with MOVED, and the same happens again. ASK leads nowhere for a script: while a slot is on its
+ * way, one that names a key which does not exist is told TRYAGAIN by either node, with ASKING or without,
+ * and a few of ours never exist all at once. (It could name one key and keep quiet about the rest. Then
+ * it would be refused in its middle, with half of a claim done.) So the list stands still until its slot has
+ * arrived, as it does when a server is loading.
  *
  * Claims survive a lost connection, so lists are not told that their jobs are gone, only that nobody
  * can be told of them for a while. */
@@ -348,7 +350,7 @@ static void length_answered(void *arg, const struct reply *reply)
 	    resp_error_status(reply->text) == ST_REFUSED) /* no list at all: the scripts tell */
 		return;
 	if (s->redirects < REDIRECTS_MOST && s->source.link == LINK_CONNECTING &&
-	    resp_moved(reply->text, s->master.host, &node)) {
+	    resp_redirect(reply->text, s->master.host, &node) == REDIRECT_MOVED) {
 		s->redirects++;
 		let_go_of_link(s);
 		dial_master(s, &node);

@@ -3,8 +3,9 @@
  * tells which of them sleep: they are unblocked, so that a short delay is not overslept.
  *
  * Where Sentinels know the master, they are asked first: the producer connects when they have told. In a
- * cluster any node is asked for the length of the list, and says where else to connect. A slot that moves
- * while jobs are put into it ends in a failure: what was confirmed is there, the rest is not.
+ * cluster any node is asked for the length of the list, and says where else to connect; while the slot
+ * is on its way that may be the node to come, which wants ASKING in front of each request. A slot that
+ * begins to move while jobs are put into it ends in a failure: what was confirmed is there, the rest is not.
  *
  * Replies come in the order of the requests, so each one confirms the oldest message. */
 #include "sources/producer.h"
@@ -37,6 +38,7 @@ struct redis_producer {
 	struct hosts hosts;
 	size_t next_node;      /* in a cluster, of the URL's: to be tried after this one */
 	unsigned redirects;    /* in a cluster */
+	bool asking;           /* in a cluster: the slot is on its way to where we are */
 	struct url_node there; /* in a cluster: the one dialled last */
 	struct redis_sentinel *sentinel; /* NULL: the address is the server's own */
 	struct redis_keys keys;
@@ -96,6 +98,21 @@ static void script_answered(void *arg, const struct reply *reply)
 	p->producer.events->ready(p->producer.arg);
 }
 
+static void asking_answered(void *arg, const struct reply *reply)
+{
+	(void)arg;
+	(void)reply; /* should it be refused, so is what follows */
+}
+
+/* In front of each request: it holds for one. */
+static void ask_if_need_be(struct redis_producer *p)
+{
+	if (!p->asking)
+		return;
+	resp_begin(p->redis, 1, asking_answered, p);
+	resp_arg_text(p->redis, "ASKING");
+}
+
 static void dial_node(struct redis_producer *p, const struct url_node *node);
 
 static void length_answered(void *arg, const struct reply *reply)
@@ -103,11 +120,14 @@ static void length_answered(void *arg, const struct reply *reply)
 	enum { REDIRECTS_MOST = 5 };
 	struct redis_producer *p = arg;
 	struct url_node node;
-	if (reply->kind == REPLY_ERROR && p->redirects < REDIRECTS_MOST &&
-	    resp_moved(reply->text, p->there.host, &node)) {
-		p->redirects++;
-		dial_node(p, &node);
-	}
+	if (reply->kind != REPLY_ERROR || p->redirects == REDIRECTS_MOST)
+		return;
+	enum redirect how = resp_redirect(reply->text, p->there.host, &node);
+	if (how == REDIRECT_NONE)
+		return;
+	p->redirects++;
+	p->asking = how == REDIRECT_ASK;
+	dial_node(p, &node);
 }
 
 static void logged_in(void *arg)
@@ -115,6 +135,7 @@ static void logged_in(void *arg)
 	struct redis_producer *p = arg;
 	struct error why;
 	if (hosts_is_cluster(&p->hosts)) {
+		ask_if_need_be(p);
 		resp_begin(p->redis, 2, length_answered, p);
 		resp_arg_text(p->redis, "LLEN");
 		resp_arg_text(p->redis, p->keys.list);
@@ -132,6 +153,7 @@ static void link_closed(void *arg, const struct error *why)
 	if (p->state == PRODUCER_CONNECTING && hosts_is_cluster(&p->hosts) &&
 	    url_node(&p->hosts.url, p->next_node, &node)) {
 		p->next_node++;
+		p->asking = false;
 		dial_node(p, &node);
 		return;
 	}
@@ -202,6 +224,7 @@ static enum status redis_send(struct producer *producer, const struct producer_m
 		return error_set(why, ST_CLOSED, "list \"%s\": the connection is gone",
 				 p->keys.list);
 	must(p->state == PRODUCER_READY);
+	ask_if_need_be(p);
 	if (message->delay_ms == 0) {
 		resp_begin(p->redis, 3, push_answered, p);
 		resp_arg_text(p->redis, "LPUSH");
