@@ -4,6 +4,8 @@
 #
 #   sh tests/run.sh                   all of it: plain, address and thread sanitizer builds
 #   sh tests/run.sh --quick           the plain build only
+#   sh tests/run.sh --sanitize-all    with every integration test in the sanitizer builds too, of which
+#                                     they else have those where it is likeliest to matter
 #   sh tests/run.sh -R drain          further arguments go to ctest (-R, -E, -L, -V, --repeat ...)
 #
 #   OUTFALL_TEST_JOBS=4               how many tests side by side (default: two for each core,
@@ -25,9 +27,14 @@ say() {
 }
 
 sanitizers="address thread"
+sanitize_all=OFF
 case ${1-} in
 --quick)
 	sanitizers=
+	shift
+	;;
+--sanitize-all)
+	sanitize_all=ON
 	shift
 	;;
 -h | --help)
@@ -65,7 +72,8 @@ build() { # FOLDER SANITIZER
 	mkdir -p "$1"
 	(
 		flock 9
-		cmake -S . -B "$1" -G Ninja -DOUTFALL_WERROR=ON -DOUTFALL_SANITIZE="$2" --log-level=WARNING
+		cmake -S . -B "$1" -G Ninja -DOUTFALL_WERROR=ON -DOUTFALL_SANITIZE="$2" \
+			-DOUTFALL_SANITIZE_ALL_TESTS="$sanitize_all" --log-level=WARNING
 		ninja -C "$1" --quiet
 	) 9>"$1/.lock"
 }
