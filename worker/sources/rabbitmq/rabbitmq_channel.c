@@ -52,6 +52,7 @@
 #include "loop/loop.h"
 #include "observe/log.h"
 #include "settings/settings.h"
+#include "sources/census.h"
 #include "sources/rabbitmq/rabbitmq_copies.h"
 #include "sources/rabbitmq/rabbitmq_link.h"
 #include "sources/rabbitmq/rabbitmq_message.h"
@@ -148,6 +149,7 @@ struct rabbitmq_channel {
 	bool has_consumed;
 	struct timer *again; /* while CANCELLED or BROKEN: to try again; while CONSUMING: to look */
 	bool looking;        /* whether the queue still knows of a consumer: asked, not answered */
+	unsigned census_round; /* the same answer is awaited by a census; 0: by none */
 	struct reconnect backoff;
 
 	struct incoming incoming;
@@ -696,6 +698,7 @@ void rabbitmq_channel_open(struct rabbitmq_channel *ch)
 	move(ch, CHANNEL_OPENING);
 	ch->in_transactions = false;
 	ch->looking = false;
+	ch->census_round = 0;
 	send(ch, AMQP_CHANNEL_OPEN_METHOD, &open);
 }
 
@@ -872,16 +875,39 @@ static void consumer_is_gone(struct rabbitmq_channel *ch)
 	moved(ch);
 }
 
+/* Ours is one of them, while we consume. */
+static void tell_census(struct rabbitmq_channel *ch, uint32_t consumers)
+{
+	uint32_t ours = ch->state == CHANNEL_CONSUMING ? 1 : 0;
+	if (ch->census_round == 0)
+		return;
+	census_tell(ch->all->census, ch->census_round, ch->route,
+		    consumers > ours ? (long)(consumers - ours) : 0);
+	ch->census_round = 0;
+}
+
 /* While it was under way the consumer may have been cancelled: then the answer says nothing. */
 static void looked(struct rabbitmq_channel *ch, const amqp_queue_declare_ok_t *m)
 {
 	ch->looking = false;
+	tell_census(ch, m->consumer_count);
 	if (ch->state != CHANNEL_CONSUMING)
 		return;
 	if (m->consumer_count == 0)
 		consumer_is_gone(ch);
 	else
 		look_later(ch);
+}
+
+void rabbitmq_channel_count(struct rabbitmq_channel *ch, unsigned round)
+{
+	if (ch->state != CHANNEL_CONSUMING && ch->state != CHANNEL_READY) {
+		census_tell(ch->all->census, round, ch->route, CENSUS_NOT_KNOWN);
+		return;
+	}
+	ch->census_round = round;
+	if (!ch->looking)
+		look(ch);
 }
 
 static void consume_answered(struct rabbitmq_channel *ch)

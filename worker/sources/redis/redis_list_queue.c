@@ -60,6 +60,7 @@
 #include "loop/loop.h"
 #include "observe/log.h"
 #include "settings/settings.h"
+#include "sources/census.h"
 #include "sources/redis/redis_list_keys.h"
 #include "sources/redis/redis_list_pace.h"
 #include "sources/redis/redis_list_wait.h"
@@ -118,15 +119,16 @@ struct redis_queue {
 	enum membership membership;
 	bool joined; /* the name in `keys` is, or was, known to the server */
 	uint64_t epoch;
-	bool renewing;       /* a renewal is without its reply */
-	uint64_t renewed_ns; /* when a renewal, joining or undoing was asked for last */
-	uint64_t heard;      /* bytes that had come by the last tick */
-	uint64_t back_ns;    /* since when we have been a member without a break */
-	unsigned place;      /* redis_shared.login->place of the server we joined */
-	bool moved;          /* the server is another one, and has yet to say what it knows of us */
-	uint64_t last_id;    /* the highest claimed so far */
-	uint64_t used_ids;   /* ids up to this one may be given out a second time: 0: none */
-	bool lapsed;         /* the lease has run out by our own clock: nothing is held any more */
+	bool renewing;         /* a renewal is without its reply */
+	unsigned census_round; /* that we were asked in last */
+	uint64_t renewed_ns;   /* when a renewal, joining or undoing was asked for last */
+	uint64_t heard;        /* bytes that had come by the last tick */
+	uint64_t back_ns;      /* since when we have been a member without a break */
+	unsigned place;        /* redis_shared.login->place of the server we joined */
+	bool moved;        /* the server is another one, and has yet to say what it knows of us */
+	uint64_t last_id;  /* the highest claimed so far */
+	uint64_t used_ids; /* ids up to this one may be given out a second time: 0: none */
+	bool lapsed;       /* the lease has run out by our own clock: nothing is held any more */
 
 	bool open;                /* the core wants jobs */
 	bool calling;             /* a turn call is without its reply */
@@ -321,7 +323,7 @@ static void send_renewal(struct redis_queue *queue, const char *how, resp_answer
 	const char *keys[] = {k->list,    k->workers, k->delayed,
 			      k->history, k->clients, k->checkpoints};
 	struct resp *redis = queue->shared->redis;
-	int64_t client = redis_wait_client_id(queue->wait);
+	int64_t client = queue->open ? redis_wait_client_id(queue->wait) : 0;
 	begin_script(queue, SCRIPT_RENEW, keys, COUNT_OF(keys), 6, answered);
 	resp_arg_text(redis, own_name(queue));
 	resp_arg_number(redis, (int64_t)queue->settings->lease_ms);
@@ -329,7 +331,7 @@ static void send_renewal(struct redis_queue *queue, const char *how, resp_answer
 	if (client != 0)
 		resp_arg_number(redis, client);
 	else
-		resp_arg_text(redis, "");
+		resp_arg_text(redis, queue->open ? "" : "quiet");
 	resp_arg_text(redis, k->held_of);
 	resp_arg_text(redis, k->wake_of);
 	queue->renewing = true;
@@ -1089,12 +1091,17 @@ static void wait_ended(void *arg)
 	queue->shared->changed(queue->shared);
 }
 
+/* Which connection to unblock, or that we take nothing: what others want to know. While another renewal
+ * is under way they hear of it with the next tick. */
+static void tell_others(struct redis_queue *queue)
+{
+	if (queue->membership == QUEUE_MEMBER && !queue->renewing && queue->shared->redis != NULL)
+		send_renewal(queue, "renew", renew_answered);
+}
+
 static void wait_connected(void *arg)
 {
-	struct redis_queue *queue = arg;
-	if (queue->membership == QUEUE_MEMBER && !queue->renewing)
-		send_renewal(queue, "renew",
-			     renew_answered); /* tells others which connection to unblock */
+	tell_others(arg);
 }
 
 static void unblock_answered(void *arg, const struct reply *reply)
@@ -1130,6 +1137,7 @@ void redis_queue_open(struct redis_queue *queue)
 {
 	queue->open = true;
 	queue->more = true;
+	tell_others(queue);
 	redis_queue_look(queue);
 }
 
@@ -1141,6 +1149,26 @@ void redis_queue_shut(struct redis_queue *queue)
 		redis_wait_end(queue->wait);
 	else
 		drop_wait(queue);
+	tell_others(queue);
+}
+
+static void count_answered(void *arg, const struct reply *reply)
+{
+	struct redis_queue *queue = arg;
+	census_tell(queue->shared->census, queue->census_round, queue->route,
+		    reply->kind == REPLY_NUMBER ? (long)reply->number : CENSUS_NOT_KNOWN);
+}
+
+void redis_queue_count(struct redis_queue *queue, unsigned round)
+{
+	const char *keys[] = {queue->keys.workers, queue->keys.clients};
+	if (queue->membership != QUEUE_MEMBER || queue->shared->redis == NULL) {
+		census_tell(queue->shared->census, round, queue->route, CENSUS_NOT_KNOWN);
+		return;
+	}
+	queue->census_round = round;
+	begin_script(queue, SCRIPT_CENSUS, keys, COUNT_OF(keys), 1, count_answered);
+	resp_arg_text(queue->shared->redis, own_name(queue));
 }
 
 bool redis_queue_is_taking(const struct redis_queue *queue)

@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct census;
 struct job;
 struct list_settings;
 struct log;
@@ -26,7 +27,7 @@ struct redis_queue;
 struct route;
 struct source;
 
-enum { LIST_SCRIPTS = SCRIPT_LEAVE + 1 }; /* those that a queue calls */
+enum { LIST_SCRIPTS = SCRIPT_CENSUS + 1 }; /* those that a queue calls */
 
 /* What the queues of one source share. */
 struct redis_shared {
@@ -43,6 +44,7 @@ struct redis_shared {
 	struct script_digest scripts[LIST_SCRIPTS];
 	struct reconnect reconnect; /* a claim that was answered means that all is well */
 	struct list work;           /* queues to be attended at the end of the turn */
+	struct census *census;      /* who is told what was asked for with redis_queue_count() */
 
 	/* A queue calls these last, before it returns to the loop. */
 	void (*link_failed)(struct redis_shared *shared, const struct error *why);
@@ -67,6 +69,9 @@ void redis_queue_flush(struct redis_queue *queue);  /* what is finished awaits n
 void redis_queue_look(struct redis_queue *queue);   /* attend to it at the end of this turn */
 void redis_queue_attend(struct redis_queue *queue); /* the end of the turn: settle, claim, wait */
 void redis_queue_tick(struct redis_queue *queue);   /* at least every third of a lease */
+
+/* Asks how many other workers take from the list; shared->census is told, in this round of it. */
+void redis_queue_count(struct redis_queue *queue, unsigned round);
 
 /* Ends the membership, if nothing is held, and whatever is being settled. */
 void redis_queue_leave(struct redis_queue *queue);
