@@ -36,7 +36,7 @@ class Cluster:
     @staticmethod
     def node():
         bus = free_port()
-        node = RedisServer("--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", 1000,
+        node = RedisServer("--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", 3000,
                            "--repl-diskless-sync-delay", 0, "--repl-ping-replica-period", 1)  # fmt: skip
         node.bus = bus
         return node
