@@ -311,6 +311,7 @@ void rabbitmq_answers_conclude(struct rabbitmq_answers *a, struct amqp_conn *con
 
 void rabbitmq_answers_begin(struct rabbitmq_answers *a, uint64_t epoch)
 {
+	must(a->epoch == 0 && !rabbitmq_answers_has_pending(a));
 	a->epoch = epoch;
 	a->in_transactions = false;
 }
@@ -373,11 +374,6 @@ uint16_t rabbitmq_answers_prefetch(const struct rabbitmq_answers *a)
 bool rabbitmq_answers_has_begun(const struct rabbitmq_answers *a)
 {
 	return a->epoch != 0;
-}
-
-bool rabbitmq_answers_has_told(const struct rabbitmq_answers *a)
-{
-	return !list_empty(&a->tags.told) || !list_empty(&a->tags.proving);
 }
 
 bool rabbitmq_answers_has_pending(const struct rabbitmq_answers *a)

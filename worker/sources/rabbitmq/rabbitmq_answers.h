@@ -92,8 +92,8 @@ void rabbitmq_answers_end(struct rabbitmq_answers *a);
 /* No proof will come: what is told ends in SETTLED_UNPROVED. */
 void rabbitmq_answers_give_up(struct rabbitmq_answers *a);
 
-bool rabbitmq_answers_has_begun(const struct rabbitmq_answers *a);   /* and not ended */
-bool rabbitmq_answers_has_told(const struct rabbitmq_answers *a);    /* what is not proved */
-bool rabbitmq_answers_has_pending(const struct rabbitmq_answers *a); /* to tell, or to be proved */
+bool rabbitmq_answers_has_begun(const struct rabbitmq_answers *a); /* and not ended */
+/* To tell, or to be proved; a proof of nothing, which only the prefetch asks for, among them. */
+bool rabbitmq_answers_has_pending(const struct rabbitmq_answers *a);
 
 #endif

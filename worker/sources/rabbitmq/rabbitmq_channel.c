@@ -115,7 +115,7 @@ static void end_epoch(struct rabbitmq_channel *ch)
 
 static void lose_everything(struct rabbitmq_channel *ch)
 {
-	if (!rabbitmq_answers_has_begun(ch->answers) && !rabbitmq_answers_has_told(ch->answers))
+	if (!rabbitmq_answers_has_begun(ch->answers) && !rabbitmq_answers_has_pending(ch->answers))
 		return;
 	end_epoch(ch);
 	rabbitmq_answers_give_up(ch->answers);
