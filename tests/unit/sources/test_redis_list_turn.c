@@ -100,6 +100,7 @@ static void test_claimed_jobs_in_their_order(void **state)
 	assert_true(span_equal(job->checkpoint, span_text("half way")));
 	job_destroy(job);
 	assert_true(list_empty(&jobs));
+	assert_int_equal(ids.last, 8); /* an interrupted job's counts as well */
 }
 
 /* After a failover: an id that may have been given out before. */

@@ -255,7 +255,8 @@ static enum status make_job(const struct redis_claimer *claimer, struct claimed 
 	    !parse_field(field->text, &facts))
 		return ST_PROTO;
 	facts.serial = claimer->host->next_serial(claimer->host);
-	facts.redelivered = facts.interruptions > 0 || was_used(claimer->ids, facts.id);
+	bool used = was_used(claimer->ids, facts.id);
+	facts.redelivered = used || facts.interruptions > 0;
 	facts.checkpoint = take_checkpoint(claimed, field->text);
 	facts.origin = field->text;
 	facts.body_bytes = body->text.len;
