@@ -5,7 +5,7 @@
 # looks for everything in the named sets and installs what is missing, with apt where this is root or
 # may use sudo. Where there is no apt it says what to install and fails. When nothing is missing it
 # costs some milliseconds and asks nobody. The set `languages` is what the example handlers run on, and
-# `browser` is what the live page is looked at with, `fuzzer` is clang's libFuzzer.
+# `browser` is what the live page is looked at with, `promtool` what the metrics are linted with, `fuzzer` is clang's libFuzzer.
 #
 # Debian starts a service when its package is installed. A RabbitMQ or Redis that nobody asked for
 # would then run on this machine, so while apt works a policy-rc.d says no (unless the machine has
@@ -42,6 +42,7 @@ packages_table() {
 		tests   python3-websockets python websockets
 		tests   python3-yaml      python yaml
 		tests   supervisor        command supervisord
+		promtool prometheus       command promtool
 		browser chromium          command chromium
 		fuzzer  clang             command clang
 		fuzzer  libclang-rt-14-dev file /usr/lib/llvm-14/lib/clang/14.0.6/lib/linux
@@ -109,7 +110,7 @@ packages_explain() { # PACKAGES WHY
 		rabbitmq-c, hiredis, libconfuse, jansson, OpenSSL 3, libcurl 7.87, libmicrohttpd, wslay and cmocka, a
 		RabbitMQ and a Redis server, the openssl and groff commands, HAProxy, nginx, supervisord 4, and Python 3
 		with pika, redis, websockets and yaml. The example handlers want Node.js 18, PHP 8.1 and Ruby 3.1 as
-		well, the live page Chromium, fuzzing clang with libFuzzer.
+		well, the live page Chromium, the metrics promtool, fuzzing clang with libFuzzer.
 	TEXT
 }
 
@@ -120,7 +121,7 @@ packages_installer() {
 		set -eu
 		exec 9>/run/lock/outfall-packages.lock
 		flock 9
-		services="rabbitmq-server redis-server epmd haproxy nginx supervisor"
+		services="rabbitmq-server redis-server epmd haproxy nginx supervisor prometheus"
 		policy=/usr/sbin/policy-rc.d
 		log=$(mktemp)
 		ours=

@@ -46,6 +46,7 @@ esac
 packages_provide build brokers tests
 packages_provide languages || say "going on without: ctest says which tests are skipped for it"
 packages_provide browser || say "going on without: ctest says which tests are skipped for it"
+packages_provide promtool || say "going on without: ctest says which tests are skipped for it"
 packages_provide fuzzer || say "going on without: ctest says which tests are skipped for it"
 
 # Whatever a test started, at any depth, carries the name of our folder in its environment. That

@@ -43,7 +43,8 @@ _outfall() {
 	"ctl ")
 		_outfall_words "status jobs top quiet resume drain extend reload $options -s --socket --json"
 		;;
-	"ctl drain ") _outfall_words "--wait --timeout --dry-run --json" ;;
+	"ctl drain ") _outfall_words "--wait --timeout --dry-run --force --json" ;;
+	"ctl quiet ") _outfall_words "--force --json" ;;
 	"ctl "*) _outfall_words "--json" ;;
 	esac
 }

@@ -12,6 +12,7 @@
 #include "observe/log.h"
 #include "observe/view.h"
 #include "settings/settings.h"
+#include "sources/census.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -95,6 +96,13 @@ static void turned(void *arg)
 		feed_news(a->feed);
 }
 
+static void counted(void *arg)
+{
+	struct admin *a = arg;
+	for (size_t i = 0; i < a->n_servers; i++)
+		server_answer_counted(a->servers[i]);
+}
+
 /* --- life --- */
 
 static enum status add_server(struct admin *a, const struct gate *gate, int fd, struct error *why)
@@ -159,6 +167,12 @@ static enum status open_all(struct admin *a, const struct admin_settings *s, str
 	a->feed = feed_create(a->worker.loop, write_status, a);
 	if (a->feed == NULL)
 		return error_set(why, ST_NOMEM, "admin server: out of memory");
+	if (s->last_consumer != LAST_CONSUMER_IGNORE) {
+		a->pages.census =
+		    census_create(a->worker.loop, &a->worker.core->roster, counted, a);
+		if (a->pages.census == NULL)
+			return error_set(why, ST_NOMEM, "admin server: out of memory");
+	}
 	enum status st = ST_OK;
 	if (s->socket != NULL)
 		st = listen_unix(a, s, why);
@@ -180,6 +194,8 @@ enum status admin_create(const struct admin_settings *settings, const struct adm
 		return error_set(why, ST_NOMEM, "admin server: out of memory");
 	a->worker = *worker;
 	a->pages = (struct pages){.core = worker->core,
+				  .log = worker->log,
+				  .last_consumer = settings->last_consumer,
 				  .look = look,
 				  .reload = worker->reload,
 				  .reload_arg = worker->reload_arg};
@@ -263,6 +279,7 @@ void admin_destroy(struct admin *a)
 		server_close(a->servers[i]);
 	feed_destroy(a->feed);
 	agent_close(a->agent);
+	census_destroy(a->pages.census);
 	listener_remove_file(&a->file);
 	memory_free(a);
 }

@@ -24,7 +24,8 @@ struct request { /* texts are borrowed for one call, NULL where there is none */
 	const char *method, *path;
 	const char *host, *origin, *authorization;
 	const char *upgrade, *websocket_key, *websocket_version;
-	const char *wait, *by; /* arguments behind the "?" */
+	const char *wait, *by, *force; /* arguments behind the "?" */
+	bool counted; /* asked a second time: whoever else takes from our queues has been counted */
 };
 
 enum guard_word {

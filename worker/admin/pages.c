@@ -5,9 +5,11 @@
 #include "admin/handshake.h"
 #include "core.h"
 #include "observe/health.h"
+#include "observe/log.h"
 #include "observe/metrics.h"
 #include "observe/view.h"
 #include "settings/duration.h"
+#include "sources/census.h"
 
 #include "favicon.svg.h"
 #include "index.html.h"
@@ -154,6 +156,70 @@ static void favicon_svg(const struct question *q, struct answer *answer)
 
 /* --- steering --- */
 
+static void put_alone(char *sentence, size_t size, struct span queues, const char *and)
+{
+	enum { QUEUES_MOST_BYTES = 400 };
+	bool all = queues.len <= QUEUES_MOST_BYTES;
+	(void)snprintf(sentence, size, "nobody else takes from %.*s%s%s",
+		       all ? (int)queues.len : QUEUES_MOST_BYTES, queues.ptr, all ? "" : "...",
+		       and);
+}
+
+/* Nobody else takes from these queues: whether it is done all the same. */
+static bool leave_alone(const struct question *q, const char *what, struct span queues,
+			struct answer *answer)
+{
+	const struct pages *pages = q->pages;
+	char sentence[600];
+	bool refused = pages->last_consumer == LAST_CONSUMER_REFUSE;
+	log_say(pages->log, LOG_WARN,
+		refused ? "refused, nobody else would be left" : "nobody else is left",
+		kv_text("to", what), kv_span("queues", queues));
+	if (!refused)
+		return true;
+	put_alone(sentence, sizeof sentence, queues,
+		  "; to do it all the same: ctl --force, or ?force");
+	say_error(answer, 409, sentence);
+	return false;
+}
+
+/* False: it has its answer, or waits until those who would be left have been counted. A worker that is quiet
+ * already takes nothing away. */
+static bool may_leave(const struct question *q, const char *what, struct answer *answer)
+{
+	const struct pages *pages = q->pages;
+	if (pages->census == NULL || q->request->force != NULL ||
+	    pages->core->drain.phase != PHASE_OPEN)
+		return true;
+	if (!q->request->counted) {
+		census_begin(pages->census);
+		answer->how = ANSWER_WHEN_COUNTED;
+		return false;
+	}
+	size_t not_known = census_not_known(pages->census);
+	struct span alone = census_alone(pages->census);
+	if (not_known > 0)
+		log_say(pages->log, LOG_WARN, "who else takes from some queues is not known",
+			kv_text("to", what), kv_int("queues", (int64_t)not_known));
+	return alone.len == 0 || leave_alone(q, what, alone, answer);
+}
+
+/* It is done; who does not wait for the end also hears that nobody else is left. */
+static void say_done(const struct question *q, unsigned status, const char *word,
+		     struct answer *answer)
+{
+	char sentence[600];
+	answer->status = status;
+	answer->type = JSON;
+	text_print(&answer->made, "{\"status\":\"%s\"", word);
+	if (q->request->counted && census_alone(q->pages->census).len > 0) {
+		put_alone(sentence, sizeof sentence, census_alone(q->pages->census), "");
+		text_put_literal(&answer->made, ",\"warning\":");
+		text_put_json(&answer->made, span_text(sentence));
+	}
+	text_put_literal(&answer->made, "}\n");
+}
+
 static void steer(const struct question *q, enum drain_event event, const char *why,
 		  struct answer *answer)
 {
@@ -163,12 +229,13 @@ static void steer(const struct question *q, enum drain_event event, const char *
 		return;
 	}
 	core_event(core, event, why);
-	say(answer, 200, "status", phase_name(core->drain.phase));
+	say_done(q, 200, phase_name(core->drain.phase), answer);
 }
 
 static void quiet(const struct question *q, struct answer *answer)
 {
-	steer(q, EVENT_QUIET, "POST /quiet", answer);
+	if (may_leave(q, "quiet", answer))
+		steer(q, EVENT_QUIET, "POST /quiet", answer);
 }
 
 static void resume(const struct question *q, struct answer *answer)
@@ -187,13 +254,15 @@ static void drain(const struct question *q, struct answer *answer)
 			  "wait is a time like 60s, or \"none\" for as long as it takes");
 		return;
 	}
+	if (!may_leave(q, "drain", answer))
+		return;
 	if (!is_draining(q))
 		core_event(q->pages->core, EVENT_STOP, PAGES_DRAIN_WHY);
 	answer->wait_ms = wait_ms;
 	if (wait != NULL)
 		answer->how = ANSWER_AT_THE_END;
 	else
-		say(answer, 202, "status", "draining");
+		say_done(q, 202, "draining", answer);
 }
 
 static void extend(const struct question *q, struct answer *answer)

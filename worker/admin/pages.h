@@ -11,8 +11,11 @@
 #include "admin/guard.h"
 #include "base/text.h"
 #include "observe/status.h"
+#include "settings/settings.h"
 
+struct census;
 struct core;
+struct log;
 struct view;
 
 /* What a drain that was asked for here gives as its reason. */
@@ -20,6 +23,9 @@ struct view;
 
 struct pages {
 	struct core *core;
+	struct log *log;
+	enum last_consumer last_consumer;
+	struct census *census; /* NULL: nobody wants to know */
 	void (*look)(const struct pages *pages, struct view *ret_view);
 	/* Appends the answer to `says`, or fails with a sentence. */
 	enum status (*reload)(void *arg, struct text *says, struct error *why);
@@ -28,8 +34,9 @@ struct pages {
 
 enum answer_how {
 	ANSWER_NOW,
-	ANSWER_AT_THE_END, /* when the drain is over, or `wait_ms` is; then pages_wait_over() */
-	ANSWER_FEED,       /* not at all: it becomes a WebSocket, with `websocket_accept` */
+	ANSWER_AT_THE_END,   /* when the drain is over, or `wait_ms` is; then pages_wait_over() */
+	ANSWER_WHEN_COUNTED, /* when the census is over; then the request again, as `counted` */
+	ANSWER_FEED,         /* not at all: it becomes a WebSocket, with `websocket_accept` */
 };
 
 struct answer {

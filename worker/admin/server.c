@@ -7,11 +7,12 @@
  * connection between these calls:
  *
  *     fresh --headers--> asking --answered--> idle --headers--> asking ...
- *                          | \--drain?wait--> waiting --the end, or its time--> asking
+ *                          | |--drain?wait--> waiting --the end, or its time--> asking
+ *                          | \--who else takes?--> counting --it is known--> asking
  *                          \--upgrade--> listening (the feed has it)
  *
  * There is no call to cut a connection. Shutting down its socket does it: the library then reads the
- * end of it. One that is suspended (waiting) hears nothing until it is resumed. */
+ * end of it. One that is suspended (waiting, counting) hears nothing until it is resumed. */
 #include "admin/server.h"
 
 #include "admin/events.h"
@@ -44,13 +45,14 @@ enum peer_state {
 	PEER_FRESH,     /* connected, and has not asked anything */
 	PEER_ASKING,    /* its request is here, its answer not all out */
 	PEER_WAITING,   /* its answer waits for the end of the drain; suspended */
+	PEER_COUNTING,  /* ... for the end of a census; suspended */
 	PEER_IDLE,      /* answered, and may ask again */
 	PEER_LISTENING, /* to the feed */
 };
 
 static const uint64_t time_for_ns[] = {
     [PEER_FRESH] = 10 * S_NS, [PEER_ASKING] = 30 * S_NS,     [PEER_WAITING] = UINT64_MAX,
-    [PEER_IDLE] = 75 * S_NS,  [PEER_LISTENING] = UINT64_MAX,
+    [PEER_IDLE] = 75 * S_NS,  [PEER_LISTENING] = UINT64_MAX, [PEER_COUNTING] = UINT64_MAX,
 };
 
 struct peer {
@@ -61,6 +63,7 @@ struct peer {
 	enum peer_state state;
 	uint64_t until_ns; /* then it is cut, or told that the wait is over; UINT64_MAX: never */
 	bool waited;       /* and is to be told so */
+	bool counted;      /* the census that it waited for is over */
 	size_t discarded;  /* bytes of its request's body */
 };
 
@@ -107,11 +110,21 @@ static void cut(struct peer *peer)
 		(void)shutdown(info->connect_fd, SHUT_RDWR); /* fails where the client has gone */
 }
 
+static bool is_suspended(const struct peer *peer)
+{
+	return peer->state == PEER_WAITING || peer->state == PEER_COUNTING;
+}
+
+static void wake(struct peer *peer)
+{
+	enter(peer, PEER_ASKING);
+	MHD_resume_connection(peer->connection);
+}
+
 static void end_wait(struct peer *peer)
 {
 	peer->waited = true;
-	enter(peer, PEER_ASKING);
-	MHD_resume_connection(peer->connection);
+	wake(peer);
 }
 
 static void run_out(struct peer *peer)
@@ -291,6 +304,13 @@ static enum MHD_Result begin_wait(struct peer *peer, const struct answer *answer
 	return MHD_YES;
 }
 
+static enum MHD_Result begin_counting(struct peer *peer)
+{
+	enter(peer, PEER_COUNTING);
+	MHD_suspend_connection(peer->connection);
+	return MHD_YES;
+}
+
 static enum MHD_Result refuse(const struct server *s, struct MHD_Connection *connection,
 			      unsigned status, const char *sentence)
 {
@@ -341,6 +361,8 @@ static enum MHD_Result answer_request(struct peer *peer, const char *method, con
 	    .websocket_version = header(connection, "Sec-WebSocket-Version"),
 	    .wait = argument(connection, "wait"),
 	    .by = argument(connection, "by"),
+	    .force = argument(connection, "force"),
+	    .counted = peer->counted,
 	};
 	struct answer answer;
 	if (peer->waited)
@@ -348,6 +370,7 @@ static enum MHD_Result answer_request(struct peer *peer, const char *method, con
 	else
 		pages_answer(s->parts.pages, &s->gate, &request, &answer);
 	peer->waited = false;
+	peer->counted = false;
 	enum MHD_Result result = MHD_NO;
 	switch (answer.how) {
 	case ANSWER_NOW:
@@ -355,6 +378,9 @@ static enum MHD_Result answer_request(struct peer *peer, const char *method, con
 		break;
 	case ANSWER_AT_THE_END:
 		result = begin_wait(peer, &answer);
+		break;
+	case ANSWER_WHEN_COUNTED:
+		result = begin_counting(peer);
 		break;
 	case ANSWER_FEED:
 		result = begin_feed(connection, &answer);
@@ -489,11 +515,23 @@ enum status server_open(const struct server_parts *parts, const struct gate *gat
 	return ST_OK;
 }
 
+void server_answer_counted(struct server *s)
+{
+	list_each (it, &s->peers) {
+		struct peer *peer = list_entry(it, struct peer, node);
+		if (peer->state != PEER_COUNTING)
+			continue;
+		peer->counted = true;
+		wake(peer);
+	}
+	timer_start(s->again, 0);
+}
+
 void server_answer_waiting(struct server *s)
 {
 	list_each (it, &s->peers) {
 		struct peer *peer = list_entry(it, struct peer, node);
-		if (peer->state == PEER_WAITING)
+		if (is_suspended(peer))
 			end_wait(peer);
 	}
 }
@@ -502,7 +540,7 @@ bool server_is_busy(const struct server *s)
 {
 	list_each (it, &s->peers) {
 		const struct peer *peer = list_entry(it, struct peer, node);
-		if (peer->state == PEER_ASKING || peer->state == PEER_WAITING)
+		if (peer->state == PEER_ASKING || is_suspended(peer))
 			return true;
 	}
 	return false;
@@ -516,7 +554,7 @@ void server_close(struct server *s)
 	list_each (it, &s->peers) {
 		struct peer *peer = list_entry(it, struct peer, node);
 		must(peer->state != PEER_LISTENING || feed_count(s->parts.feed) == 0);
-		if (peer->state == PEER_WAITING)
+		if (is_suspended(peer))
 			end_wait(peer);
 		cut(peer);
 	}

@@ -37,6 +37,9 @@ struct server_parts { /* borrowed, and outlive the server */
 enum status server_open(const struct server_parts *parts, const struct gate *gate, int listener,
 			struct server **ret_server, struct error *why);
 
+/* Those who wait for a census are answered. */
+void server_answer_counted(struct server *server);
+
 /* Those who wait for the end of the drain are told. */
 void server_answer_waiting(struct server *server);
 

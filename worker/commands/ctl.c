@@ -40,6 +40,8 @@ static const char help[] =
     "    --wait            ... and return when the process has ended\n"
     "    --timeout 60s     ... or after so long\n"
     "    --dry-run         only tell how long it would take, and who would not make it\n"
+    "    --force           quiet and drain: also where nobody else would be left to take\n"
+    "                      jobs and admin.last_consumer is \"refuse\"\n"
     "  extend TIME         give running jobs more time, while draining: 5m\n"
     "  reload              read the configuration again\n"
     "\n"
@@ -55,7 +57,7 @@ enum { REFUSED = 1, SILENCE_MS = 10000, LEAVE_MS = 30000 };
 
 struct ctl {
 	const char *socket;
-	bool json, wait, dry_run;
+	bool json, wait, dry_run, force;
 	const char *timeout;
 };
 
@@ -178,6 +180,15 @@ static int top(const struct ctl *ctl)
 
 /* --- steering --- */
 
+static void say_warning(const struct client_answer *answer)
+{
+	json_t *object = json_loads(answer->body.bytes, 0, NULL);
+	const char *sentence = json_string_value(json_object_get(object, "warning"));
+	if (sentence != NULL)
+		(void)fprintf(stderr, "outfall: ctl: warning: %s\n", sentence);
+	json_decref(object);
+}
+
 static int post(const struct ctl *ctl, const char *path)
 {
 	struct client_answer answer;
@@ -186,6 +197,8 @@ static int post(const struct ctl *ctl, const char *path)
 		return code;
 	if (ctl->json)
 		code = command_print(answer.body.bytes);
+	else
+		say_warning(&answer);
 	client_answer_fini(&answer);
 	return code;
 }
@@ -265,7 +278,7 @@ static int drain_and_wait(const struct ctl *ctl)
 	enum status st = client_watch_process(ctl->socket, &process, &why);
 	if (st != ST_OK && st != ST_REFUSED)
 		return fail(st, &why);
-	(void)snprintf(path, sizeof path, "/drain?wait=%s", wait);
+	(void)snprintf(path, sizeof path, "/drain?wait=%s%s", wait, ctl->force ? "&force" : "");
 	bool limited = timeout_ms < UINT64_MAX - SILENCE_MS;
 	int code = ask(ctl, "POST", path, limited ? timeout_ms + SILENCE_MS : UINT64_MAX, &answer);
 	if (code == EX_OK) {
@@ -283,7 +296,7 @@ static int drain(const struct ctl *ctl)
 		return show(ctl, print_dry_run);
 	if (ctl->wait || ctl->timeout != NULL)
 		return drain_and_wait(ctl);
-	return post(ctl, "/drain");
+	return post(ctl, ctl->force ? "/drain?force" : "/drain");
 }
 
 static int extend(const struct ctl *ctl, const char *by)
@@ -310,7 +323,7 @@ static int jobs(const struct ctl *ctl)
 
 static int quiet(const struct ctl *ctl)
 {
-	return post(ctl, "/quiet");
+	return post(ctl, ctl->force ? "/quiet?force" : "/quiet");
 }
 
 static int resume(const struct ctl *ctl)
@@ -381,6 +394,8 @@ static int run_word(const struct ctl *ctl, int argc, char **argv)
 	if (for_drain && word->run != drain)
 		return command_usage("ctl", "%s knows no --wait, --timeout and --dry-run",
 				     word->name);
+	if (ctl->force && word->run != drain && word->run != quiet)
+		return command_usage("ctl", "%s knows no --force", word->name);
 	return word->run_with != NULL ? word->run_with(ctl, argv[1]) : word->run(ctl);
 }
 
@@ -401,7 +416,7 @@ static int with_config(struct ctl *ctl, const char *path, int argc, char **argv)
 
 int command_ctl(int argc, char **argv)
 {
-	enum { JSON = 256, WAIT, TIMEOUT, DRY_RUN };
+	enum { JSON = 256, WAIT, TIMEOUT, DRY_RUN, FORCE };
 	static const struct option options[] = {
 	    {"socket",           required_argument, NULL, 's'},
 	    {"config",              required_argument, NULL, 'c'},
@@ -409,8 +424,9 @@ int command_ctl(int argc, char **argv)
 	    {"wait",no_argument, NULL, WAIT},
 	    {"timeout",               required_argument, NULL, TIMEOUT},
 	    {"dry-run",             no_argument, NULL, DRY_RUN},
-	    {"help",              no_argument, NULL, 'h'},
-	    {0		 },
+	    {"force",              no_argument, NULL, FORCE},
+	    {"help",                  no_argument, NULL, 'h'},
+	    {0		   },
 	};
 	struct ctl ctl = {.socket = DEFAULT_SOCKET};
 	const char *config = NULL;
@@ -434,6 +450,9 @@ int command_ctl(int argc, char **argv)
 			break;
 		case DRY_RUN:
 			ctl.dry_run = true;
+			break;
+		case FORCE:
+			ctl.force = true;
 			break;
 		case 'h':
 			return command_print(help);

@@ -205,6 +205,9 @@ struct retry_settings {
 	    crashes; /* after so many the job is dead, whatever attempts are left; 3; 0 = never */
 };
 
+/* What quiet and drain do, asked for by an operator, where nobody else would be left to take jobs. */
+enum last_consumer { LAST_CONSUMER_IGNORE, LAST_CONSUMER_WARN, LAST_CONSUMER_REFUSE };
+
 struct admin_settings {
 	const char *socket;   /* path of a Unix socket; NULL: none */
 	unsigned socket_mode; /* of that file; 0660 */
@@ -212,6 +215,7 @@ struct admin_settings {
 	const char *agent;    /* the same, for HAProxy's agent check; NULL: none */
 	const char **hosts;   /* further names in Host headers; NULL-terminated, or NULL */
 	const char *token; /* what a POST over http must bring; NULL: nothing will do. A secret */
+	enum last_consumer last_consumer;
 };
 
 struct log_settings {

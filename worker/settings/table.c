@@ -50,6 +50,9 @@ static const struct choice declares[] = {
     {"passive", DECLARE_PASSIVE}, {"durable", DECLARE_DURABLE}, {"quorum", DECLARE_QUORUM}, {0}};
 static const struct choice single_actives[] = {
     {"false", SINGLE_ACTIVE_NOT}, {"true", SINGLE_ACTIVE_YES}, {0}};
+static const struct choice last_consumers[] = {
+    {"ignore", LAST_CONSUMER_IGNORE}, {"warn", LAST_CONSUMER_WARN}, {"refuse", LAST_CONSUMER_REFUSE},
+    {0}};
 static const struct choice missings[] = {
     {"fail", MISSING_FAIL}, {"wait", MISSING_WAIT}, {0}};
 static const struct choice formats[] = {
@@ -386,6 +389,11 @@ const struct key_row table_keys[] = {
     {SECTION_ADMIN, "token_file", VALUE_TEXT, NO_FIELD,
      .help = "A file that holds a token. Whoever brings it may steer over http, too. Relative to this "
 	     "file."},
+    {SECTION_ADMIN, "last_consumer", VALUE_CHOICE, FIELD(admin_settings, last_consumer),
+     .preset = "ignore", .choices = last_consumers,
+     .help = "What quiet and drain do, when they are asked for by outfall ctl or POST, while nobody else takes "
+	     "from one of the queues: \"warn\" does it and says so, \"refuse\" wants --force. The brokers are "
+	     "asked, for two seconds at most. Signals are not affected."},
 
     {SECTION_LOG, "level", VALUE_CHOICE, FIELD(log_settings, level),
      .preset = "info", .choices = levels,

@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct census;
 struct job;
 struct route;
 struct source;
@@ -91,6 +92,9 @@ struct source_ops {
 	/* Appends what came with the job beside its body, as members of a JSON object, each behind a
 	 * comma: `,"properties":{...},"headers":{...}`. May append nothing; may be NULL. */
 	void (*describe)(const struct source *source, const struct job *job, struct text *to);
+	/* Asks the broker how many others take from each queue; census_tell() for each as answers come.
+	 * NULL in sources without a broker. */
+	void (*count_others)(struct source *source, struct census *census, unsigned round);
 	/* Appends what is still in the way, for people: "cancel-ok of \"emails\"". Returns bytes. */
 	size_t (*waiting_for)(const struct source *source, char *buf, size_t size);
 };

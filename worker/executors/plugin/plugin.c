@@ -400,12 +400,10 @@ static struct job *release(struct outfall_context *task)
 	job->executor_ref = NULL;
 	task->job = NULL;
 	task->state = TASK_IDLE;
-	if (plugin->asynchronous) {
-		atomic_fetch_add_explicit(&task->generation, 1, memory_order_relaxed);
+	if (plugin->asynchronous)
 		list_append(&plugin->idle, &task->place);
-	} else {
+	else
 		list_prepend(&plugin->idle, &task->place);
-	}
 	return job;
 }
 

@@ -9,7 +9,7 @@
  * keeps a plugin from saying it twice. By then its task may serve another job, which must not be
  * acknowledged for that. So the context that a job gets is no plain address: its highest bits, which
  * no address in user space has, are the low bits of the task's generation, and a handle of an older
- * generation is recognised under the lock. Tasks are used in turn, so the 16 bits come round after
+ * generation is recognised under the lock. A generation ends with the job, under the lock as well. Tasks are used in turn, so the 16 bits come round after
  * 65,536 generations of at least a thousand tasks. The alternative, a ticket that the plugin passes
  * beside the context, would be the same bits in a place where they can be mixed up.
  *
@@ -86,6 +86,8 @@ static uint64_t timeout_at_ns(const struct outfall_context *task)
 int64_t outfall_time_left_ms(const struct outfall_context *ctx)
 {
 	const struct outfall_context *task = task_of(ctx);
+	if (!is_current(ctx))
+		return 0;
 	if (is_hook(task))
 		return -1;
 	uint64_t by_ns = atomic_load_explicit(&task->plugin->drain_by_ns, memory_order_relaxed);
@@ -149,7 +151,7 @@ void outfall_set_reason(struct outfall_context *ctx, const char *text)
 	struct outfall_context *task = task_of(ctx);
 	struct plugin *plugin = task->plugin;
 	(void)pthread_mutex_lock(&plugin->lock);
-	if (is_at_work(ctx) || is_hook(task))
+	if (is_at_work(ctx) || (is_current(ctx) && is_hook(task)))
 		(void)snprintf(task->outcome.reason, sizeof task->outcome.reason, "%s", text);
 	(void)pthread_mutex_unlock(&plugin->lock);
 }
@@ -233,13 +235,14 @@ void outfall_extend_ms(struct outfall_context *ctx, uint64_t more_ms)
 
 /* --- ending -------------------------------------------------------------------------------------- */
 
-/* Locked. Why the job cannot be completed now; NULL: it can. */
+/* Locked. Why the job cannot be completed now; NULL: it can. What the loop writes without the lock is not
+ * looked at for a handle that is not current: it may be doing so. */
 static const char *why_not(const struct outfall_context *handle)
 {
 	const struct outfall_context *task = task_of(handle);
 	if (!task->plugin->asynchronous)
 		return "outfall_complete() of a plugin that does not set .concurrency";
-	if (is_hook(task))
+	if (is_current(handle) && is_hook(task))
 		return "outfall_complete() of a hook's context";
 	if (!is_current(handle) || task->completed ||
 	    (task->state != TASK_RUNNING && task->state != TASK_LOST))

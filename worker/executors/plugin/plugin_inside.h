@@ -122,10 +122,13 @@ struct outfall_context *plugin_handle_of(struct outfall_context *task);
 /* Locked. What the plugin said is the job's outcome. */
 void plugin_take_word(struct outfall_context *task, enum outfall_outcome word);
 
-/* Locked. The plugin's code has let go of the task. Returns whether the loop has a result of it. */
+/* Locked. The plugin's code has let go of the task, and handles of it mean nothing from here on. Returns
+ * whether the loop has a result of it. */
 static inline bool plugin_post(struct outfall_context *task)
 {
 	struct plugin *plugin = task->plugin;
+	if (plugin->asynchronous)
+		atomic_fetch_add_explicit(&task->generation, 1, memory_order_relaxed);
 	plugin->n_running--;
 	if (task->state == TASK_LOST)
 		return false; /* the core was told already, and may be gone */

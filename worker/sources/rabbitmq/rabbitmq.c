@@ -404,6 +404,14 @@ static void describe(const struct source *source, const struct job *job, struct 
 	rabbitmq_describe(job->origin, to);
 }
 
+static void count_others(struct source *source, struct census *census, unsigned round)
+{
+	struct rabbitmq *s = of(source);
+	s->all.census = census;
+	for (size_t i = 0; i < s->n_channels; i++)
+		rabbitmq_channel_count(s->channels[i], round);
+}
+
 static size_t waiting_for(const struct source *source, char *buf, size_t size)
 {
 	const struct rabbitmq *s = list_entry(source, const struct rabbitmq, base);
@@ -435,6 +443,7 @@ static const struct source_ops ops = {
     .close = close_in_order,
     .destroy = destroy,
     .describe = describe,
+    .count_others = count_others,
     .waiting_for = waiting_for,
 };
 

@@ -24,6 +24,7 @@
 #include "loop/loop.h"
 #include "observe/log.h"
 #include "settings/settings.h"
+#include "sources/census.h"
 #include "sources/rabbitmq/rabbitmq_answers.h"
 #include "sources/rabbitmq/rabbitmq_channel_state.h"
 #include "sources/rabbitmq/rabbitmq_consumer.h"
@@ -595,6 +596,15 @@ void rabbitmq_channel_method(struct rabbitmq_channel *ch, amqp_method_number_t i
 struct rabbitmq_channel *rabbitmq_channel_of_busy(struct list *node)
 {
 	return list_entry(node, struct rabbitmq_channel, in_busy);
+}
+
+void rabbitmq_channel_count(struct rabbitmq_channel *ch, unsigned round)
+{
+	if (ch->state != CHANNEL_CONSUMING && ch->state != CHANNEL_READY) {
+		census_tell(ch->all->census, round, ch->route, CENSUS_NOT_KNOWN);
+		return;
+	}
+	rabbitmq_consumer_count(ch->consumer, ch->all->conn, ch->all->census, round, ch->route);
 }
 
 bool rabbitmq_channel_consumes(const struct rabbitmq_channel *ch)

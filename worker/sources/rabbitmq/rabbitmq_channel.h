@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct census;
 struct job;
 struct log;
 struct loop;
@@ -41,6 +42,7 @@ struct rabbitmq_channels {
 	uint64_t last_epoch;    /* counts the openings of all channels */
 	struct list busy;       /* channels with answers to tell or to prove */
 	uint64_t delivered;     /* jobs, ever */
+	struct census *census;  /* who is told what was asked for with rabbitmq_channel_count() */
 
 	void (*moved)(struct source *source); /* a channel has changed its state */
 	/* Before it has ever consumed: the broker has no such queue, or keeps us from it. */
@@ -78,6 +80,9 @@ bool rabbitmq_channel_is_closed(const struct rabbitmq_channel *ch);
 /* What somebody would be waiting for, "" for nothing. */
 const char *rabbitmq_channel_waits_for(const struct rabbitmq_channel *ch);
 const char *rabbitmq_channel_queue(const struct rabbitmq_channel *ch);
+
+/* Asks how many other consumers the queue has; all->census is told, in this round of it. */
+void rabbitmq_channel_count(struct rabbitmq_channel *ch, unsigned round);
 
 /* How many deliveries the broker may have outstanding here; 0: it has not been told yet. */
 unsigned rabbitmq_channel_limit(const struct rabbitmq_channel *ch);

@@ -10,6 +10,7 @@
 #include "loop/loop.h"
 #include "observe/log.h"
 #include "settings/settings.h"
+#include "sources/census.h"
 #include "sources/rabbitmq/rabbitmq_message.h"
 #include "sources/rabbitmq/rabbitmq_server.h"
 #include "wire/amqp.h"
@@ -22,6 +23,9 @@ struct rabbitmq_consumer {
 	struct timer *again;    /* from started() until it looks */
 	struct amqp_conn *conn; /* from started() until ended() */
 	bool looking;           /* whether the queue still knows of it: asked, not answered */
+	unsigned census_round;  /* the same answer is awaited by a census; 0: by none */
+	struct census *census;
+	const struct route *route;
 };
 
 /* The wish is one of the operator's, so that it cannot be met is said each time. */
@@ -75,12 +79,19 @@ static void look_later(struct rabbitmq_consumer *c)
 		timer_start(c->again, c->at.check_ms);
 }
 
-static void look(void *arg)
+static void look(struct rabbitmq_consumer *c, struct amqp_conn *conn)
+{
+	amqp_queue_declare_t ask = {.queue = amqp_cstring_bytes(c->at.queue->name), .passive = 1};
+	if (c->looking)
+		return;
+	c->looking = true;
+	amqp_conn_send(conn, c->at.channel, AMQP_QUEUE_DECLARE_METHOD, &ask);
+}
+
+static void look_again(void *arg)
 {
 	struct rabbitmq_consumer *c = arg;
-	amqp_queue_declare_t ask = {.queue = amqp_cstring_bytes(c->at.queue->name), .passive = 1};
-	c->looking = true;
-	amqp_conn_send(c->conn, c->at.channel, AMQP_QUEUE_DECLARE_METHOD, &ask);
+	look(c, c->conn);
 }
 
 void rabbitmq_consumer_started(struct rabbitmq_consumer *c, struct amqp_conn *conn)
@@ -100,9 +111,30 @@ bool rabbitmq_consumer_is_looking(const struct rabbitmq_consumer *c)
 	return c->looking;
 }
 
+void rabbitmq_consumer_count(struct rabbitmq_consumer *c, struct amqp_conn *conn,
+			     struct census *census, unsigned round, const struct route *route)
+{
+	c->census = census;
+	c->census_round = round;
+	c->route = route;
+	look(c, conn);
+}
+
+/* Ours is one of them, while we consume. */
+static void tell_census(struct rabbitmq_consumer *c, uint32_t consumers)
+{
+	uint32_t ours = c->conn != NULL ? 1 : 0;
+	if (c->census_round == 0)
+		return;
+	census_tell(c->census, c->census_round, c->route,
+		    consumers > ours ? (long)(consumers - ours) : 0);
+	c->census_round = 0;
+}
+
 bool rabbitmq_consumer_looked(struct rabbitmq_consumer *c, uint32_t consumers)
 {
 	c->looking = false;
+	tell_census(c, consumers);
 	if (c->conn == NULL)
 		return true;
 	if (consumers == 0)
@@ -114,6 +146,7 @@ bool rabbitmq_consumer_looked(struct rabbitmq_consumer *c, uint32_t consumers)
 void rabbitmq_consumer_begin(struct rabbitmq_consumer *c)
 {
 	c->looking = false;
+	c->census_round = 0;
 }
 
 struct rabbitmq_consumer *rabbitmq_consumer_create(const struct rabbitmq_consumer_place *place)
@@ -123,7 +156,7 @@ struct rabbitmq_consumer *rabbitmq_consumer_create(const struct rabbitmq_consume
 		return NULL;
 	c->at = *place;
 	(void)snprintf(c->tag, sizeof c->tag, "%.120s/%.120s", place->worker, place->queue->name);
-	c->again = timer_create_on(place->loop, look, c);
+	c->again = timer_create_on(place->loop, look_again, c);
 	if (c->again == NULL) {
 		memory_free(c);
 		return NULL;

@@ -13,10 +13,12 @@
 #include <stdint.h>
 
 struct amqp_conn;
+struct census;
 struct log;
 struct loop;
 struct queue_settings;
 struct rabbitmq_consumer;
+struct route;
 
 struct rabbitmq_consumer_place { /* borrowed, all of it */
 	struct loop *loop;
@@ -37,6 +39,10 @@ void rabbitmq_consumer_cancel(struct rabbitmq_consumer *c, struct amqp_conn *con
 
 void rabbitmq_consumer_started(struct rabbitmq_consumer *c, struct amqp_conn *conn);
 void rabbitmq_consumer_ended(struct rabbitmq_consumer *c);
+
+/* While consuming or not, on an open channel: asks how many others consume from the queue, for a census. */
+void rabbitmq_consumer_count(struct rabbitmq_consumer *c, struct amqp_conn *conn,
+			     struct census *census, unsigned round, const struct route *route);
 
 bool rabbitmq_consumer_is_looking(const struct rabbitmq_consumer *c); /* for a declare-ok */
 /* It has come. False: between started() and ended() the queue has no consumer. */

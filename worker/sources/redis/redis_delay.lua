@@ -17,6 +17,8 @@ end
 local found = redis.call('HRANDFIELD', clients, SOME, 'WITHVALUES')
 local ids = {}
 for i = 2, #found, 2 do
-	ids[#ids + 1] = found[i]
+	if found[i] ~= 'quiet' then
+		ids[#ids + 1] = found[i]
+	end
 end
 return ids

@@ -513,6 +513,14 @@ static void redis_destroy(struct source *source)
 	memory_free(s);
 }
 
+static void redis_count_others(struct source *source, struct census *census, unsigned round)
+{
+	struct redis_source *s = of_source(source);
+	s->shared.census = census;
+	for (size_t i = 0; i < s->settings->n_lists; i++)
+		redis_queue_count(s->queues[i], round);
+}
+
 static size_t redis_waiting_for(const struct source *source, char *buf, size_t size)
 {
 	const struct redis_source *s = of_source(source);
@@ -543,6 +551,7 @@ static const struct source_ops redis_list_ops = {
     .room_came = redis_room_came,
     .close = redis_close,
     .destroy = redis_destroy,
+    .count_others = redis_count_others,
     .waiting_for = redis_waiting_for,
 };
 

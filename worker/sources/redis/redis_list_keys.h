@@ -4,7 +4,7 @@
  *     {thumbnails}:held:<worker>    HASH  jobs claimed by that worker
  *     {thumbnails}:wake:<worker>    LIST  at most one body, moved by the BLMOVE that worker waits in
  *     {thumbnails}:workers          ZSET  worker -> when its lease runs out
- *     {thumbnails}:clients          HASH  worker -> id of the connection on which it blocks
+ *     {thumbnails}:clients          HASH  worker -> id of the connection on which it blocks, or "quiet"
  *     {thumbnails}:seq              counter of job ids
  *     {thumbnails}:delayed          ZSET  jobs not yet due
  *     {thumbnails}:history          HASH  what is known of bodies that went back to the list

@@ -179,21 +179,28 @@ static void join_answered(void *arg, const struct reply *reply)
 	become_member(m);
 }
 
+static void tell_others(struct redis_member *m)
+{
+	int64_t client = m->events->blocked_client(m->arg);
+	if (!m->events->takes(m->arg))
+		resp_arg_text(m->shared->redis, "quiet");
+	else if (client != 0)
+		resp_arg_number(m->shared->redis, client);
+	else
+		resp_arg_text(m->shared->redis, "");
+}
+
 static void send_renewal(struct redis_member *m, const char *how, resp_answered *answered)
 {
 	const struct redis_keys *k = &m->keys;
 	const char *keys[] = {k->list,    k->workers, k->delayed,
 			      k->history, k->clients, k->checkpoints};
 	struct resp *redis = m->shared->redis;
-	int64_t client = m->events->blocked_client(m->arg);
 	redis_shared_call(m->shared, SCRIPT_RENEW, keys, COUNT_OF(keys), 6, answered, m);
 	resp_arg_text(redis, redis_member_name(m));
 	resp_arg_number(redis, (int64_t)m->settings->lease_ms);
 	resp_arg_text(redis, how);
-	if (client != 0)
-		resp_arg_number(redis, client);
-	else
-		resp_arg_text(redis, "");
+	tell_others(m);
 	resp_arg_text(redis, k->held_of);
 	resp_arg_text(redis, k->wake_of);
 	m->renewing = true;
@@ -202,7 +209,7 @@ static void send_renewal(struct redis_member *m, const char *how, resp_answered 
 
 void redis_member_renew(struct redis_member *m)
 {
-	if (m->membership == MEMBER_IN && !m->renewing)
+	if (m->membership == MEMBER_IN && !m->renewing && m->shared->redis != NULL)
 		send_renewal(m, "renew", renew_answered);
 }
 
@@ -336,6 +343,16 @@ void redis_member_tick(struct redis_member *m)
 		return; /* its reply renews the lease */
 	bool settled_in = now_ns(m) - m->back_ns > lease_ns;
 	send_renewal(m, settled_in ? "bring back" : "renew", renew_answered);
+}
+
+bool redis_member_count(struct redis_member *m, resp_answered *answered, void *arg)
+{
+	const char *keys[] = {m->keys.workers, m->keys.clients};
+	if (m->membership != MEMBER_IN || m->shared->redis == NULL)
+		return false;
+	redis_shared_call(m->shared, SCRIPT_CENSUS, keys, COUNT_OF(keys), 1, answered, arg);
+	resp_arg_text(m->shared->redis, redis_member_name(m));
+	return true;
 }
 
 /* --- leaving ------------------------------------------------------------------------------------ */

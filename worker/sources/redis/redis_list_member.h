@@ -15,6 +15,7 @@
 #define OUTFALL_SOURCES_REDIS_LIST_MEMBER_H
 
 #include "base/span.h"
+#include "wire/resp.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -44,8 +45,10 @@ struct redis_member_events {
 	/* These the server does not have. Returns whether anything that was named to it was among them,
 	 * and has been let go of. */
 	bool (*forget)(void *arg, const struct redis_unknown *unknown);
-	/* The connection on which we block; 0: none. */
+	/* What other workers want to know: the connection on which we block, 0 for none; and whether we
+	 * take jobs at all. */
 	int64_t (*blocked_client)(void *arg);
+	bool (*takes)(void *arg);
 };
 
 struct redis_member *redis_member_create(struct redis_shared *shared,
@@ -64,11 +67,14 @@ bool redis_member_has_moved(const struct redis_member *m);
 void redis_member_link_up(struct redis_member *m);
 bool redis_member_link_lost(struct redis_member *m); /* false: that is nothing new */
 void redis_member_tick(struct redis_member *m);      /* at least every third of a lease */
-void redis_member_renew(
-    struct redis_member *m); /* sooner, if that can be: `blocked_client` is new */
+/* Sooner, because others want to know; while a renewal is under way they hear of it with the next tick. */
+void redis_member_renew(struct redis_member *m);
 void redis_member_shut_out(struct redis_member *m); /* a call was told so */
 /* What was claimed has not arrived here: the server shall put back what we do not know. */
 void redis_member_undo(struct redis_member *m);
+
+/* Asks how many other members take jobs. False: it can not be asked now. */
+bool redis_member_count(struct redis_member *m, resp_answered *answered, void *arg);
 
 /* Leaving: nothing is asked for any more; then either the server is told, or it is over at once. */
 void redis_member_stop(struct redis_member *m);

@@ -25,6 +25,7 @@
 #include "loop/loop.h"
 #include "observe/log.h"
 #include "settings/settings.h"
+#include "sources/census.h"
 #include "sources/redis/redis_list_known.h"
 #include "sources/redis/redis_list_member.h"
 #include "sources/redis/redis_list_pace.h"
@@ -61,6 +62,8 @@ struct redis_queue {
 	uint64_t unsure_until_ns; /* until then a BLMOVE that we lost sight of may move one there */
 	uint64_t starved_until_ns; /* an allocation failed: claim nothing until then */
 	bool troubled;             /* the last claim was answered with an error of the list's own */
+
+	unsigned census_round; /* that we were asked in last */
 
 	bool overdue;        /* what is pending has waited long enough */
 	struct list pending; /* struct job.in_source, in the order settled */
@@ -139,6 +142,12 @@ static int64_t blocked_client(void *arg)
 {
 	const struct redis_queue *queue = arg;
 	return redis_wait_client_id(queue->wait);
+}
+
+static bool takes(void *arg)
+{
+	const struct redis_queue *queue = arg;
+	return queue->open;
 }
 
 /* Nobody has seen them: the server puts them back, undone or brought back. */
@@ -246,6 +255,7 @@ static const struct redis_member_events member_events = {
     .name_known = name_known,
     .forget = forget,
     .blocked_client = blocked_client,
+    .takes = takes,
 };
 
 /* --- the link ----------------------------------------------------------------------------------- */
@@ -372,40 +382,10 @@ static size_t room_after_settling(struct redis_queue *queue)
 	return room;
 }
 
-/* Jobs of this list that no handler has begun: held, or staged at the executor. */
-static size_t unbegun(const struct redis_queue *queue)
-{
-	const struct route *route = queue->route;
-	unsigned width = lane_width(route->lane);
-	unsigned staged = route->lane->assigned > width ? route->lane->assigned - width : 0;
-	return route->held + (staged < route->assigned ? staged : route->assigned);
-}
-
-/* A process that comes up says so (room_came), and its places count then. */
-static unsigned idle_places(const struct redis_queue *queue)
-{
-	const struct route *route = queue->route;
-	unsigned most = lane_width(route->lane);
-	if (route->lane->assigned >= most)
-		return 0;
-	most -= route->lane->assigned;
-	if (route->limit == 0)
-		return most;
-	unsigned left = route->limit > route->assigned ? route->limit - route->assigned : 0;
-	return left < most ? left : most;
-}
-
 static size_t wanted(struct redis_queue *queue)
 {
-	struct pace_facts facts = {
-	    .now_ns = now_ns(queue),
-	    .unbegun = unbegun(queue),
-	    .idle = idle_places(queue),
-	    .room = room_after_settling(queue),
-	};
-	if (!list_empty(&queue->route->held_jobs))
-		facts.oldest_taken_ns =
-		    list_entry(queue->route->held_jobs.next, struct job, in_route)->taken_ns;
+	struct pace_facts facts = pace_facts_of(queue->route, now_ns(queue));
+	facts.room = room_after_settling(queue);
 	if (!queue->open || facts.now_ns < queue->starved_until_ns ||
 	    lane_width(queue->route->lane) == 0) /* nobody could run it now */
 		return 0;
@@ -533,6 +513,7 @@ void redis_queue_open(struct redis_queue *queue)
 {
 	queue->open = true;
 	queue->more = true;
+	redis_member_renew(queue->member); /* others want to know that we take something */
 	redis_queue_look(queue);
 }
 
@@ -544,6 +525,22 @@ void redis_queue_shut(struct redis_queue *queue)
 		redis_wait_end(queue->wait);
 	else
 		drop_wait(queue);
+	redis_member_renew(queue->member); /* ... or nothing */
+}
+
+static void count_answered(void *arg, const struct reply *reply)
+{
+	struct redis_queue *queue = arg;
+	census_tell(queue->shared->census, queue->census_round, queue->route,
+		    reply->kind == REPLY_NUMBER ? (long)reply->number : CENSUS_NOT_KNOWN);
+}
+
+void redis_queue_count(struct redis_queue *queue, unsigned round)
+{
+	if (redis_member_count(queue->member, count_answered, queue))
+		queue->census_round = round;
+	else
+		census_tell(queue->shared->census, round, queue->route, CENSUS_NOT_KNOWN);
 }
 
 bool redis_queue_is_taking(const struct redis_queue *queue)

@@ -40,6 +40,9 @@ void redis_queue_look(struct redis_queue *queue);   /* attend to it at the end o
 void redis_queue_attend(struct redis_queue *queue); /* the end of the turn: settle, claim, wait */
 void redis_queue_tick(struct redis_queue *queue);   /* at least every third of a lease */
 
+/* Asks how many other workers take from the list; redis_shared.census is told, in this round of it. */
+void redis_queue_count(struct redis_queue *queue, unsigned round);
+
 /* Ends the membership, if nothing is held, and whatever is being settled. */
 void redis_queue_leave(struct redis_queue *queue);
 bool redis_queue_has_left(const struct redis_queue *queue);

@@ -18,11 +18,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct census;
 struct log;
 struct loop;
 struct source;
 
-enum { LIST_SCRIPTS = SCRIPT_LEAVE + 1 }; /* those that a list calls */
+enum { LIST_SCRIPTS = SCRIPT_CENSUS + 1 }; /* those that a list calls */
 
 struct redis_shared {
 	struct loop *loop;
@@ -38,6 +39,7 @@ struct redis_shared {
 	struct script_digest scripts[LIST_SCRIPTS];
 	struct reconnect reconnect; /* a claim that was answered means that all is well */
 	struct list work;           /* queues to be attended at the end of the turn */
+	struct census *census;      /* who is told what was asked for with redis_queue_count() */
 
 	/* A list calls these last, before it returns to the loop. */
 	void (*link_failed)(struct redis_shared *shared, const struct error *why);

@@ -3,7 +3,8 @@
 -- KEYS 1 list, 2 workers, 3 delayed, 4 history, 5 clients (HASH worker -> id of the connection on
 --      which it blocks, for `outfall enqueue --delay` to wake it), 6 checkpoints
 -- ARGV 1 worker, 2 lease in ms, 3 "join", "renew" or "bring back" (renew, and look after the others;
---      only from a worker that has been a member for a whole lease without a break), 4 id of the blocking connection or "",
+--      only from a worker that has been a member for a whole lease without a break), 4 id of the blocking
+--      connection, "" (it has none) or "quiet" (it takes nothing),
 --      5 what the keys of held hashes begin with, 6 the same for wake lists
 -- Returns {1, ms until a delayed job is due (-1: none), jobs brought back, workers they came from},
 --      or {0} when the worker asked to renew a lease it no longer has.
@@ -37,6 +38,8 @@ end
 redis.call('ZADD', workers, now + lease, worker)
 if client ~= '' then
 	redis.call('HSET', clients, worker, client)
+else
+	redis.call('HDEL', clients, worker)
 end
 
 local function bring_back(held, wake)

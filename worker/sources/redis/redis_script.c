@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 
+#include "redis_census.lua.h"
 #include "redis_delay.lua.h"
 #include "redis_leave.lua.h"
 #include "redis_put_back.lua.h"
@@ -24,6 +25,8 @@ static const char *text_of(enum redis_script script)
 		return redis_undo_lua;
 	case SCRIPT_LEAVE:
 		return redis_leave_lua;
+	case SCRIPT_CENSUS:
+		return redis_census_lua;
 	case SCRIPT_DELAY:
 		break;
 	}

@@ -12,7 +12,14 @@
 #include "base/error.h"
 #include "wire/resp.h"
 
-enum redis_script { SCRIPT_TURN, SCRIPT_RENEW, SCRIPT_UNDO, SCRIPT_LEAVE, SCRIPT_DELAY };
+enum redis_script {
+	SCRIPT_TURN,
+	SCRIPT_RENEW,
+	SCRIPT_UNDO,
+	SCRIPT_LEAVE,
+	SCRIPT_CENSUS,
+	SCRIPT_DELAY
+};
 
 struct script_digest {
 	char hex[41];
