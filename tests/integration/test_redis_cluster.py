@@ -10,6 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from authority import Authority
 from brokers import RedisList, RedisServer, free_port
 from worker import WorkerCase, wait_for
 
@@ -36,7 +37,7 @@ class Cluster:
     @staticmethod
     def node():
         bus = free_port()
-        node = RedisServer("--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", 1000,
+        node = RedisServer("--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", 3000,
                            "--repl-diskless-sync-delay", 0, "--repl-ping-replica-period", 1)  # fmt: skip
         node.bus = bus
         return node
@@ -202,6 +203,43 @@ class ClusterCase(WorkerCase):
             self.assertEqual(self.record.begun(), [])
         self.record.wait_ended(3)
         self.assertEqual(worker.stop()[0], 0)
+
+
+class Encrypted(WorkerCase):
+    def test_the_way_through_another_node(self):
+        ca = Authority(self.directory / "ca", "tests")
+        pem, key = self.directory / "server.pem", self.directory / "server.key"
+        ca.issue(pem, key, "127.0.0.1", names="IP:127.0.0.1")
+        words = [word for name, value in {
+            "cluster-enabled": "yes", "tls-cluster": "yes", "tls-replication": "yes", "tls-auth-clients": "no",
+            "tls-ca-cert-file": ca.pem, "tls-cert-file": pem, "tls-key-file": key,
+        }.items() for word in ("--" + name, value)]  # fmt: skip
+        ports = [free_port() for _ in range(2)]
+        nodes = [RedisServer(*words, "--cluster-port", free_port(), "--tls-port", port) for port in ports]
+        for node in nodes:
+            self.addCleanup(node.stop)
+        slot = nodes[0].client().execute_command("CLUSTER", "KEYSLOT", "jobs")
+        elsewhere, owner = nodes
+        owner.client().execute_command("CLUSTER", "ADDSLOTS", slot)
+        others = [n for n in range(16384) if n != slot]
+        elsewhere.client().execute_command("CLUSTER", "ADDSLOTS", *others)
+        bus = owner.options[owner.options.index("--cluster-port") + 1]
+        elsewhere.client().execute_command("CLUSTER", "MEET", "127.0.0.1", ports[1], bus)
+        for node in nodes:
+            wait_for("the cluster", lambda node=node: "cluster_state:ok" in self.info(node))
+        owner.client().lpush("jobs", "j1")
+        worker = self.start(self.config(
+            f'redis "cache" {{ url = "rediss+cluster://127.0.0.1:{ports[0]}"\n'
+            f'ca_file = "{ca.pem}"\nlist "jobs" {{ handler = "h" }} }}\n'))  # fmt: skip
+        self.record.wait_ended(1)
+        event = worker.wait_event("redis connected")
+        self.assertEqual((event["master"], event["tls"]), (f"127.0.0.1:{ports[1]}", "TLSv1.3"))
+        self.assertEqual(worker.stop()[0], 0)
+
+    @staticmethod
+    def info(node):
+        text = node.client().execute_command("CLUSTER INFO")
+        return "".join(f"{k}:{v}\n" for k, v in text.items()) if isinstance(text, dict) else text.decode()
 
 
 if __name__ == "__main__":

@@ -220,6 +220,24 @@ class Elsewhere(RedisCase):
         worker.wait_event("kill time found")
         self.assertTrue(any(e["event"].startswith("drain.timeout is longer") for e in worker.events()))
 
+    def test_what_usually_does_not_fit_is_said_once(self):
+        self.queue.publish([f"j{n}:ms:300" for n in range(24)])
+        drain = 'timeout = "300ms"  grace = "50ms"  reserve = "50ms"'
+        worker = self.start(self.config(self.queue.section(), drain=drain, concurrency=8))
+        self.record.wait_ended(24)
+
+        def said():
+            self.queue.publish(["k"])  # something happens, so the loop turns
+            return worker.events(
+                "jobs of a queue usually run longer than a stop leaves them, they would be "
+                "interrupted and returned"
+            )
+
+        event = wait_for("a warning", said, every=0.2)[0]
+        self.assertEqual((event["queue"], event["longer"]), (self.queue.name, 24))
+        self.assertEqual(event["jobs_have_ms"], 200)
+        worker.stop()
+
     def test_the_deadline_is_kept(self):
         self.queue.publish([f"a:gate:{self.gate()}"])
         worker = self.start_with(

@@ -60,6 +60,7 @@ struct route {
 	uint64_t fates[FATE_COUNT];
 	struct histogram waits; /* from taken to begun */
 	struct histogram runs;  /* from begun to ended */
+	bool told_too_long;     /* operators were told that its jobs do not fit into a drain */
 	void *source_ref;       /* the source's own record of this queue */
 };
 

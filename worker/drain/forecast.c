@@ -42,6 +42,17 @@ uint64_t forecast_left_ns(const struct route *route, uint64_t age_ns)
 	return end_ns > age_ns ? end_ns - age_ns : 0;
 }
 
+struct forecast_runs forecast_longer(const struct route *route, uint64_t than_ns)
+{
+	struct forecast_runs runs = {0};
+	for (size_t i = 0; i <= HISTOGRAM_BOUNDS; i++) {
+		runs.all += route->runs.counts[i];
+		if (i > 0 && histogram_bounds_ns[i - 1] >= than_ns)
+			runs.longer += route->runs.counts[i];
+	}
+	return runs;
+}
+
 uint64_t forecast_age_ns(const struct job *job, uint64_t now_ns)
 {
 	const struct executor *executor = job->route->lane->executor;

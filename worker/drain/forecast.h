@@ -20,6 +20,12 @@ struct route;
  * that long have ended by then. Never more than its handler's timeout leaves it. */
 uint64_t forecast_left_ns(const struct route *route, uint64_t age_ns);
 
+/* How many of the route's runs took longer than that, and for certain: a run is known to a bound only. */
+struct forecast_runs {
+	uint64_t longer, all;
+};
+struct forecast_runs forecast_longer(const struct route *route, uint64_t than_ns);
+
 /* For how long this job has run; 0 while it is staged. */
 uint64_t forecast_age_ns(const struct job *job, uint64_t now_ns);
 

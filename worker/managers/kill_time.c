@@ -3,11 +3,16 @@
  *
  * What is warned of is what only shows with jobs in hand: a drain.timeout that the manager will not wait
  * for, a signal that is no drain, handlers whose jobs may run longer than a drain leaves them. That the
- * signal goes to the whole group is no reason to warn: children have groups of their own. */
+ * signal goes to the whole group is no reason to warn: children have groups of their own.
+ *
+ * How long jobs usually run nobody knows at the start. So this is looked at again now and then, in turns
+ * that happen anyway, and said once for each queue where more than one job of ten did not fit. */
 #include "managers/kill_time.h"
 
 #include "base/memory.h"
 #include "core.h"
+#include "drain/forecast.h"
+#include "loop/loop.h"
 #include "managers/supervisord.h"
 #include "observe/log.h"
 #include "settings/duration.h"
@@ -19,13 +24,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KILL_MOST_MS (UINT64_C(720) * 3600 * 1000) /* longer than that is for ever */
+#define KILL_MOST_MS  (UINT64_C(720) * 3600 * 1000) /* longer than that is for ever */
+#define LOOK_EVERY_NS UINT64_C(5000000000)
+
+enum { RUNS_LEAST = 10 }; /* fewer say nothing about what is usual */
 
 struct kill_time {
 	struct kill_time_parts parts;
 	struct supervisord *supervisord; /* NULL: not asked */
 	uint64_t known_ms;               /* 0: nothing is known */
 	const char *from;
+	struct turn_hook hook;
+	uint64_t look_again_ns;
 };
 
 /* --- values ---------------------------------------------------------------------------------------- */
@@ -108,6 +118,40 @@ static void warn_of_handlers(const struct kill_time *k)
 	}
 }
 
+static void look_at_usual(const struct kill_time *k, struct route *route, uint64_t jobs_ns)
+{
+	struct forecast_runs runs = forecast_longer(route, jobs_ns);
+	if (route->told_too_long || runs.all < RUNS_LEAST || runs.longer * 10 <= runs.all ||
+	    route->lane->policy == POLICY_RETURN)
+		return;
+	route->told_too_long = true;
+	log_say(k->parts.log, LOG_WARN,
+		"jobs of a queue usually run longer than a stop leaves them, they would be "
+		"interrupted and returned",
+		kv_text("source", route->source_name), kv_text("queue", route->name),
+		kv_int("longer", (int64_t)runs.longer), kv_int("of", (int64_t)runs.all),
+		jobs_have(k));
+}
+
+static void turned(void *arg)
+{
+	struct kill_time *k = arg;
+	const struct core *core = k->parts.core;
+	uint64_t now_ns = loop_now_ns(k->parts.loop);
+	if (now_ns < k->look_again_ns || phase_is_stopping(core->drain.phase))
+		return;
+	k->look_again_ns = now_ns + LOOK_EVERY_NS;
+	uint64_t jobs_ns = drain_time_for_jobs_ns(&core->drain);
+	list_each (it, &core->roster.routes)
+		look_at_usual(k, list_entry(it, struct route, in_roster), jobs_ns);
+}
+
+static void look_anew(const struct kill_time *k)
+{
+	list_each (it, &k->parts.core->roster.routes)
+		list_entry(it, struct route, in_roster)->told_too_long = false;
+}
+
 static void put_in(const struct kill_time *k)
 {
 	struct drain_settings *drain = k->parts.drain;
@@ -117,7 +161,10 @@ static void put_in(const struct kill_time *k)
 
 void kill_time_apply(const struct kill_time *k)
 {
-	if (k == NULL || k->known_ms == 0)
+	if (k == NULL)
+		return;
+	look_anew(k);
+	if (k->known_ms == 0)
 		return;
 	put_in(k);
 	if (k->parts.drain->limit != DRAIN_LIMIT_AUTO)
@@ -297,6 +344,8 @@ enum status kill_time_create(const struct kill_time_parts *parts, struct kill_ti
 	if (k == NULL)
 		return error_set(why, ST_NOMEM, "out of memory");
 	k->parts = *parts;
+	k->hook = (struct turn_hook){.run = turned, .arg = k};
+	loop_add_hook(k->parts.loop, TURN_DRAIN, &k->hook);
 	look_around(k);
 	enum status st = is_under_supervisord() ? ask_supervisord(k, why) : ST_OK;
 	if (st != ST_OK)
@@ -310,6 +359,7 @@ void kill_time_destroy(struct kill_time *k)
 {
 	if (k == NULL)
 		return;
+	loop_remove_hook(&k->hook);
 	supervisord_destroy(k->supervisord);
 	memory_free(k);
 }

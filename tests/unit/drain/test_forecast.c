@@ -66,6 +66,36 @@ static void test_what_is_left(void **state)
 	}
 }
 
+static void test_longer_for_certain(void **state)
+{
+	(void)state;
+	struct small_core s;
+	small_core_init(&s, 0, "emails");
+	static const uint64_t took_ms[] = {5, 300, 300, 2000, 3600000};
+	for (size_t i = 0; i < sizeof took_ms / sizeof *took_ms; i++)
+		histogram_count(&s.route->runs, took_ms[i] * MS);
+	static const struct {
+		uint64_t than_ms, longer;
+	} rows[] = {
+	    {1,       5},
+            {5,       4},
+            {200,     4},
+            {250,     4},
+            {299,     2},
+	    {999,     2},
+            {1500,    1},
+            {2000,    1},
+            {1800000, 1},
+            {1800001, 0}
+        };
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct forecast_runs runs = forecast_longer(s.route, rows[i].than_ms * MS);
+		assert_int_equal(runs.all, 5);
+		assert_int_equal(runs.longer, rows[i].longer);
+	}
+	small_core_fini(&s);
+}
+
 static void test_the_last_of_them(void **state)
 {
 	(void)state;
@@ -109,6 +139,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_counting),
 	    cmocka_unit_test(test_what_is_left),
+	    cmocka_unit_test(test_longer_for_certain),
 	    cmocka_unit_test(test_the_last_of_them),
 	    cmocka_unit_test(test_waits),
 	};
