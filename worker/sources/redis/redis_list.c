@@ -1,7 +1,8 @@
-/* One connection for everything that does not block, shared by all lists of the section; what a list
- * does with it is told in redis_list_queue.c, how it waits in redis_list_wait.c, how much it claims
- * in redis_list_pace.c, and what happens in the server in redis_turn.lua and its neighbours. This file
- * keeps the connection: it logs in, loads the scripts, hands it to the lists, and gets it back.
+/* One connection for everything that does not block, shared by all lists of the section. What a list
+ * does with it is told in redis_list_queue.c, how it keeps its lease in redis_list_member.c, how it
+ * waits in redis_list_wait.c, how much it claims in redis_list_pace.c, and what happens in the server
+ * in redis_turn.lua and its neighbours. This file keeps the connection: it logs in, loads the scripts,
+ * hands it to the lists, and gets it back.
  *
  *   down --retry--> connecting --(Sentinels,) login, master, scripts--> up --close()--> closing --> closed
  *     ^--------- refused, lost, silent, cannot serve ------+
@@ -37,6 +38,7 @@
 #include "settings/settings.h"
 #include "sources/hosts.h"
 #include "sources/redis/redis_list_queue.h"
+#include "sources/redis/redis_list_shared.h"
 #include "sources/redis/redis_sentinel.h"
 #include "sources/source.h"
 #include "wire/resp.h"
