@@ -65,6 +65,9 @@ struct source_host {
 	/* How many more jobs this route can hold; for sources that ask for jobs (Redis). */
 	size_t (*room)(struct source_host *host, const struct route *route);
 	uint64_t (*next_serial)(struct source_host *host);
+	/* Tells our serials from those of another process with the same name: a name of the
+	 * configuration comes back with each restart, and so do a container's host and process id. */
+	uint32_t run;
 };
 
 struct source_ops {
