@@ -154,6 +154,7 @@ class BodyAndHandlerCases:
         self.assertEqual(sorted(self.record.ended()), ["after", "small"])
         self.assertEqual(len(self.queue.take_dead()[0]), 70_011)
         self.assertEqual(worker.stop()[0], 0)
+        self.assertEqual(worker.report()["since_start"]["dead"], 1)
 
     def failing_handler(self, command, spoil=None):
         worker = self.start(

@@ -264,6 +264,7 @@ static void take_step(struct rabbitmq_channel *ch, enum incoming_step step, stru
 	case INCOMING_UNFIT:
 		amqp_conn_reject(ch->all->conn, ch->number, rabbitmq_incoming_tag(ch->incoming),
 				 false);
+		host_of(ch)->buried(host_of(ch), ch->route, 1);
 		return;
 	case INCOMING_NO_MEMORY:
 		reset(ch, "out of memory for a job");
