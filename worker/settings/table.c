@@ -183,7 +183,8 @@ const struct key_row table_keys[] = {
 	     "30m by default."},
     {SECTION_QUEUE, "declare", VALUE_CHOICE, FIELD(queue_settings, declare),
      .preset = "passive", .choices = declares,
-     .help = "\"passive\": the queue must exist. The others create it where it does not."},
+     .help = "\"passive\": the queue must exist, and the one that `dead` names. The others create what "
+	     "does not."},
     {SECTION_QUEUE, "single_active", VALUE_CHOICE, FIELD(queue_settings, single_active),
      .preset = "false", .choices = single_actives,
      .help = "\"true\": the queue has a single active consumer (x-single-active-consumer; the protocol does "
@@ -191,8 +192,9 @@ const struct key_row table_keys[] = {
 	     "overtake them; declare creates it so."},
     {SECTION_QUEUE, "missing", VALUE_CHOICE, FIELD(queue_settings, missing),
      .preset = "fail", .choices = missings,
-     .help = "Where the queue is not there at the start. \"fail\": the worker ends, with 69. \"wait\": it "
-	     "looks again until it is; other queues go on. One that is lost later is always awaited."},
+     .help = "Where the queue, or the one that `dead` names, is not there at the start. \"fail\": the "
+	     "worker ends, with 69. \"wait\": it looks again until it is; other queues go on. One that is "
+	     "lost later is always awaited."},
     {SECTION_QUEUE, "dead", VALUE_TEXT, FIELD(queue_settings, dead),
      .help = "The queue where rejected jobs go. Default: basic.reject, for the queue's own "
 	     "dead-letter exchange."},

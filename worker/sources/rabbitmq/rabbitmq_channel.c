@@ -43,6 +43,7 @@ struct rabbitmq_channel {
 
 	enum channel_state state;
 	bool has_consumed;
+	bool makes_dead; /* its dead letter queue was found missing: the next opening makes it */
 	struct timer *again; /* while CANCELLED or BROKEN: to try again */
 	struct reconnect backoff;
 
@@ -311,10 +312,24 @@ static void declare(struct rabbitmq_channel *ch)
 	rabbitmq_queue_declare(ch->all->conn, ch->number, ch->settings);
 }
 
+/* A job that cannot be buried keeps its place here, and a drain waits for it in vain: so whether there is
+ * where to is asked before the first one is taken, not when it has failed. */
+static void check_dead(struct rabbitmq_channel *ch)
+{
+	move(ch, CHANNEL_CHECKING);
+	if (ch->makes_dead)
+		rabbitmq_dead_queue_make(ch->all->conn, ch->number, ch->settings);
+	else
+		rabbitmq_dead_queue_look(ch->all->conn, ch->number, ch->settings);
+}
+
 static void opened(struct rabbitmq_channel *ch)
 {
 	rabbitmq_answers_begin(ch->answers, ++ch->all->last_epoch);
-	declare(ch);
+	if (ch->settings->dead != NULL)
+		check_dead(ch);
+	else
+		declare(ch);
 }
 
 /* The broker applies it to the consumers that come after it, so it is worked out now, when the handler's
@@ -325,6 +340,16 @@ static void limit(struct rabbitmq_channel *ch)
 	rabbitmq_answers_limit(
 	    ch->answers, ch->all->conn,
 	    (uint16_t)rabbitmq_prefetch(ch->settings, ch->all->worker, ch->route->lane));
+}
+
+static void declared(struct rabbitmq_channel *ch)
+{
+	if (ch->state == CHANNEL_DECLARING) {
+		limit(ch);
+	} else if (ch->state == CHANNEL_CHECKING) {
+		ch->makes_dead = false;
+		declare(ch);
+	} /* else a channel.close of ours has overtaken it */
 }
 
 static void subscribe(struct rabbitmq_channel *ch)
@@ -438,21 +463,58 @@ static bool is_for_good(const struct rabbitmq_channel *ch, const struct error *w
 	return why->status == ST_REFUSED;
 }
 
+/* Passive came first, so what is there is left alone, of whatever kind. Once: when making it fails, the
+ * next look comes after a wait. */
+static bool is_to_make_dead(struct rabbitmq_channel *ch, const struct error *why)
+{
+	ch->makes_dead = ch->state == CHANNEL_CHECKING && why->status == ST_MISSING &&
+			 ch->settings->declare != DECLARE_PASSIVE && !ch->makes_dead;
+	return ch->makes_dead;
+}
+
+static const char *say_missing(enum channel_state when)
+{
+	return when == CHANNEL_CHECKING ? "dead letter queue is missing, waiting for it"
+					: "queue is missing, waiting for it";
+}
+
 static void be_broken(struct rabbitmq_channel *ch, const struct error *why)
 {
+	bool makes_dead = is_to_make_dead(ch, why);
 	bool refused = is_for_good(ch, why);
+	enum channel_state when = ch->state;
 	move(ch, CHANNEL_BROKEN);
 	lose_everything(ch);
+	if (makes_dead) {
+		rabbitmq_channel_open(ch);
+		return;
+	}
 	if (refused) {
 		ch->all->refused(ch->all->source, why);
 		return;
 	}
 	uint64_t wait_ms = wait_to_try_again(ch);
 	log_say(ch->all->log, LOG_WARN,
-		why->status == ST_MISSING ? "queue is missing, waiting for it"
+		why->status == ST_MISSING ? say_missing(when)
 					  : "channel closed by the broker, reopening",
 		kv_text("source", ch->all->source->name), kv_text("queue", ch->settings->name),
 		kv_int("wait_ms", (int64_t)wait_ms), kv_why(why));
+}
+
+static void explain_close(const struct rabbitmq_channel *ch, const amqp_channel_close_t *m,
+			  struct error *why)
+{
+	enum status st = rabbitmq_queue_refusal(m->reply_code, m->reply_text);
+	(void)error_set(why, st, "%d %.*s", m->reply_code, (int)m->reply_text.len,
+			(const char *)m->reply_text.bytes);
+	if (ch->state == CHANNEL_CHECKING)
+		(void)error_add(why, st,
+				st == ST_MISSING
+				    ? "its dead letter queue \"%s\" is not there, create it or set "
+				      "declare = \"durable\""
+				    : "its dead letter queue \"%s\"",
+				ch->settings->dead);
+	(void)error_add(why, st, "queue \"%s\"", ch->settings->name);
 }
 
 static void closed_by_broker(struct rabbitmq_channel *ch, const amqp_channel_close_t *m)
@@ -460,9 +522,7 @@ static void closed_by_broker(struct rabbitmq_channel *ch, const amqp_channel_clo
 	struct error why;
 	amqp_channel_close_ok_t ok = {0};
 	send(ch, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
-	(void)error_set(&why, rabbitmq_queue_refusal(m->reply_code, m->reply_text),
-			"queue \"%s\": %d %.*s", ch->settings->name, m->reply_code,
-			(int)m->reply_text.len, (const char *)m->reply_text.bytes);
+	explain_close(ch, m, &why);
 	if (ch->state == CHANNEL_CLOSING) {
 		lose_everything(ch);
 		move(ch, CHANNEL_CLOSED);
@@ -556,8 +616,8 @@ void rabbitmq_channel_method(struct rabbitmq_channel *ch, amqp_method_number_t i
 	case AMQP_QUEUE_DECLARE_OK_METHOD:
 		if (rabbitmq_consumer_is_looking(ch->consumer))
 			looked(ch, decoded);
-		else if (is_answer_in(ch, CHANNEL_DECLARING))
-			limit(ch);
+		else
+			declared(ch);
 		return;
 	case AMQP_BASIC_QOS_OK_METHOD:
 		if (is_open(ch))
