@@ -262,7 +262,7 @@ class BodyAndHandlerCases:
 
 class RabbitBadInput(BodyAndHandlerCases, RabbitCase):
     def use_queue_for_large_bodies(self):
-        """Not read into memory, so not copied to `dead`: rejected, for the queue's own DLX."""
+        """Without `dead`, for the queue's own DLX; with it see test_large_messages.py."""
         self.queue.close()
         self.queue = RabbitQueue(
             self.broker, self.queue.vhost, "own",

@@ -98,7 +98,8 @@ const struct key_row table_keys[] = {
      .help = "Jobs that run at once in this process, all queues together."},
     {SECTION_WORKER, "max_body", VALUE_SIZE, FIELD(worker_settings, max_body_bytes),
      .preset = "64M", RANGE(1, INT64_C(1) << 30),
-     .help = "A larger body is dead-lettered, not read into memory."},
+     .help = "A larger body is dead-lettered, not read into memory: in RabbitMQ it passes to the queue that "
+	     "`dead` names piece by piece, on a connection of its own."},
     {SECTION_WORKER, "max_checkpoint", VALUE_SIZE, FIELD(worker_settings, max_checkpoint_bytes),
      .preset = "64k", RANGE(0, 96 << 10),
      .help = "The most that a job may leave behind for its next run. It travels in a message header."},

@@ -31,6 +31,7 @@
 #include "sources/rabbitmq/rabbitmq_copies.h"
 #include "sources/rabbitmq/rabbitmq_incoming.h"
 #include "sources/rabbitmq/rabbitmq_link.h"
+#include "sources/rabbitmq/rabbitmq_passage.h"
 #include "sources/rabbitmq/rabbitmq_prefetch.h"
 #include "sources/rabbitmq/rabbitmq_queue.h"
 #include "sources/source.h"
@@ -105,13 +106,19 @@ static void be_busy(struct rabbitmq_channel *ch)
 
 /* --- losing ------------------------------------------------------------------------------------ */
 
+static void forget_copies(struct rabbitmq_channel *ch)
+{
+	rabbitmq_copies_forget(ch->all->copies, ch->route);
+	rabbitmq_passage_forget(ch->all->passage, ch->route);
+}
+
 /* What has no answer goes back to the broker by itself. */
 static void end_epoch(struct rabbitmq_channel *ch)
 {
 	rabbitmq_incoming_drop(ch->incoming);
 	list_remove(&ch->in_busy);
 	if (ch->route != NULL)
-		rabbitmq_copies_forget(ch->all->copies, ch->route);
+		forget_copies(ch);
 	rabbitmq_answers_end(ch->answers);
 }
 
@@ -253,19 +260,44 @@ static void begin_message(struct rabbitmq_channel *ch, const amqp_basic_deliver_
 		rabbitmq_incoming_skip(ch->incoming); /* its delivery stays without an answer */
 }
 
+static void reject(struct rabbitmq_channel *ch)
+{
+	uint64_t tag = rabbitmq_incoming_tag(ch->incoming);
+	amqp_conn_reject(ch->all->conn, ch->number, tag, false);
+	host_of(ch)->buried(host_of(ch), ch->route, 1);
+}
+
+/* Headers that do not fit into the copy never will. */
+static void let_pass(struct rabbitmq_channel *ch, struct job *job, uint64_t body_bytes)
+{
+	struct error why;
+	enum status st = rabbitmq_answers_take(ch->answers, job);
+	if (st != ST_OK) {
+		job_destroy(job);
+		reset(ch, "out of memory for a delivery");
+		return;
+	}
+	st = rabbitmq_passage_begin(ch->all->passage, job, ch->settings, body_bytes, &why);
+	if (st == ST_INVALID) {
+		rabbitmq_answers_reject(ch->answers, job);
+		settle_further(ch);
+	} else if (st != ST_OK) {
+		reset(ch, why.text);
+	}
+}
+
 static void take_step(struct rabbitmq_channel *ch, enum incoming_step step, struct job *job,
 		      const char *if_out_of_step)
 {
 	switch (step) {
 	case INCOMING_MORE:
+	case INCOMING_TOO_LARGE: /* only by its header */
 		return;
 	case INCOMING_WHOLE:
 		deliver(ch, job);
 		return;
 	case INCOMING_UNFIT:
-		amqp_conn_reject(ch->all->conn, ch->number, rabbitmq_incoming_tag(ch->incoming),
-				 false);
-		host_of(ch)->buried(host_of(ch), ch->route, 1);
+		reject(ch);
 		return;
 	case INCOMING_NO_MEMORY:
 		reset(ch, "out of memory for a job");
@@ -284,7 +316,10 @@ void rabbitmq_channel_header(struct rabbitmq_channel *ch, const struct amqp_head
 	if (!is_open(ch))
 		return;
 	enum incoming_step step = rabbitmq_incoming_header(ch->incoming, ch->route, header, &job);
-	take_step(ch, step, job, "a header without a delivery");
+	if (step == INCOMING_TOO_LARGE)
+		let_pass(ch, job, header->body_bytes);
+	else
+		take_step(ch, step, job, "a header without a delivery");
 }
 
 void rabbitmq_channel_body(struct rabbitmq_channel *ch, struct span piece)
@@ -293,6 +328,8 @@ void rabbitmq_channel_body(struct rabbitmq_channel *ch, struct span piece)
 	if (!is_open(ch))
 		return;
 	enum incoming_step step = rabbitmq_incoming_body(ch->incoming, piece, &job);
+	if (step == INCOMING_MORE)
+		rabbitmq_passage_body(ch->all->passage, ch->route, piece);
 	take_step(ch, step, job, "more of a body than its header said");
 }
 
@@ -729,6 +766,7 @@ enum status rabbitmq_channel_create(struct rabbitmq_channels *all,
 	    .loop = all->loop,
 	    .host = all->source->host,
 	    .copies = all->copies,
+	    .passage = all->passage,
 	    .queue = settings,
 	    .channel = number,
 	});
@@ -755,7 +793,7 @@ void rabbitmq_channel_destroy(struct rabbitmq_channel *ch)
 		return;
 	list_remove(&ch->in_busy);
 	if (ch->route != NULL)
-		rabbitmq_copies_forget(ch->all->copies, ch->route);
+		forget_copies(ch);
 	rabbitmq_consumer_destroy(ch->consumer);
 	rabbitmq_incoming_destroy(ch->incoming);
 	rabbitmq_answers_destroy(ch->answers);
