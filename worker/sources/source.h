@@ -98,6 +98,8 @@ struct source_ops {
 	/* Asks the broker how many others take from each queue; census_tell() for each as answers come.
 	 * NULL in sources without a broker. */
 	void (*count_others)(struct source *source, struct census *census, unsigned round);
+	/* The broker takes no publications now (a resource alarm), so copies of jobs wait. NULL: never. */
+	bool (*is_blocked)(const struct source *source);
 	/* Appends what is still in the way, for people: "cancel-ok of \"emails\"". Returns bytes. */
 	size_t (*waiting_for)(const struct source *source, char *buf, size_t size);
 };
@@ -112,5 +114,10 @@ struct source {
 	enum intake intake;
 	uint64_t reconnects; /* since the start */
 };
+
+static inline bool source_is_blocked(const struct source *source)
+{
+	return source->ops->is_blocked != NULL && source->ops->is_blocked(source);
+}
 
 #endif
