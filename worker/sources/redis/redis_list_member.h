@@ -81,6 +81,8 @@ void redis_member_stop(struct redis_member *m);
 bool redis_member_is_stopping(const struct redis_member *m); /* or has left */
 void redis_member_leave(struct redis_member *m);             /* ends in redis_shared.changed() */
 void redis_member_vanish(struct redis_member *m);            /* the lease runs out by itself */
+/* The server may still have claims of ours, and only the end of the lease brings them back. */
+bool redis_member_may_hold(const struct redis_member *m);
 bool redis_member_has_left(const struct redis_member *m);
 
 #endif

@@ -588,6 +588,11 @@ void redis_queue_destroy(struct redis_queue *queue)
 {
 	if (queue == NULL)
 		return;
+	if (queue->member != NULL && redis_member_may_hold(queue->member))
+		say(queue, LOG_WARN,
+		    "list not left in order, what was claimed and not settled comes back when the "
+		    "lease has run out",
+		    "lease_ms", (int64_t)queue->settings->lease_ms);
 	drop_arrived(queue);
 	lose_settles(queue);
 	list_remove(&queue->in_work);
