@@ -50,14 +50,15 @@ end
 
 local FRESH = '1:0' -- counts of a job that nothing has happened to
 
--- jobs: {{id, counts, body}, ...}, the one to be taken first in front.
+-- jobs: {{id, counts, body, begun}, ...}, the one to be taken first in front. One that had begun keeps its
+-- id, which its handler has seen, even if nothing is counted.
 local function put_back(list, history, checkpoints, jobs)
 	local bodies = {}
 	local some_left_one = #jobs > 0 and redis.call('EXISTS', checkpoints) == 1
 	for i = #jobs, 1, -1 do
 		local id, counts, body = jobs[i][1], jobs[i][2], jobs[i][3]
 		bodies[#bodies + 1] = body
-		if counts ~= FRESH or some_left_one and redis.call('HEXISTS', checkpoints, id) == 1 then
+		if jobs[i][4] or counts ~= FRESH or some_left_one and redis.call('HEXISTS', checkpoints, id) == 1 then
 			remember(history, body, id .. ':' .. counts)
 		end
 	end
