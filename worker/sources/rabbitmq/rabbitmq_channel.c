@@ -147,6 +147,8 @@ struct rabbitmq_channel {
 	enum channel_state state;
 	uint64_t epoch; /* of the opening whose tags can be told; 0: none */
 	bool has_consumed;
+	bool forgiven; /* before it has, too, no refusal is for good */
+	bool retired;
 	struct timer *again; /* while CANCELLED or BROKEN: to try again; while CONSUMING: to look */
 	bool looking;        /* whether the queue still knows of a consumer: asked, not answered */
 	unsigned census_round; /* the same answer is awaited by a census; 0: by none */
@@ -816,7 +818,7 @@ static void finish_jobs(struct rabbitmq_channel *ch)
 /* Towards what the source wants, one step: the next one follows from its answer. */
 static void follow(struct rabbitmq_channel *ch)
 {
-	bool wanted = ch->all->intake_wanted;
+	bool wanted = ch->all->intake_wanted && !ch->retired;
 	if (ch->state == CHANNEL_READY && wanted)
 		subscribe(ch);
 	else if (ch->state == CHANNEL_RELEASED && wanted)
@@ -969,7 +971,7 @@ static enum status meaning_of(int reply_code, amqp_bytes_t reply_text)
 /* Only before it has ever worked: a mistake in the configuration shows at the start. */
 static bool is_for_good(const struct rabbitmq_channel *ch, const struct error *why)
 {
-	if (ch->has_consumed)
+	if (ch->has_consumed || ch->forgiven)
 		return false;
 	if (why->status == ST_MISSING)
 		return ch->settings->missing == MISSING_FAIL;
@@ -981,6 +983,8 @@ static void be_broken(struct rabbitmq_channel *ch, const struct error *why)
 	bool refused = is_for_good(ch, why);
 	move(ch, CHANNEL_BROKEN);
 	lose_everything(ch);
+	if (ch->retired)
+		return; /* what it held has gone back, and nobody wants it open */
 	if (refused) {
 		ch->all->refused(ch->all->source, why);
 		return;
@@ -1013,6 +1017,8 @@ static void closed_by_broker(struct rabbitmq_channel *ch, const amqp_channel_clo
 static void try_again(void *arg)
 {
 	struct rabbitmq_channel *ch = arg;
+	if (ch->retired)
+		return;
 	if (ch->state == CHANNEL_CANCELLED)
 		declare(ch);
 	else if (ch->state == CHANNEL_BROKEN && ch->all->conn != NULL)
@@ -1048,6 +1054,24 @@ void rabbitmq_channel_close(struct rabbitmq_channel *ch)
 		return;
 	}
 	close_channel(ch, CHANNEL_CLOSING);
+}
+
+void rabbitmq_channel_retire(struct rabbitmq_channel *ch)
+{
+	ch->retired = true;
+	follow(ch);
+	moved(ch);
+}
+
+enum leaving rabbitmq_channel_leave(struct rabbitmq_channel *ch)
+{
+	must(ch->retired);
+	if (rabbitmq_channel_may_deliver(ch))
+		return LEAVING_INTAKE;
+	if (ch->route->in_ledger > 0)
+		return LEAVING_JOBS;
+	rabbitmq_channel_close(ch);
+	return ch->state == CHANNEL_CLOSED ? LEAVING_GONE : LEAVING_JOBS;
 }
 
 static void close_answered(struct rabbitmq_channel *ch)
@@ -1134,6 +1158,11 @@ void rabbitmq_channel_method(struct rabbitmq_channel *ch, amqp_method_number_t i
 
 /* --- what others ask --------------------------------------------------------------------------- */
 
+bool rabbitmq_channel_is_retired(const struct rabbitmq_channel *ch)
+{
+	return ch->retired;
+}
+
 bool rabbitmq_channel_consumes(const struct rabbitmq_channel *ch)
 {
 	return ch->state == CHANNEL_CONSUMING;
@@ -1199,6 +1228,11 @@ void rabbitmq_channel_bind(struct rabbitmq_channel *ch, struct route *route)
 	must(ch->route == NULL);
 	ch->route = route;
 	route->source_ref = ch;
+}
+
+void rabbitmq_channel_forgive(struct rabbitmq_channel *ch)
+{
+	ch->forgiven = true;
 }
 
 void rabbitmq_channel_destroy(struct rabbitmq_channel *ch)
