@@ -131,6 +131,8 @@ struct redis_queue {
 	bool lapsed;       /* the lease has run out by our own clock: nothing is held any more */
 
 	bool open;                /* the core wants jobs */
+	bool retired;             /* ... and never will again */
+	bool forgiven;            /* a refusal is this list's own, not the link's */
 	bool calling;             /* a turn call is without its reply */
 	size_t claiming;          /* ... and asks for so many */
 	bool more;                /* there may be jobs that we have not asked for */
@@ -229,6 +231,21 @@ static void begin_script(struct redis_queue *queue, enum redis_script script,
 
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
 
+void redis_queue_forgive(struct redis_queue *queue)
+{
+	queue->forgiven = true;
+}
+
+/* Out, though the link is up; the tick tries again. */
+static void set_aside(struct redis_queue *queue, const struct error *why)
+{
+	log_say(queue->shared->log, LOG_WARN, "list refused, trying again",
+		kv_text("source", queue->shared->source->name),
+		kv_text("queue", queue->settings->name), kv_why(why));
+	redis_queue_link_lost(queue);
+	queue->shared->changed(queue->shared);
+}
+
 /* Whatever a script answers besides an array of numbers is trouble with the link: a server that is
  * loading or a replica, scripts flushed, an ACL. A new connection and its login sort that out. */
 static bool is_answer(struct redis_queue *queue, const struct reply *reply, size_t n_items)
@@ -244,7 +261,10 @@ static bool is_answer(struct redis_queue *queue, const struct reply *reply, size
 	else
 		(void)error_set(&why, ST_PROTO, "list \"%s\": a reply that makes no sense",
 				queue->settings->name);
-	queue->shared->link_failed(queue->shared, &why);
+	if (queue->forgiven && (why.status == ST_REFUSED || why.status == ST_AUTH))
+		set_aside(queue, &why);
+	else
+		queue->shared->link_failed(queue->shared, &why);
 	return false;
 }
 
@@ -536,6 +556,8 @@ static void undo_answered(void *arg, const struct reply *reply)
 
 void redis_queue_link_up(struct redis_queue *queue)
 {
+	if (queue->membership == QUEUE_LEFT)
+		return;
 	must(queue->membership == QUEUE_OUT);
 	queue->moved = queue->joined && queue->place != queue->shared->login->place;
 	if (redis_wait_is_elsewhere(queue->wait))
@@ -585,8 +607,11 @@ void redis_queue_tick(struct redis_queue *queue)
 		    (int64_t)queue->settings->lease_ms);
 		host_of(queue)->took_back(host_of(queue), queue->route);
 	}
-	if (queue->membership == QUEUE_OUT)
+	if (queue->membership == QUEUE_OUT) {
+		if (queue->shared->redis != NULL) /* set aside */
+			redis_queue_link_up(queue);
 		return;
+	}
 	bool in_vain = waits_in_vain(queue);
 	if (in_vain && (queue->renewing || queue->membership == QUEUE_UNDOING)) {
 		(void)error_set(&why, ST_TIMEOUT, "no answer for a third of a lease");
@@ -1135,6 +1160,8 @@ static void due_fired(void *arg)
 
 void redis_queue_open(struct redis_queue *queue)
 {
+	if (queue->retired)
+		return;
 	queue->open = true;
 	queue->more = true;
 	tell_others(queue);
@@ -1241,7 +1268,10 @@ void redis_queue_leave(struct redis_queue *queue)
 {
 	const struct redis_keys *k = &queue->keys;
 	const char *keys[] = {k->list, k->held, k->workers, k->wake, k->clients};
-	bool member = queue->membership == QUEUE_MEMBER;
+	bool set_aside = queue->membership == QUEUE_OUT && queue->shared->redis != NULL;
+	bool member = queue->membership == QUEUE_MEMBER || set_aside;
+	if (queue->membership == QUEUE_LEAVING || queue->membership == QUEUE_LEFT)
+		return;
 	drop_wait(queue);
 	timer_stop(queue->due);
 	timer_stop(queue->company);
@@ -1257,6 +1287,48 @@ void redis_queue_leave(struct redis_queue *queue)
 	}
 	begin_script(queue, SCRIPT_LEAVE, keys, COUNT_OF(keys), 1, leave_answered);
 	resp_arg_text(queue->shared->redis, own_name(queue));
+}
+
+void redis_queue_retire(struct redis_queue *queue)
+{
+	queue->retired = true;
+	redis_queue_shut(queue);
+	queue->shared->changed(queue->shared);
+}
+
+uint64_t redis_queue_lease_ms(const struct redis_queue *queue)
+{
+	return queue->settings->lease_ms;
+}
+
+bool redis_queue_is_retired(const struct redis_queue *queue)
+{
+	return queue->retired;
+}
+
+/* Not while a claim may be the server's that we do not know of: whoever is a member again after a broken
+ * connection has put those back, and a BLMOVE that we lost sight of has ended by then. And not
+ * while anything is without its answer, except behind which our leaving is answered. */
+static bool may_leave(const struct redis_queue *queue)
+{
+	if (queue->membership == QUEUE_OUT && !queue->joined)
+		return true;
+	if (queue->shared->redis == NULL || now_ns(queue) < queue->unsure_until_ns)
+		return false;
+	return queue->membership == QUEUE_OUT || /* set aside */
+	       (queue->membership == QUEUE_MEMBER && !queue->calling && !queue->woken);
+}
+
+enum leaving redis_queue_part(struct redis_queue *queue)
+{
+	must(queue->retired);
+	if (!redis_queue_is_shut(queue))
+		return LEAVING_INTAKE;
+	if (queue->route->in_ledger > 0)
+		return LEAVING_JOBS;
+	if (may_leave(queue))
+		redis_queue_leave(queue);
+	return queue->membership == QUEUE_LEFT ? LEAVING_GONE : LEAVING_JOBS;
 }
 
 bool redis_queue_has_left(const struct redis_queue *queue)

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/list.h"
 #include "sources/redis/redis_script.h"
+#include "sources/source.h"
 #include "wire/reconnect.h"
 
 #include <stdbool.h>
@@ -55,6 +56,9 @@ struct redis_queue *redis_queue_create(struct redis_shared *shared,
 				       const struct list_settings *settings);
 void redis_queue_destroy(struct redis_queue *queue); /* at once; settles end in SETTLED_LOST */
 void redis_queue_bind(struct redis_queue *queue, struct route *route);
+/* The worker has worked before this list came: that the server keeps us from it is no trouble of the
+ * connection, but this list's alone, which then tries again and again. */
+void redis_queue_forgive(struct redis_queue *queue);
 struct redis_queue *redis_queue_of_work(struct list *node); /* of redis_shared.work */
 
 void redis_queue_link_up(struct redis_queue *queue);
@@ -72,6 +76,11 @@ void redis_queue_tick(struct redis_queue *queue);   /* at least every third of a
 
 /* Asks how many other workers take from the list; shared->census is told, in this round of it. */
 void redis_queue_count(struct redis_queue *queue, unsigned round);
+
+void redis_queue_retire(struct redis_queue *queue); /* shut, and for good */
+uint64_t redis_queue_lease_ms(const struct redis_queue *queue);
+bool redis_queue_is_retired(const struct redis_queue *queue);
+enum leaving redis_queue_part(struct redis_queue *queue); /* see leave() in source.h */
 
 /* Ends the membership, if nothing is held, and whatever is being settled. */
 void redis_queue_leave(struct redis_queue *queue);
