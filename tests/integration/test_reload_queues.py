@@ -8,9 +8,9 @@ import signal
 import subprocess
 import unittest
 
-from brokers import RabbitQueue, RedisList
+from brokers import RabbitMQ, RabbitQueue, RedisList, folder
 from test_endurance import resident_kb
-from worker import OUTFALL, RabbitCase, RedisCase, patience, wait_for
+from worker import OUTFALL, RabbitCase, RedisCase, WorkerCase, patience, wait_for
 
 
 def tags(first, last):
@@ -258,6 +258,40 @@ class QueueCases:
         wait_for("everybody to let go", self.all_back)
         self.assertEqual(self.left(self.queue), self.left_after_loss())
 
+    def test_connection_lost_and_added_again(self):
+        """What the route before runs is known to the one that comes after it."""
+        worker = self.start_with(self.section("jobs", "more"), concurrency=4)
+        self.queue.publish(self.gated(1, 2))
+        self.record.wait_begun(2)
+        self.reload(worker, self.section("more"))
+        self.reload(worker, self.section("more", "jobs"))
+        self.lose_connections()
+        wait_for("a new connection", lambda: self.status()["sources"][0]["reconnects"] > 0, 40)
+        self.wait_ready()
+        self.queue.publish(["j3"])
+        wait_for("j3", lambda: "j3" in self.record.ended())
+        self.open_gate()
+        self.wait_drained(worker)
+        wait_for("an empty queue", lambda: self.settled()["done"] == 3)
+        self.assertEqual(self.record.begun_twice(), [])
+        self.assertEqual(worker.stop()[0], 0)
+        self.assertEqual(self.left(self.queue), [])
+
+    def test_before_the_handlers_are_ready(self):
+        """Nothing is connected yet."""
+        handler = self.pool_handler(words=[f"ready={self.gate()}"], extra='ready_timeout = "10m"')
+        worker = self.start(self.text(self.section("jobs"), handler))
+        self.options = {}
+        wait_for("the socket", self.socket.exists)
+        self.reload(worker, self.section("more"), handler)
+        self.wait_drained(worker)
+        self.more.publish(["j"])
+        self.assertEqual(self.status()["sources"][0]["link"], "down")
+        self.open_gate()
+        self.record.wait_ended(1)
+        self.wait_ready()
+        self.assertEqual(worker.stop()[0], 0)
+
     def test_several_at_once_and_the_last(self):
         worker = self.start_with(self.section("jobs", "more"))
         third = self.another("third")
@@ -431,6 +465,45 @@ class RabbitQueues(QueueCases, RabbitCase):
         self.assert_undisturbed(first)
         self.assertEqual(first.stop()[0], 0)
         self.assertEqual(second.stop()[0], 0)
+
+
+class NarrowConnection(WorkerCase):
+    """A broker that allows two channels on a connection."""
+
+    def test_the_number_of_one_that_is_gone_is_free(self):
+        directory = folder("narrow")
+        (directory / "rabbitmq.conf").write_text("channel_max = 2\n")
+        broker = RabbitMQ(directory)
+        self.addCleanup(broker.stop)
+        queues = {name: RabbitQueue(broker, "/", name) for name in ("a", "b", "c")}
+
+        def config(*names):
+            section = queues["a"].section(dead=False).rstrip().removesuffix("}")
+            for name in names[1:]:
+                section += f'queue "{name}" {{ handler = "h" }}\n'
+            return self.config(section + "}\n").replace('"a" {', f'"{names[0]}" {{')
+
+        worker = self.start(config("a", "b"))
+        worker.wait_event("consumer started", 2)
+
+        def reload(*names):
+            count = len(worker.events("configuration reloaded"))
+            worker.config_path.write_text(config(*names).replace("@REPORT@", str(worker.report_path)))
+            worker.send(signal.SIGHUP)
+            worker.wait_event("configuration reloaded", count + 1)
+
+        reload("a", "b", "c")
+        line = worker.wait_event("setting needs a restart")
+        self.assertIn('queue "c"', line["what"])
+        self.assertIn("the broker allows 2 channels", line["why"])
+        reload("b")
+        worker.wait_event("queue drained")
+        reload("b", "c")
+        worker.wait_event("consumer started", 3)
+        queues["c"].publish(["j"])
+        self.record.wait_ended(1)
+        self.assertEqual(len(worker.events("rabbitmq connected")), 1)
+        self.assertEqual(worker.stop()[0], 0)
 
 
 class RedisQueues(QueueCases, RedisCase):

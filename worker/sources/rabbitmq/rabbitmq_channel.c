@@ -983,8 +983,12 @@ static void be_broken(struct rabbitmq_channel *ch, const struct error *why)
 	bool refused = is_for_good(ch, why);
 	move(ch, CHANNEL_BROKEN);
 	lose_everything(ch);
-	if (ch->retired)
-		return; /* what it held has gone back, and nobody wants it open */
+	if (ch->retired) {
+		log_say(ch->all->log, LOG_WARN, "channel of a removed queue closed by the broker",
+			kv_text("source", ch->all->source->name),
+			kv_text("queue", ch->settings->name), kv_why(why));
+		return;
+	}
 	if (refused) {
 		ch->all->refused(ch->all->source, why);
 		return;
