@@ -325,6 +325,8 @@ static void orphan_running(struct core *core, struct route *route)
 static void took_back(struct source_host *host, struct route *route)
 {
 	struct core *core = of_source_host(host);
+	if (route->in_ledger == 0)
+		return; /* nothing to take from, and others share its lane */
 	dispatch_retract_lane(route->lane);
 	struct job *job;
 	while ((job = dispatch_first_held(route)) != NULL) {

@@ -101,7 +101,8 @@ void dispatch_retire(struct dispatch *dispatch, struct route *route)
 {
 	roster_retire_route(dispatch->roster, route);
 	list_remove(&route->in_ready);
-	dispatch_retract_lane(route->lane);
+	if (route->assigned > 0)
+		dispatch_retract_lane(route->lane);
 }
 
 struct job *dispatch_first_held(const struct route *route)
