@@ -36,7 +36,7 @@ class QueueCases:
         return f'{kind} "{self.queue.source}" {{\n  url = "{self.queue.url()}"\n{queues}}}\n'
 
     def text(self, *sections, **options):
-        return self.config(*sections, f'admin {{ socket = "{self.socket}" }}\n', **options)
+        return self.config(*sections, f'admin {{ socket = "{self.socket}"  last_consumer = "warn" }}\n', **options)
 
     def start_with(self, *sections, **options):
         worker = self.start(self.text(*sections, **options))
@@ -302,6 +302,10 @@ class QueueCases:
         third.publish(["j"])
         self.record.wait_ended(1)
         self.assertEqual(self.queues(), ["third"])
+        done = self.ctl("quiet")  # asks the broker who else there is, for the queues that there are
+        self.assertEqual((done.returncode, done.stdout), (0, ""), done.stderr)
+        self.assertIn(f"from {self.queue.source}/third", done.stderr)
+        self.assertNotIn(f"{self.queue.source}/jobs", done.stderr)
         self.assertEqual(worker.stop()[0], 0)
 
     def test_what_it_says_later(self):

@@ -77,6 +77,7 @@ static void hand_over_counts(struct route *to, struct route *from)
 	from->runs = (struct histogram){0};
 	to->orphans = from->orphans;
 	from->orphans = 0;
+	to->told_too_long = from->told_too_long;
 }
 
 /* The queue may have been retired more than once: the last of those has the counts of all. */

@@ -106,7 +106,7 @@ struct source_ops {
 	/* Appends what came with the job beside its body, as members of a JSON object, each behind a
 	 * comma: `,"properties":{...},"headers":{...}`. May append nothing; may be NULL. */
 	void (*describe)(const struct source *source, const struct job *job, struct text *to);
-	/* Asks the broker how many others take from each queue; census_tell() for each as answers come.
+	/* Asks the broker how many others take from each queue that is not retired; census_tell() for each as answers come.
 	 * NULL in sources without a broker. */
 	void (*count_others)(struct source *source, struct census *census, unsigned round);
 	/* Appends what is still in the way, for people: "cancel-ok of \"emails\"". Returns bytes. */

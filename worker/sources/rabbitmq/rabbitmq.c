@@ -466,8 +466,10 @@ static void count_others(struct source *source, struct census *census, unsigned 
 {
 	struct rabbitmq *s = of(source);
 	s->all.census = census;
-	for (size_t i = 0; i < s->n_channels; i++)
-		rabbitmq_channel_count(s->channels[i], round);
+	struct rabbitmq_channel *ch;
+	for (size_t at = 0; (ch = next_channel(s, &at)) != NULL;)
+		if (!rabbitmq_channel_is_retired(ch))
+			rabbitmq_channel_count(ch, round);
 }
 
 static size_t waiting_for(const struct source *source, char *buf, size_t size)

@@ -545,8 +545,9 @@ static void redis_count_others(struct source *source, struct census *census, uns
 {
 	struct redis_source *s = of_source(source);
 	s->shared.census = census;
-	for (size_t i = 0; i < s->settings->n_lists; i++)
-		redis_queue_count(s->queues[i], round);
+	for (size_t i = 0; i < s->n_queues; i++)
+		if (!redis_queue_is_retired(s->queues[i]))
+			redis_queue_count(s->queues[i], round);
 }
 
 static size_t redis_waiting_for(const struct source *source, char *buf, size_t size)
