@@ -208,9 +208,11 @@ class RabbitCheckpoints(CheckpointCases, PoisonCases, RabbitCase):
         self.queue.publish(["j1|save=a exit=1|save=b hang|"])
         relay = Relay(self.broker.port)
         self.addCleanup(relay.close)
-        url = self.queue.url().replace(str(self.broker.port), str(relay.port))
+        url = self.queue.url().replace(f":{self.broker.port}/", f":{relay.port}/")
         worker = self.start_scripted("return", url=url)
         wait_for("what it leaves", lambda: self.record._of("saved")[1:])
+        # Its copy may be back before the broker has confirmed that it is on disk.
+        wait_for("the answer to its first delivery", lambda: self.queue.unacked() == 1)
         relay.hold_first()
         worker.send(signal.SIGTERM)
         worker.wait_event("drain moved")

@@ -82,7 +82,7 @@ class LastConsumerCases:
     def test_a_broker_that_does_not_answer_holds_nobody(self):
         proxy = FaultProxy(self.broker.port)
         self.addCleanup(proxy.close)
-        url = self.queue.url().replace(str(self.broker.port), str(proxy.port))
+        url = self.queue.url().replace(f":{self.broker.port}/", f":{proxy.port}/")
         (worker,) = self.start_fleet("refuse", size=1, url=url)
         proxy.break_with("stall")
         begun = time.monotonic()

@@ -5,6 +5,7 @@ import signal
 import unittest
 
 from brokers import RabbitQueue, wait_for
+from fault_proxy import FaultProxy
 from worker import RabbitCase
 
 TIGHT = 'timeout = "2s"  reserve = "500ms"  grace = "300ms"'
@@ -19,8 +20,9 @@ class SingleActiveCases:
         self.queue = RabbitQueue(self.broker, self.queue.vhost, "ordered", arguments)
         self.addCleanup(self.queue.close)
 
-    def start_worker(self, drain='timeout = "30s"', settings="", **options):
-        section = self.queue.section(extra=f'prefetch = 10  single_active = "true"  {settings}')
+    def start_worker(self, drain='timeout = "30s"', settings="", url=None, **options):
+        extra = f'prefetch = 10  single_active = "true"  {settings}'
+        section = self.queue.section(extra=extra, url=url)
         worker = self.start(self.config(section, drain=drain, concurrency=1, **options))
         # The broker's count of consumers is no help: a quorum queue counts the active one only.
         worker.wait_event("consumer started")
@@ -109,6 +111,25 @@ class SingleActiveCases:
         self.queue.publish(["late"])
         self.record.wait_ended(21)
         self.assertEqual(first.stop()[0], 0)
+
+    def test_a_connection_lost_while_letting_go_comes_back(self):
+        proxy = FaultProxy(self.broker.port)
+        self.addCleanup(proxy.close)
+        url = f"amqp://guest:guest@127.0.0.1:{proxy.port}/{self.queue.vhost}"
+        worker = self.start_worker(url=url)
+        proxy.break_with("stall")
+        worker.send(signal.SIGTSTP)
+        wait_for(
+            "channel.close on its way",
+            lambda: any(line["to"] == "releasing" for line in worker.events("channel moved")),
+        )
+        proxy.break_with("reset")
+        proxy.heal()
+        worker.send(signal.SIGCONT)
+        worker.wait_event("consumer started", count=2)
+        self.queue.publish(["late"])
+        self.record.wait_ended(1)
+        self.assertEqual(worker.stop()[0], 0)
 
     def test_idle_and_waiting_workers_stop_at_once(self):
         first, second = self.start_both()

@@ -2,7 +2,7 @@
 #include "dispatch/routes.h"
 #include "executors/executor.h"
 #include "settings/settings.h"
-#include "sources/rabbitmq/rabbitmq_channel.h"
+#include "sources/rabbitmq/rabbitmq_prefetch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,8 +36,7 @@ static void it_is_twice_the_least_that_bounds(void **state)
 		struct queue_settings queue = {.concurrency = rows[i].queue,
 					       .prefetch = rows[i].prefetch};
 		executor.width = rows[i].depth > 0 ? rows[i].widest : 0; /* a pool not up yet */
-		assert_int_equal(rabbitmq_channel_prefetch(&queue, &worker, &lane),
-				 rows[i].expected);
+		assert_int_equal(rabbitmq_prefetch(&queue, &worker, &lane), rows[i].expected);
 	}
 }
 

@@ -1,9 +1,9 @@
-/* rabbitmq_channel - one queue's channel: from channel.open to close-ok, and from a delivery to the
- * proof that the broker has its answer.
+/* rabbitmq_channel - one queue's channel, from channel.open to close-ok: its states, its consumer,
+ * and the jobs that come and are settled in them.
  *
  * Thread: the loop's.
- * Owns:   the order of the tags that have no answer yet, and which answers are told but not proved.
- *         Jobs are the core's from deliver() on; this is the only user of job->in_source.
+ * Owns:   the message that is coming in (rabbitmq_incoming.h) and the record of what has no proved
+ *         answer (rabbitmq_answers.h). Jobs are the core's from deliver() on.
  * Units:  nanoseconds of the loop's clock.
  * Fails:  rabbitmq_channel_create() with ST_NOMEM. Afterwards trouble is a state and a way back. */
 #ifndef OUTFALL_SOURCES_RABBITMQ_CHANNEL_H
@@ -20,7 +20,6 @@
 
 struct census;
 struct job;
-struct lane;
 struct log;
 struct loop;
 struct queue_settings;
@@ -94,8 +93,5 @@ void rabbitmq_channel_count(struct rabbitmq_channel *ch, unsigned round);
 
 /* How many deliveries the broker may have outstanding here; 0: it has not been told yet. */
 unsigned rabbitmq_channel_limit(const struct rabbitmq_channel *ch);
-/* The same, from what the settings say or leave open. */
-unsigned rabbitmq_channel_prefetch(const struct queue_settings *queue,
-				   const struct worker_settings *worker, const struct lane *lane);
 
 #endif

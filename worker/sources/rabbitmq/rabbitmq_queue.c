@@ -25,6 +25,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 static amqp_table_entry_t true_entry(const char *key)
 {
@@ -50,6 +51,22 @@ void rabbitmq_queue_declare(struct amqp_conn *conn, uint16_t channel,
 		arguments[n++] = true_entry("x-single-active-consumer");
 	declare.arguments = (amqp_table_t){.num_entries = n, .entries = arguments};
 	amqp_conn_send(conn, channel, AMQP_QUEUE_DECLARE_METHOD, &declare);
+}
+
+/* A queue whose node is down is "not found" as well, and it comes back with its node. */
+static bool is_out_of_reach(amqp_bytes_t reply_text)
+{
+	static const char words[] = "is down or inaccessible";
+	return memmem(reply_text.bytes, reply_text.len, words, sizeof words - 1) != NULL;
+}
+
+enum status rabbitmq_queue_refusal(int reply_code, amqp_bytes_t reply_text)
+{
+	if (reply_code == AMQP_NOT_FOUND)
+		return is_out_of_reach(reply_text) ? ST_PROTO : ST_MISSING;
+	bool lasting = reply_code == AMQP_ACCESS_REFUSED || reply_code == AMQP_RESOURCE_LOCKED ||
+		       reply_code == AMQP_PRECONDITION_FAILED;
+	return lasting ? ST_REFUSED : ST_PROTO;
 }
 
 static uint64_t fnv1a(const char *text)

@@ -1,4 +1,5 @@
-/* rabbitmq_queue - how queues are declared: the configured ones, and those that jobs wait in.
+/* rabbitmq_queue - how queues are declared: the configured ones, and those that jobs wait in; and what
+ * the broker means when it refuses one.
  *
  * A job that shall run again in five seconds is put into "<queue>.retry.5000": its messages die of
  * age there after five seconds, and their dead letter exchange is the way back to <queue>.
@@ -10,6 +11,9 @@
 #ifndef OUTFALL_SOURCES_RABBITMQ_QUEUE_H
 #define OUTFALL_SOURCES_RABBITMQ_QUEUE_H
 
+#include "base/error.h"
+#include "wire/amqp_codec.h"
+
 #include <stdint.h>
 
 struct amqp_conn;
@@ -19,6 +23,9 @@ enum { RABBITMQ_NAME_ROOM = 256 }; /* a short string of the protocol, and its NU
 
 void rabbitmq_queue_declare(struct amqp_conn *conn, uint16_t channel,
 			    const struct queue_settings *settings);
+
+/* What a channel.close says of the queue: ST_MISSING, ST_REFUSED, or ST_PROTO for what may pass. */
+enum status rabbitmq_queue_refusal(int reply_code, amqp_bytes_t reply_text);
 
 /* Longest delay a retry queue can be given. */
 #define RETRY_MOST_MS     (UINT64_C(4294967295) - RETRY_SPARE_MS)

@@ -1,7 +1,8 @@
-/* One connection for everything that does not block, shared by all lists of the section; what a list
- * does with it is told in redis_list_queue.c, how it waits in redis_list_wait.c, how much it claims
- * in redis_list_pace.c, and what happens in the server in redis_turn.lua and its neighbours. This file
- * keeps the connection: it logs in, loads the scripts, hands it to the lists, and gets it back.
+/* One connection for everything that does not block, shared by all lists of the section. What a list
+ * does with it is told in redis_list_queue.c, how it keeps its lease in redis_list_member.c, how it
+ * waits in redis_list_wait.c, how much it claims in redis_list_pace.c, and what happens in the server
+ * in redis_turn.lua and its neighbours. This file keeps the connection: it logs in, loads the scripts,
+ * hands it to the lists, and gets it back.
  *
  *   down --retry--> connecting --(Sentinels,) login, master, scripts--> up --close()--> closing --> closed
  *     ^--------- refused, lost, silent, cannot serve ------+
@@ -37,6 +38,7 @@
 #include "settings/settings.h"
 #include "sources/hosts.h"
 #include "sources/redis/redis_list_queue.h"
+#include "sources/redis/redis_list_shared.h"
 #include "sources/redis/redis_sentinel.h"
 #include "sources/source.h"
 #include "wire/resp.h"
@@ -200,6 +202,15 @@ static void link_failed(struct redis_shared *shared, const struct error *why)
 	}
 	plan_retry(s, why);
 	show(s, LINK_DOWN);
+}
+
+static bool list_refused(struct redis_shared *shared, const char *list, const struct error *why)
+{
+	struct redis_source *s = of_shared(shared);
+	for (size_t i = 0; i < s->n_queues; i++)
+		if (redis_queue_settings(s->queues[i])->name == list)
+			return redis_queue_set_aside(s->queues[i], why);
+	return false;
 }
 
 static void link_closed(void *arg, const struct error *why)
@@ -606,7 +617,7 @@ static void find_tick(struct redis_source *s)
 {
 	uint64_t least_ms = s->n_queues > 0 ? UINT64_MAX : 3 * DEAD_AFTER_MOST_MS;
 	for (size_t i = 0; i < s->n_queues; i++) {
-		uint64_t lease_ms = redis_queue_lease_ms(s->queues[i]);
+		uint64_t lease_ms = redis_queue_settings(s->queues[i])->lease_ms;
 		if (lease_ms < least_ms)
 			least_ms = lease_ms;
 	}
@@ -672,6 +683,7 @@ enum status redis_list_source_create(struct loop *loop, struct log *log,
 	    .claim_bytes = CLAIM_BYTES,
 	    .wait_replicas = settings->wait_replicas,
 	    .wait_timeout_ms = settings->wait_timeout_ms,
+	    .refused = list_refused,
 	    .link_failed = link_failed,
 	    .changed = queue_changed,
 	};

@@ -10,10 +10,47 @@
  * RabbitMQ; that is in `room`, and places that are idle do not come on top of it. */
 #include "sources/redis/redis_list_pace.h"
 
+#include "dispatch/routes.h"
+#include "job/job.h"
+
 enum {
 	LINGER_NS = 100 * 1000 * 1000,
 	MOST_AHEAD = 256, /* a larger claim saves no measurable time: its cost is in the jobs */
 };
+
+/* Jobs of this list that no handler has begun: held, or staged at the executor. */
+static size_t unbegun(const struct route *route)
+{
+	unsigned width = lane_width(route->lane);
+	unsigned staged = route->lane->assigned > width ? route->lane->assigned - width : 0;
+	return route->held + (staged < route->assigned ? staged : route->assigned);
+}
+
+/* A process that comes up says so (room_came), and its places count then. */
+static unsigned idle_places(const struct route *route)
+{
+	unsigned most = lane_width(route->lane);
+	if (route->lane->assigned >= most)
+		return 0;
+	most -= route->lane->assigned;
+	if (route->limit == 0)
+		return most;
+	unsigned left = route->limit > route->assigned ? route->limit - route->assigned : 0;
+	return left < most ? left : most;
+}
+
+struct pace_facts pace_facts_of(const struct route *route, uint64_t now_ns)
+{
+	struct pace_facts facts = {
+	    .now_ns = now_ns,
+	    .unbegun = unbegun(route),
+	    .idle = idle_places(route),
+	};
+	if (!list_empty(&route->held_jobs))
+		facts.oldest_taken_ns =
+		    list_entry(route->held_jobs.next, struct job, in_route)->taken_ns;
+	return facts;
+}
 
 void pace_init(struct pace *pace, unsigned prefetch)
 {

@@ -4,7 +4,7 @@
  * lie here while other workers have nothing to do. So the number claimed ahead of what can begin at
  * once follows from what happens to the jobs.
  *
- * Thread: any; the struct belongs to its caller.
+ * Thread: any; the struct belongs to its caller. pace_facts_of() counts in the core's lists: the loop's.
  * Units:  monotonic nanoseconds, counts of jobs.
  * Fails:  never. */
 #ifndef OUTFALL_SOURCES_REDIS_LIST_PACE_H
@@ -22,6 +22,8 @@ struct pace {
 	uint64_t lowered_ns;
 };
 
+struct route;
+
 struct pace_facts {
 	uint64_t now_ns;
 	size_t unbegun;           /* taken, and no handler has begun them */
@@ -29,6 +31,8 @@ struct pace_facts {
 	unsigned idle;            /* places at the handler that have nothing to do */
 	size_t room;              /* never claim more */
 };
+
+struct pace_facts pace_facts_of(const struct route *route, uint64_t now_ns); /* but for `room` */
 
 void pace_init(struct pace *pace, unsigned prefetch); /* 0: by itself */
 size_t pace_wanted(struct pace *pace, const struct pace_facts *facts);

@@ -7,7 +7,13 @@
  * of that moment. So the answer is ignored and the request repeated until the BLMOVE's own reply is
  * in. Closing the connection instead would leave the server free to move a job for nobody.
  *
- * A reply of either kind, job or none, means the same to the list: look. So it is not read. */
+ * A reply of either kind, job or none, means the same to the list: look. So it is not read.
+ *
+ * A BLMOVE may go on without us: its connection half dead, the server has yet to notice. If it moved
+ * a job into the wake list of a worker that has already been brought back, nobody would ever look
+ * there. So no BLMOVE may outlive the lease under which it was issued. A silent link is found at the
+ * second tick at the latest, two thirds of the lease after the last renewal: what is left is a third,
+ * and that is the longest a BLMOVE may take. */
 #include "sources/redis/redis_list_wait.h"
 
 #include "base/memory.h"

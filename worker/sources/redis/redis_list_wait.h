@@ -33,7 +33,7 @@ struct redis_wait_events {
 	void (*unblock)(void *arg, int64_t client_id);
 };
 
-/* No BLMOVE outlives `longest_ms`; see redis_list_queue.c for why that must be less than a lease. */
+/* No BLMOVE outlives `longest_ms`, a third of a lease; see the .c for why. */
 struct redis_wait *redis_wait_create(struct loop *loop, const struct resp_login *login,
 				     const struct redis_keys *keys, uint64_t longest_ms,
 				     const struct redis_wait_events *events, void *arg);

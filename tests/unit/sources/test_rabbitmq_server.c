@@ -1,0 +1,43 @@
+/* What brokers can do, by what they say of themselves. */
+#include "sources/rabbitmq/rabbitmq_server.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+static void test_abilities_by_version(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *server;
+		bool tx, counts_only_rejects, knows_timeout;
+	} rows[] = {
+	    {"RabbitMQ 3.10.8",       true,  false, false},
+	    {"RabbitMQ 3.12.0",       true,  false, true },
+	    {"RabbitMQ 3.13.7",       true,  false, true },
+	    {"RabbitMQ 4.0.1",        true,  true,  true },
+	    {"RabbitMQ 4.1.0-beta.3", true,  true,  true },
+	    {"RabbitMQ 10.0.0",       true,  true,  true },
+	    {"RabbitMQ unknown",      true,  false, false},
+	    {"LavinMQ 4.0.0",         false, false, false},
+	    {"",		      false, false, false},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		const char *server = rows[i].server;
+		assert_int_equal(rabbitmq_server_speaks_tx(server), rows[i].tx);
+		assert_int_equal(rabbitmq_server_counts_only_rejects(server),
+				 rows[i].counts_only_rejects);
+		assert_int_equal(rabbitmq_server_knows_consumer_timeout(server),
+				 rows[i].knows_timeout);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_abilities_by_version),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

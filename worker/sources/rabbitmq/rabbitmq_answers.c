@@ -1,0 +1,404 @@
+/* A verdict is an answer, or a copy of the job first (rabbitmq_copies.h) and then an answer. What is
+ * finished is collected in the tags (rabbitmq_tags.h) and told at the end of a turn.
+ *
+ * When to tell: when enough is finished for a worthwhile "multiple", else after a millisecond, at
+ * once when somebody waits for it. "Enough" is half the prefetch at most, so the broker is never
+ * short of room to send; with a prefetch of 1 it is every job.
+ *
+ * The awkward part is proof. The protocol has no answer to an ack, and a reset connection can lose
+ * the last ones; a job reported as done that the broker redelivers would be a lie. So now and then we
+ * repeat basic.qos with the value it has anyway: the channel works in order, so its qos-ok proves
+ * everything told before. One is under way at a time, 50 ms apart unless somebody waits; what is told
+ * and not proved when the channel goes is reported as lost. channel.close-ok proves just the same.
+ *
+ * Giving back many at once is the other awkward part. One "multiple" nack gives back ten thousand in
+ * 30 ms, but while jobs with lower tags still run it would give back those too. Ten thousand single
+ * nacks keep a classic queue busy for more than 20 s: it looks for each one's place from the head
+ * on, so the cost grows with the square. In a transaction the channel collects single nacks and hands
+ * them to the queue as one list. So the channel goes into transactions then (tx.select; there is no
+ * way back), and from there on it is a commit that makes the answers hold, and commit-ok that proves
+ * them. (Backwards, single nacks would be fast too, but other consumers would get the last first.)
+ *
+ * A tag means (connection, channel, tag). Each opening of a channel gets an epoch of its own that no
+ * other opening ever has; a job of another epoch is never told of here. */
+#include "sources/rabbitmq/rabbitmq_answers.h"
+
+#include "base/memory.h"
+#include "base/must.h"
+#include "job/job.h"
+#include "loop/loop.h"
+#include "settings/settings.h"
+#include "sources/rabbitmq/rabbitmq_copies.h"
+#include "sources/rabbitmq/rabbitmq_server.h"
+#include "sources/source.h"
+#include "wire/amqp.h"
+
+#define COLLECT_NS      UINT64_C(1000000)  /* longest that a finished job waits to be told */
+#define PROVE_EVERY_NS  UINT64_C(50000000) /* a proof costs as much as a few acks */
+#define TOLD_BYTES_MOST (8u << 20)         /* memory that may wait for a proof */
+#define RETURN_SINGLY   50u                /* more than so many are given back as one list */
+#define TELL_MOST       100u /* beyond it a larger "multiple" saves nothing measurable */
+
+enum proof { PROOF_NONE, PROOF_QOS, PROOF_COMMIT };
+
+struct rabbitmq_answers {
+	struct rabbitmq_answers_place at;
+	uint64_t epoch;    /* of the opening whose tags can be told; 0: none */
+	uint16_t prefetch; /* told last; 0: not yet */
+	struct tags tags;
+	size_t n_parked;         /* outstanding ones that go back with the channel */
+	size_t outstanding_most; /* a broker that sends more does not keep to our prefetch */
+	uint64_t ready_since_ns; /* the oldest finished and untold; valid while there is one */
+	uint64_t proved_ns;      /* when the last proof was begun */
+	enum proof proof;        /* under way */
+	bool in_transactions;    /* answers hold with the next commit only */
+};
+
+/* --- settling ---------------------------------------------------------------------------------- */
+
+static void finish(struct rabbitmq_answers *a, struct job *job, enum tag_answer answer)
+{
+	if (a->tags.n_ready == 0)
+		a->ready_since_ns = loop_now_ns(a->at.loop);
+	tags_finish(&a->tags, job, answer);
+}
+
+/* A failure counts against the delivery limit of a quorum queue, an interruption does not, where the
+ * broker leaves us the choice. */
+static enum tag_answer answer_of_return(const struct job *job, struct amqp_conn *conn)
+{
+	bool failed = job->outcome.kind == OUTCOME_RETURN && job->outcome.failed;
+	return failed && rabbitmq_server_counts_only_rejects(amqp_conn_server(conn))
+		   ? ANSWER_REQUEUE_FAILED
+		   : ANSWER_REQUEUE;
+}
+
+static void requeue(struct rabbitmq_answers *a, struct job *job, enum rabbitmq_return how,
+		    struct amqp_conn *conn)
+{
+	if (how == RETURN_WITH_CHANNEL)
+		a->n_parked++;
+	else
+		finish(a, job, answer_of_return(job, conn));
+}
+
+static enum status begin_copy(struct rabbitmq_answers *a, struct job *job,
+			      enum rabbitmq_copy_when when, struct error *why)
+{
+	return rabbitmq_copies_begin(a->at.copies, job, a->at.queue, when, why);
+}
+
+/* A nack cannot carry a checkpoint. Without memory for a copy it is lost, and the job is not. */
+static void give_back(struct rabbitmq_answers *a, struct job *job, enum rabbitmq_return how,
+		      struct amqp_conn *conn)
+{
+	enum rabbitmq_copy_when when = how == RETURN_AFTER_CANCEL ? COPY_WHEN_RELEASED : COPY_NOW;
+	if (!job_left_new_checkpoint(job) || begin_copy(a, job, when, NULL) != ST_OK)
+		requeue(a, job, how, conn);
+}
+
+enum status rabbitmq_answers_settle(struct rabbitmq_answers *a, struct job *job,
+				    enum rabbitmq_return how, struct amqp_conn *conn,
+				    struct error *why)
+{
+	if (job->source_epoch != a->epoch) {
+		a->at.host->settled(a->at.host, job, SETTLED_LOST);
+		return ST_OK;
+	}
+	if (job->copied) {
+		finish(a, job, ANSWER_ACK);
+		return ST_OK;
+	}
+	switch (job->verdict.fate) {
+	case FATE_DONE:
+		finish(a, job, ANSWER_ACK);
+		return ST_OK;
+	case FATE_RETURNED:
+		give_back(a, job, how, conn);
+		return ST_OK;
+	case FATE_DEAD:
+		if (a->at.queue->dead != NULL)
+			return begin_copy(a, job, COPY_NOW, why);
+		finish(a, job, ANSWER_REJECT);
+		return ST_OK;
+	case FATE_RETRIED:
+		return begin_copy(a, job, COPY_NOW, why);
+	case FATE_UNSETTLED:
+	case FATE_COUNT:
+		break;
+	}
+	must(!"a verdict that can be told");
+	return ST_INVALID;
+}
+
+void rabbitmq_answers_copied(struct rabbitmq_answers *a, struct job *job)
+{
+	must(job->source_epoch == a->epoch); /* else its copy would have been forgotten */
+	job->copied = true;
+	finish(a, job, ANSWER_ACK);
+}
+
+void rabbitmq_answers_not_copied(struct rabbitmq_answers *a, struct job *job,
+				 enum rabbitmq_return how, struct amqp_conn *conn)
+{
+	must(job->source_epoch == a->epoch && job->verdict.fate == FATE_RETURNED);
+	requeue(a, job, how, conn);
+}
+
+/* --- telling ----------------------------------------------------------------------------------- */
+
+struct way { /* to the broker */
+	struct amqp_conn *conn;
+	uint16_t channel;
+};
+
+static void write_answer(void *arg, enum tag_answer answer, uint64_t tag, enum amqp_reach reach)
+{
+	const struct way *way = arg;
+	switch (answer) {
+	case ANSWER_ACK:
+		amqp_conn_ack(way->conn, way->channel, tag, reach);
+		return;
+	case ANSWER_REQUEUE:
+		amqp_conn_requeue(way->conn, way->channel, tag, reach);
+		return;
+	case ANSWER_REJECT:
+		amqp_conn_reject(way->conn, way->channel, tag, false);
+		return;
+	case ANSWER_REQUEUE_FAILED:
+		amqp_conn_reject(way->conn, way->channel, tag, true);
+		return;
+	}
+}
+
+static void tell(struct rabbitmq_answers *a, struct amqp_conn *conn, enum tags_which which)
+{
+	struct way way = {conn, a->at.channel};
+	tags_tell(&a->tags, which, &(struct tag_sink){.tell = write_answer, .arg = &way});
+}
+
+static void tell_all(struct rabbitmq_answers *a, struct amqp_conn *conn)
+{
+	tell(a, conn, TAGS_PREFIX);
+	if (!a->in_transactions && rabbitmq_server_speaks_tx(amqp_conn_server(conn)) &&
+	    tags_count_ready(&a->tags, ANSWER_REQUEUE) > RETURN_SINGLY) {
+		amqp_tx_select_t select = {0};
+		amqp_conn_send(conn, a->at.channel, AMQP_TX_SELECT_METHOD, &select);
+		a->in_transactions = true;
+	}
+	tell(a, conn, TAGS_ALL);
+}
+
+static size_t enough_to_tell(const struct rabbitmq_answers *a)
+{
+	size_t half = a->prefetch / 2;
+	return half < TELL_MOST ? half : TELL_MOST;
+}
+
+static void tell_what_is_due(struct rabbitmq_answers *a, struct amqp_conn *conn, uint64_t now_ns,
+			     bool urgent)
+{
+	size_t ready = a->tags.n_ready;
+	if (ready == 0)
+		return;
+	if (urgent || now_ns - a->ready_since_ns >= COLLECT_NS) {
+		tell_all(a, conn);
+		return;
+	}
+	if (ready < enough_to_tell(a))
+		return;
+	tell(a, conn, TAGS_PREFIX);
+	if (a->tags.n_ready >= enough_to_tell(a))
+		tell_all(a, conn);
+	if (a->tags.n_ready < ready)
+		a->ready_since_ns = now_ns; /* those in front of the rest have just left */
+}
+
+/* --- proving ----------------------------------------------------------------------------------- */
+
+static void send_qos(struct rabbitmq_answers *a, struct amqp_conn *conn)
+{
+	amqp_basic_qos_t qos = {.prefetch_count = a->prefetch};
+	amqp_conn_send(conn, a->at.channel, AMQP_BASIC_QOS_METHOD, &qos);
+}
+
+static void begin_proof(struct rabbitmq_answers *a, struct amqp_conn *conn)
+{
+	if (a->in_transactions) {
+		amqp_tx_commit_t commit = {0};
+		amqp_conn_send(conn, a->at.channel, AMQP_TX_COMMIT_METHOD, &commit);
+		a->proof = PROOF_COMMIT;
+	} else {
+		send_qos(a, conn);
+		a->proof = PROOF_QOS;
+	}
+	tags_begin_proof(&a->tags);
+	a->proved_ns = loop_now_ns(a->at.loop);
+}
+
+/* A commit may not wait: the broker counts what is not committed against the prefetch. */
+static void prove_what_is_due(struct rabbitmq_answers *a, struct amqp_conn *conn, uint64_t now_ns,
+			      bool urgent)
+{
+	if (list_empty(&a->tags.told) || a->proof != PROOF_NONE)
+		return;
+	if (urgent || a->in_transactions || now_ns - a->proved_ns >= PROVE_EVERY_NS ||
+	    a->tags.told_bytes >= TOLD_BYTES_MOST)
+		begin_proof(a, conn);
+}
+
+static void end_proof(struct rabbitmq_answers *a, enum settled how)
+{
+	struct job *job;
+	while ((job = tags_take_proved(&a->tags)) != NULL)
+		a->at.host->settled(a->at.host, job, how);
+	a->proof = PROOF_NONE;
+}
+
+void rabbitmq_answers_qos_ok(struct rabbitmq_answers *a)
+{
+	if (a->proof == PROOF_QOS) /* else it was for the prefetch alone */
+		end_proof(a, SETTLED);
+}
+
+void rabbitmq_answers_commit_ok(struct rabbitmq_answers *a)
+{
+	if (a->proof == PROOF_COMMIT)
+		end_proof(a, SETTLED);
+}
+
+void rabbitmq_answers_close_ok(struct rabbitmq_answers *a)
+{
+	end_proof(a, SETTLED);
+}
+
+/* The same basic.qos that proves; one that is under way will do. */
+void rabbitmq_answers_limit(struct rabbitmq_answers *a, struct amqp_conn *conn, uint16_t prefetch)
+{
+	if (!a->in_transactions && a->proof != PROOF_NONE)
+		return;
+	a->prefetch = prefetch;
+	if (a->in_transactions)
+		send_qos(a, conn);
+	else
+		begin_proof(a, conn);
+}
+
+/* --- the end of a turn, and of the channel ------------------------------------------------------- */
+
+uint64_t rabbitmq_answers_turn(struct rabbitmq_answers *a, struct amqp_conn *conn, uint64_t now_ns,
+			       bool urgent)
+{
+	tell_what_is_due(a, conn, now_ns, urgent);
+	prove_what_is_due(a, conn, now_ns, urgent);
+	if (a->tags.n_ready > 0)
+		return 1;
+	if (list_empty(&a->tags.told) || a->proof != PROOF_NONE)
+		return UINT64_MAX; /* the answer to a proof begins a turn */
+	return (PROVE_EVERY_NS - (now_ns - a->proved_ns)) / 1000000 + 1;
+}
+
+bool rabbitmq_answers_wants_turn(const struct rabbitmq_answers *a)
+{
+	return a->tags.n_ready > 0 || !list_empty(&a->tags.told);
+}
+
+void rabbitmq_answers_conclude(struct rabbitmq_answers *a, struct amqp_conn *conn)
+{
+	tell_all(a, conn);
+	begin_proof(a, conn); /* for the commit, if it takes one */
+}
+
+void rabbitmq_answers_begin(struct rabbitmq_answers *a, uint64_t epoch)
+{
+	must(a->epoch == 0 && !rabbitmq_answers_has_pending(a));
+	a->epoch = epoch;
+	a->in_transactions = false;
+}
+
+void rabbitmq_answers_end(struct rabbitmq_answers *a)
+{
+	struct job *job;
+	a->epoch = 0;
+	a->n_parked = 0;
+	while ((job = tags_take_outstanding(&a->tags)) != NULL)
+		if (job->state == JOB_SETTLING)
+			a->at.host->settled(a->at.host, job, SETTLED_LOST);
+}
+
+void rabbitmq_answers_give_up(struct rabbitmq_answers *a)
+{
+	tags_begin_proof(&a->tags); /* what no proof was begun for ends just the same */
+	end_proof(a, SETTLED_UNPROVED);
+}
+
+/* --- deliveries -------------------------------------------------------------------------------- */
+
+/* Twice the number is allowed: this is for a peer that would fill our memory, not for one that counts
+ * differently. */
+void rabbitmq_answers_expect(struct rabbitmq_answers *a)
+{
+	a->outstanding_most = a->tags.n_outstanding + 2 * (size_t)a->prefetch;
+}
+
+bool rabbitmq_answers_expects_more(const struct rabbitmq_answers *a)
+{
+	return a->tags.n_outstanding < a->outstanding_most;
+}
+
+enum status rabbitmq_answers_take(struct rabbitmq_answers *a, struct job *job)
+{
+	enum status st = tags_take(&a->tags, job);
+	if (st == ST_OK)
+		job->source_epoch = a->epoch;
+	return st;
+}
+
+size_t rabbitmq_answers_parked(const struct rabbitmq_answers *a)
+{
+	return a->n_parked;
+}
+
+bool rabbitmq_answers_all_ended(const struct rabbitmq_answers *a)
+{
+	return a->tags.n_outstanding == a->tags.n_ready + a->n_parked;
+}
+
+/* --- what others ask --------------------------------------------------------------------------- */
+
+uint16_t rabbitmq_answers_prefetch(const struct rabbitmq_answers *a)
+{
+	return a->prefetch;
+}
+
+bool rabbitmq_answers_has_begun(const struct rabbitmq_answers *a)
+{
+	return a->epoch != 0;
+}
+
+bool rabbitmq_answers_has_pending(const struct rabbitmq_answers *a)
+{
+	return rabbitmq_answers_wants_turn(a) || a->proof != PROOF_NONE;
+}
+
+/* --- life -------------------------------------------------------------------------------------- */
+
+struct rabbitmq_answers *rabbitmq_answers_create(const struct rabbitmq_answers_place *place)
+{
+	struct rabbitmq_answers *a = memory_clear(1, sizeof *a);
+	if (a == NULL)
+		return NULL;
+	a->at = *place;
+	tags_init(&a->tags);
+	return a;
+}
+
+void rabbitmq_answers_destroy(struct rabbitmq_answers *a)
+{
+	if (a == NULL)
+		return;
+	rabbitmq_answers_end(a);
+	rabbitmq_answers_give_up(a);
+	tags_fini(&a->tags);
+	memory_free(a);
+}

@@ -1,0 +1,173 @@
+/* A consumer can be gone without a word: a queue whose leader moved, a broker's defect. To us that looks
+ * like a queue without work, for ever. So now and then a passive declare asks how many consumers the
+ * queue has: ours is one of them, and where there is none it has to subscribe again. (Another worker's
+ * hides the loss of ours; its prefetch then shares the work at least.) The timer starts anew with each
+ * answer, so a hung broker is asked once. While the question is under way the consumer may have been
+ * cancelled: then the answer says nothing. */
+#include "sources/rabbitmq/rabbitmq_consumer.h"
+
+#include "base/memory.h"
+#include "loop/loop.h"
+#include "observe/log.h"
+#include "settings/settings.h"
+#include "sources/census.h"
+#include "sources/rabbitmq/rabbitmq_message.h"
+#include "sources/rabbitmq/rabbitmq_server.h"
+#include "wire/amqp.h"
+
+#include <stdio.h>
+
+struct rabbitmq_consumer {
+	struct rabbitmq_consumer_place at;
+	char tag[256];
+	struct timer *again;    /* from started() until it looks */
+	struct amqp_conn *conn; /* from started() until ended() */
+	bool looking;           /* whether the queue still knows of it: asked, not answered */
+	unsigned census_round;  /* the same answer is awaited by a census; 0: by none */
+	struct census *census;
+	const struct route *route;
+};
+
+/* The wish is one of the operator's, so that it cannot be met is said each time. */
+static bool knows_timeout(const struct rabbitmq_consumer *c, struct amqp_conn *conn)
+{
+	const char *server = amqp_conn_server(conn);
+	bool knows = rabbitmq_server_knows_consumer_timeout(server);
+	if (!knows)
+		log_say(c->at.log, LOG_WARN,
+			"consumer_timeout is not for this broker, its own holds: "
+			"x-consumer-timeout came with RabbitMQ 3.12",
+			kv_text("source", c->at.source), kv_text("queue", c->at.queue->name),
+			kv_text("server", server));
+	return knows;
+}
+
+static int put_arguments(const struct rabbitmq_consumer *c, struct amqp_conn *conn,
+			 amqp_table_entry_t entries[2])
+{
+	const struct queue_settings *queue = c->at.queue;
+	int n = 0;
+	if (queue->priority != 0)
+		entries[n++] = rabbitmq_number_entry("x-priority", queue->priority);
+	if (queue->consumer_timeout_ms != 0 && knows_timeout(c, conn))
+		entries[n++] = rabbitmq_number_entry("x-consumer-timeout",
+						     (int64_t)queue->consumer_timeout_ms);
+	return n;
+}
+
+void rabbitmq_consumer_subscribe(struct rabbitmq_consumer *c, struct amqp_conn *conn)
+{
+	amqp_table_entry_t entries[2];
+	amqp_basic_consume_t consume = {
+	    .queue = amqp_cstring_bytes(c->at.queue->name),
+	    .consumer_tag = amqp_cstring_bytes(c->tag),
+	};
+	consume.arguments =
+	    (amqp_table_t){.num_entries = put_arguments(c, conn, entries), .entries = entries};
+	amqp_conn_send(conn, c->at.channel, AMQP_BASIC_CONSUME_METHOD, &consume);
+}
+
+void rabbitmq_consumer_cancel(struct rabbitmq_consumer *c, struct amqp_conn *conn)
+{
+	amqp_basic_cancel_t cancel = {.consumer_tag = amqp_cstring_bytes(c->tag)};
+	amqp_conn_send(conn, c->at.channel, AMQP_BASIC_CANCEL_METHOD, &cancel);
+}
+
+static void look_later(struct rabbitmq_consumer *c)
+{
+	if (c->at.check_ms != 0)
+		timer_start(c->again, c->at.check_ms);
+}
+
+static void look(struct rabbitmq_consumer *c, struct amqp_conn *conn)
+{
+	amqp_queue_declare_t ask = {.queue = amqp_cstring_bytes(c->at.queue->name), .passive = 1};
+	if (c->looking)
+		return;
+	c->looking = true;
+	amqp_conn_send(conn, c->at.channel, AMQP_QUEUE_DECLARE_METHOD, &ask);
+}
+
+static void look_again(void *arg)
+{
+	struct rabbitmq_consumer *c = arg;
+	look(c, c->conn);
+}
+
+void rabbitmq_consumer_started(struct rabbitmq_consumer *c, struct amqp_conn *conn)
+{
+	c->conn = conn;
+	look_later(c);
+}
+
+void rabbitmq_consumer_ended(struct rabbitmq_consumer *c)
+{
+	c->conn = NULL;
+	timer_stop(c->again);
+}
+
+bool rabbitmq_consumer_is_looking(const struct rabbitmq_consumer *c)
+{
+	return c->looking;
+}
+
+void rabbitmq_consumer_count(struct rabbitmq_consumer *c, struct amqp_conn *conn,
+			     struct census *census, unsigned round, const struct route *route)
+{
+	c->census = census;
+	c->census_round = round;
+	c->route = route;
+	look(c, conn);
+}
+
+/* Ours is one of them, while we consume. */
+static void tell_census(struct rabbitmq_consumer *c, uint32_t consumers)
+{
+	uint32_t ours = c->conn != NULL ? 1 : 0;
+	if (c->census_round == 0)
+		return;
+	census_tell(c->census, c->census_round, c->route,
+		    consumers > ours ? (long)(consumers - ours) : 0);
+	c->census_round = 0;
+}
+
+bool rabbitmq_consumer_looked(struct rabbitmq_consumer *c, uint32_t consumers)
+{
+	c->looking = false;
+	tell_census(c, consumers);
+	if (c->conn == NULL)
+		return true;
+	if (consumers == 0)
+		return false;
+	look_later(c);
+	return true;
+}
+
+void rabbitmq_consumer_begin(struct rabbitmq_consumer *c)
+{
+	c->looking = false;
+	c->census_round = 0;
+}
+
+struct rabbitmq_consumer *rabbitmq_consumer_create(const struct rabbitmq_consumer_place *place)
+{
+	struct rabbitmq_consumer *c = memory_clear(1, sizeof *c);
+	if (c == NULL)
+		return NULL;
+	c->at = *place;
+	(void)snprintf(c->tag, sizeof c->tag, "%.120s/%.120s", place->worker, place->queue->name);
+	c->again = timer_create_on(place->loop, look_again, c);
+	if (c->again == NULL) {
+		memory_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+void rabbitmq_consumer_destroy(struct rabbitmq_consumer *c)
+{
+	if (c == NULL)
+		return;
+	timer_destroy(c->again);
+	memory_free(c);
+}

@@ -1,0 +1,51 @@
+/* rabbitmq_consumer - the consumer on a channel: how it is asked for and cancelled, and whether it is
+ * still there. When to do so is the channel's to say.
+ *
+ * Thread: the loop's.
+ * Owns:   its tag and its timer. The connection is borrowed for the length of a call; by started()
+ *         until ended().
+ * Units:  milliseconds.
+ * Fails:  creation with NULL. */
+#ifndef OUTFALL_SOURCES_RABBITMQ_CONSUMER_H
+#define OUTFALL_SOURCES_RABBITMQ_CONSUMER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct amqp_conn;
+struct census;
+struct log;
+struct loop;
+struct queue_settings;
+struct rabbitmq_consumer;
+struct route;
+
+struct rabbitmq_consumer_place { /* borrowed, all of it */
+	struct loop *loop;
+	struct log *log;
+	const char *source, *worker; /* names */
+	const struct queue_settings *queue;
+	uint16_t channel;
+	uint64_t check_ms; /* between two looks whether it is still there; 0: none */
+};
+
+struct rabbitmq_consumer *rabbitmq_consumer_create(const struct rabbitmq_consumer_place *place);
+void rabbitmq_consumer_destroy(struct rabbitmq_consumer *c);
+
+void rabbitmq_consumer_begin(struct rabbitmq_consumer *c); /* on a channel opened anew */
+/* basic.consume, with the queue's priority, and its consumer_timeout where the broker knows that. */
+void rabbitmq_consumer_subscribe(struct rabbitmq_consumer *c, struct amqp_conn *conn);
+void rabbitmq_consumer_cancel(struct rabbitmq_consumer *c, struct amqp_conn *conn);
+
+void rabbitmq_consumer_started(struct rabbitmq_consumer *c, struct amqp_conn *conn);
+void rabbitmq_consumer_ended(struct rabbitmq_consumer *c);
+
+/* While consuming or not, on an open channel: asks how many others consume from the queue, for a census. */
+void rabbitmq_consumer_count(struct rabbitmq_consumer *c, struct amqp_conn *conn,
+			     struct census *census, unsigned round, const struct route *route);
+
+bool rabbitmq_consumer_is_looking(const struct rabbitmq_consumer *c); /* for a declare-ok */
+/* It has come. False: between started() and ended() the queue has no consumer. */
+bool rabbitmq_consumer_looked(struct rabbitmq_consumer *c, uint32_t consumers);
+
+#endif

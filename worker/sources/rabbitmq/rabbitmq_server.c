@@ -1,0 +1,27 @@
+#include "sources/rabbitmq/rabbitmq_server.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool is_at_least(const char *server, unsigned major, unsigned minor)
+{
+	unsigned has_major, has_minor;
+	if (sscanf(server, "RabbitMQ %u.%u", &has_major, &has_minor) != 2)
+		return false;
+	return has_major > major || (has_major == major && has_minor >= minor);
+}
+
+bool rabbitmq_server_speaks_tx(const char *server)
+{
+	return strncmp(server, "RabbitMQ ", 9) == 0;
+}
+
+bool rabbitmq_server_counts_only_rejects(const char *server)
+{
+	return is_at_least(server, 4, 0);
+}
+
+bool rabbitmq_server_knows_consumer_timeout(const char *server)
+{
+	return is_at_least(server, 3, 12);
+}

@@ -1,0 +1,19 @@
+/* rabbitmq_server - what the broker at the other end can do, as its name and version tell. Pure.
+ *
+ * `server` is what it said of itself at the login (amqp_conn_server()): "RabbitMQ 3.10.8".
+ *
+ * Thread: any.
+ * Fails:  never. What is not RabbitMQ, or tells no version, has none of its abilities. */
+#ifndef OUTFALL_SOURCES_RABBITMQ_SERVER_H
+#define OUTFALL_SOURCES_RABBITMQ_SERVER_H
+
+#include <stdbool.h>
+
+/* tx.select is a matter of course. Elsewhere it may be an error that costs the connection. */
+bool rabbitmq_server_speaks_tx(const char *server);
+/* On a quorum queue the delivery limit counts basic.reject and not basic.nack; older ones count both. */
+bool rabbitmq_server_counts_only_rejects(const char *server);
+/* x-consumer-timeout, an argument of basic.consume. */
+bool rabbitmq_server_knows_consumer_timeout(const char *server);
+
+#endif

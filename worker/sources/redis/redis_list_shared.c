@@ -1,0 +1,35 @@
+/* Whatever a script answers besides an array of numbers is trouble with the link: a server that is
+ * loading or a replica, scripts flushed, an ACL. A new connection and its login sort that out. */
+#include "sources/redis/redis_list_shared.h"
+
+void redis_shared_call(struct redis_shared *shared, enum redis_script script,
+		       const char *const *keys, size_t n_keys, size_t n_args,
+		       resp_answered *answered, void *arg)
+{
+	redis_script_call(shared->redis, &shared->scripts[script], keys, n_keys, n_args, answered,
+			  arg);
+}
+
+bool redis_shared_is_answer(struct redis_shared *shared, const char *list,
+			    const struct reply *reply, size_t n_items)
+{
+	struct error why;
+	if (reply->kind == REPLY_ARRAY && reply->n_items >= 1 &&
+	    reply->items[0].kind == REPLY_NUMBER &&
+	    (reply->items[0].number == 0 || reply->n_items >= n_items))
+		return true;
+	if (reply->kind == REPLY_ERROR)
+		(void)error_set(&why, resp_error_status(reply->text), "list \"%s\": %.*s", list,
+				(int)reply->text.len, reply->text.ptr);
+	else
+		(void)error_set(&why, ST_PROTO, "list \"%s\": a reply that makes no sense", list);
+	bool lasting = why.status == ST_REFUSED || why.status == ST_AUTH;
+	if (!lasting || !shared->refused(shared, list, &why))
+		shared->link_failed(shared, &why);
+	return false;
+}
+
+int64_t redis_reply_number(const struct reply *reply, size_t i)
+{
+	return reply->items[i].kind == REPLY_NUMBER ? reply->items[i].number : 0;
+}

@@ -1,0 +1,303 @@
+/* A turn settles and claims in one step. Settles are grouped by fate, with a number for each group in
+ * front; a job is named by its field, "id:attempt:interruptions", which is its origin as the core sees
+ * it. Checkpoints travel apart from the jobs, because most have none. */
+#include "sources/redis/redis_list_turn.h"
+
+#include "base/must.h"
+#include "job/job.h"
+#include "sources/redis/redis_list_keys.h"
+#include "sources/redis/redis_list_shared.h"
+#include "sources/source.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* --- what it is told ---------------------------------------------------------------------------- */
+
+enum { GROUP_DONE, GROUP_RETRIED, GROUP_DEAD, GROUP_RETURNED, GROUPS };
+
+static const struct {
+	enum fate fate;
+	size_t n_args;
+} groups[GROUPS] = {
+    [GROUP_DONE] = {FATE_DONE,     1},
+    [GROUP_RETRIED] = {FATE_RETRIED,  3},
+    [GROUP_DEAD] = {FATE_DEAD,     2},
+    [GROUP_RETURNED] = {FATE_RETURNED, 2},
+};
+
+/* "attempt:interruptions", and ".crashes" once there are any. */
+static void tell_counts(struct resp *redis, const struct verdict *verdict)
+{
+	char counts[40];
+	int len = snprintf(counts, sizeof counts, "%u:%u", (unsigned)verdict->attempt,
+			   (unsigned)verdict->interruptions);
+	if (verdict->crashes > 0)
+		(void)snprintf(counts + len, sizeof counts - (size_t)len, ".%u",
+			       (unsigned)verdict->crashes);
+	resp_arg_text(redis, counts);
+}
+
+static void tell_one(struct resp *redis, const struct job *job)
+{
+	const struct verdict *verdict = &job->verdict;
+	resp_arg(redis, job->origin);
+	switch (verdict->fate) {
+	case FATE_DEAD:
+		resp_arg_text(redis, job->outcome.reason);
+		return;
+	case FATE_RETRIED:
+	case FATE_RETURNED:
+		tell_counts(redis, verdict);
+		if (verdict->fate == FATE_RETRIED)
+			resp_arg_number(redis, (int64_t)verdict->delay_ms);
+		return;
+	case FATE_DONE:
+		return;
+	case FATE_UNSETTLED:
+	case FATE_COUNT:
+		break;
+	}
+	must(!"a verdict says how to settle");
+}
+
+static bool ends(const struct job *job)
+{
+	return job->verdict.fate == FATE_DONE || job->verdict.fate == FATE_DEAD;
+}
+
+/* Whether the hash of checkpoints must learn of it: a job that ends takes its own along. */
+static bool changes_checkpoint(const struct job *job)
+{
+	return ends(job) ? job->checkpoint.len > 0 : job_left_new_checkpoint(job);
+}
+
+static void tell_checkpoints(struct resp *redis, const struct list *jobs)
+{
+	list_each (it, jobs) {
+		const struct job *job = list_entry(it, struct job, in_source);
+		if (!changes_checkpoint(job))
+			continue;
+		resp_arg(redis, job->origin);
+		resp_arg(redis, ends(job) ? span_of("", 0) : job_next_checkpoint(job));
+	}
+}
+
+struct tally { /* of what is to be settled */
+	size_t fates[FATE_COUNT];
+	size_t checkpoints;
+};
+
+static struct tally count(const struct list *settles)
+{
+	struct tally tally = {0};
+	list_each (it, settles) {
+		const struct job *job = list_entry(it, struct job, in_source);
+		tally.fates[job->verdict.fate]++;
+		tally.checkpoints += changes_checkpoint(job);
+	}
+	return tally;
+}
+
+static size_t count_args(const struct tally *tally)
+{
+	size_t n = 6 + GROUPS + 2 * tally->checkpoints;
+	for (int g = 0; g < GROUPS; g++)
+		n += tally->fates[groups[g].fate] * groups[g].n_args;
+	return n;
+}
+
+static void tell_group(struct resp *redis, const struct list *settles, enum fate fate)
+{
+	list_each (it, settles) {
+		const struct job *job = list_entry(it, struct job, in_source);
+		if (job->verdict.fate == fate)
+			tell_one(redis, job);
+	}
+}
+
+static void tell_settles(struct resp *redis, const struct list *settles, const struct tally *tally)
+{
+	for (int g = 0; g < GROUPS; g++)
+		resp_arg_number(redis, (int64_t)tally->fates[groups[g].fate]);
+	resp_arg_number(redis, (int64_t)tally->checkpoints);
+	if (tally->checkpoints > 0)
+		tell_checkpoints(redis, settles);
+	for (int g = 0; g < GROUPS; g++)
+		if (tally->fates[groups[g].fate] > 0)
+			tell_group(redis, settles, groups[g].fate);
+}
+
+void redis_turn_send(struct redis_shared *shared, const struct redis_turn *turn,
+		     resp_answered *answered, void *arg)
+{
+	const struct redis_keys *k = turn->keys;
+	const char *keys[] = {k->list, k->held,  k->workers, k->seq,  k->delayed,
+			      k->dead, k->notes, k->history, k->wake, k->checkpoints};
+	struct resp *redis = shared->redis;
+	struct tally tally = count(turn->settles);
+	redis_shared_call(shared, SCRIPT_TURN, keys, COUNT_OF(keys), count_args(&tally), answered,
+			  arg);
+	resp_arg_text(redis, turn->name);
+	resp_arg_number(redis, (int64_t)turn->lease_ms);
+	resp_arg_number(redis, (int64_t)turn->claim);
+	resp_arg_number(redis, (int64_t)shared->claim_bytes);
+	resp_arg_number(redis, (int64_t)shared->max_body_bytes);
+	tell_settles(redis, turn->settles, &tally);
+}
+
+/* --- what its reply says ------------------------------------------------------------------------ */
+
+enum { TURN_DUE = 1, TURN_DRY, TURN_BURIED, TURN_TROUBLE, TURN_CHECKPOINTS, TURN_CLAIMED };
+
+bool redis_turn_is_answer(struct redis_shared *shared, const char *list, const struct reply *reply)
+{
+	return redis_shared_is_answer(shared, list, reply, TURN_CLAIMED);
+}
+
+struct redis_turn_news redis_turn_news(const struct reply *reply)
+{
+	if (redis_reply_number(reply, 0) == 0)
+		return (struct redis_turn_news){.member = false};
+	const struct reply *trouble = &reply->items[TURN_TROUBLE];
+	return (struct redis_turn_news){
+	    .member = true,
+	    .due_ms = redis_reply_number(reply, TURN_DUE),
+	    .dry = redis_reply_number(reply, TURN_DRY) != 0,
+	    .buried = redis_reply_number(reply, TURN_BURIED),
+	    .trouble = trouble->kind == REPLY_TEXT ? trouble->text : span_of("", 0),
+	    .n_claimed = (reply->n_items - TURN_CLAIMED) / 2,
+	};
+}
+
+static bool parse_number(struct span *text, uint32_t *ret_number)
+{
+	uint64_t number = 0;
+	size_t i = 0;
+	for (; i < text->len && text->ptr[i] >= '0' && text->ptr[i] <= '9'; i++) {
+		number = number * 10 + (uint64_t)(text->ptr[i] - '0');
+		if (number > UINT32_MAX)
+			return false;
+	}
+	if (i == 0)
+		return false;
+	*ret_number = (uint32_t)number;
+	*text = span_of(text->ptr + i, text->len - i);
+	return true;
+}
+
+static bool parse_byte(struct span *text, char byte)
+{
+	if (text->len == 0 || *text->ptr != byte)
+		return false;
+	*text = span_of(text->ptr + 1, text->len - 1);
+	return true;
+}
+
+/* "id:attempt:interruptions", and ".crashes" once there are any (redis_put_back.lua). */
+static bool parse_field(struct span field, struct job_facts *facts)
+{
+	const char *colon = memchr(field.ptr, ':', field.len);
+	if (colon == NULL || colon == field.ptr)
+		return false;
+	facts->id = span_of(field.ptr, (size_t)(colon - field.ptr));
+	struct span rest = span_of(colon + 1, field.len - facts->id.len - 1);
+	if (!parse_number(&rest, &facts->attempt) || !parse_byte(&rest, ':') ||
+	    !parse_number(&rest, &facts->interruptions))
+		return false;
+	if (parse_byte(&rest, '.') && !parse_number(&rest, &facts->crashes))
+		return false;
+	return rest.len == 0;
+}
+
+/* What has been claimed: pairs of texts, first of fields and checkpoints, then of fields and
+ * bodies. The first are in the order of the second, so both are read from the front. */
+struct claimed {
+	const struct reply *checkpoint, *job;
+	size_t n_checkpoints, n_jobs;
+};
+
+/* The checkpoint of the job with that field, if the next one is its. */
+static struct span take_checkpoint(struct claimed *claimed, struct span field)
+{
+	const struct reply *pair = claimed->checkpoint;
+	if (claimed->n_checkpoints == 0 || pair[0].kind != REPLY_TEXT ||
+	    pair[1].kind != REPLY_TEXT || !span_equal(pair[0].text, field))
+		return span_of("", 0);
+	claimed->checkpoint += 2;
+	claimed->n_checkpoints--;
+	return pair[1].text;
+}
+
+static uint64_t id_number(struct span id)
+{
+	uint64_t number = 0;
+	for (size_t i = 0; i < id.len && id.ptr[i] >= '0' && id.ptr[i] <= '9'; i++)
+		number = number * 10 + (uint64_t)(id.ptr[i] - '0');
+	return number;
+}
+
+/* Notes the id; says whether another job here, or the same one, may have had it before. */
+static bool was_used(struct redis_ids *ids, struct span id)
+{
+	uint64_t number = id_number(id);
+	if (number > ids->last)
+		ids->last = number;
+	return number <= ids->used;
+}
+
+static enum status make_job(const struct redis_claimer *claimer, struct claimed *claimed,
+			    struct list *jobs)
+{
+	const struct reply *field = &claimed->job[0], *body = &claimed->job[1];
+	struct job_facts facts = {.route = claimer->route};
+	if (field->kind != REPLY_TEXT || body->kind != REPLY_TEXT ||
+	    !parse_field(field->text, &facts))
+		return ST_PROTO;
+	facts.serial = claimer->host->next_serial(claimer->host);
+	bool used = was_used(claimer->ids, facts.id);
+	facts.redelivered = used || facts.interruptions > 0;
+	facts.checkpoint = take_checkpoint(claimed, field->text);
+	facts.origin = field->text;
+	facts.body_bytes = body->text.len;
+	struct job *job = job_create(&facts);
+	if (job == NULL)
+		return ST_NOMEM;
+	if (body->text.len > 0)
+		memcpy(job_body(job), body->text.ptr, body->text.len);
+	job->source_epoch = claimer->epoch;
+	list_append(jobs, &job->in_source);
+	return ST_OK;
+}
+
+static enum status read_claimed(const struct reply *reply, struct claimed *ret_claimed)
+{
+	size_t n_pairs = (reply->n_items - TURN_CLAIMED) / 2;
+	int64_t n_checkpoints = redis_reply_number(reply, TURN_CHECKPOINTS);
+	if (n_checkpoints < 0 || (uint64_t)n_checkpoints > n_pairs)
+		return ST_PROTO;
+	const struct reply *pairs = reply->items + TURN_CLAIMED;
+	*ret_claimed = (struct claimed){
+	    .checkpoint = pairs,
+	    .n_checkpoints = (size_t)n_checkpoints,
+	    .job = pairs + 2 * n_checkpoints,
+	    .n_jobs = n_pairs - (size_t)n_checkpoints,
+	};
+	return ST_OK;
+}
+
+/* All of them or none, so that what we do not know is exactly what redis_undo.lua puts back. */
+enum status redis_turn_take_claimed(const struct reply *reply, const struct redis_claimer *claimer,
+				    struct list *jobs)
+{
+	struct claimed claimed;
+	enum status st = read_claimed(reply, &claimed);
+	for (; st == ST_OK && claimed.n_jobs > 0; claimed.n_jobs--, claimed.job += 2)
+		st = make_job(claimer, &claimed, jobs);
+	if (st == ST_OK)
+		return ST_OK;
+	struct list *it;
+	while ((it = list_take_first(jobs)) != NULL)
+		job_destroy(list_entry(it, struct job, in_source));
+	return st;
+}
