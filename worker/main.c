@@ -52,6 +52,14 @@ static void fill_stdio(void)
 		(void)close(fd);
 }
 
+static const char *why_not(const char *word)
+{
+	if (word[0] == '\0')
+		return "a command is missing";
+	return word[0] == '-' ? "no such option here: a command comes first, its options behind it"
+			      : "no such command";
+}
+
 int main(int argc, char **argv)
 {
 	fill_stdio();
@@ -64,6 +72,6 @@ int main(int argc, char **argv)
 	if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0)
 		return command_print("outfall " OUTFALL_VERSION "\n");
 	(void)fprintf(stderr, "outfall: %s: %s\n\n%s", argc > 1 ? word : "command line",
-		      argc > 1 ? "no such command" : "a command is missing", help);
+		      why_not(word), help);
 	return EX_USAGE;
 }

@@ -83,6 +83,8 @@ BEGIN {
 	next
 }
 
+/^Printed from / { next } # where the page comes from is nothing to who reads the manual
+
 /^\|/ {
 	leave_example()
 	if (!in_table)

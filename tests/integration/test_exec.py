@@ -287,6 +287,16 @@ class RedisExec(BothCases, RedisCase):
         self.stop_clean(worker)
         wait_for("the grandchild to be gone", lambda: not alive(grandchild))
 
+    def test_nor_does_it_outlive_an_exit_that_has_no_time(self):
+        worker = self.run_jobs(
+            self.script("trap '' TERM; sleep 300 & echo $! >$DIR/grandchild; wait; sleep 300"), ["x"],
+            drain='timeout = "200ms"  reserve = "0s"  grace = "0s"',
+        )  # fmt: skip
+        grandchild = int(self.file("grandchild"))
+        self.addCleanup(lambda: alive(grandchild) and os.kill(grandchild, signal.SIGKILL))
+        self.assertEqual(worker.stop()[0], 10)
+        wait_for("the grandchild to be gone", lambda: not alive(grandchild))
+
 
 if __name__ == "__main__":
     unittest.main()

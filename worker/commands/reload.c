@@ -168,11 +168,15 @@ static enum status refuse(const struct problems *problems, struct error *why)
 {
 	for (size_t i = 0; i < problems->count; i++) {
 		const struct problem *p = &problems->list[i];
-		if (!p->warning)
-			return error_set(why, ST_INVALID,
-					 "nothing is changed: %zu error%s, the first at %s:%u: %s",
-					 problems->errors, problems->errors == 1 ? "" : "s",
-					 p->place.file, p->place.line, p->text);
+		char line[16] = ""; /* of a file that cannot be read it has none */
+		if (p->warning)
+			continue;
+		if (p->place.line != 0)
+			(void)snprintf(line, sizeof line, ":%u", p->place.line);
+		return error_set(why, ST_INVALID,
+				 "nothing is changed: %zu error%s, the first at %s%s: %s",
+				 problems->errors, problems->errors == 1 ? "" : "s", p->place.file,
+				 line, p->text);
 	}
 	return error_set(why, ST_NOMEM, "nothing is changed: out of memory");
 }

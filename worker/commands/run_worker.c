@@ -625,6 +625,7 @@ static int run_to_the_end(struct run *run)
 	if (at_work) {
 		admin_destroy(run->admin); /* whose socket has a file */
 		destroy_idle_executors(run);
+		children_kill_all(run->children);
 		_exit(code);
 	}
 	return code;

@@ -164,8 +164,10 @@ void kill_time_apply(const struct kill_time *k)
 	if (k == NULL)
 		return;
 	look_anew(k);
-	if (k->known_ms == 0)
+	if (k->known_ms == 0) {
+		warn_of_handlers(k);
 		return;
+	}
 	put_in(k);
 	if (k->parts.drain->limit != DRAIN_LIMIT_AUTO)
 		warn_of_timeout(k);
@@ -223,6 +225,8 @@ static void refused(const struct kill_time *k, const struct error *why)
 			"supervisord did not say how long it waits, set OUTFALL_STOP_TIMEOUT to "
 			"its stopwaitsecs",
 			drain_timeout(k), kv_why(why));
+	if (k->known_ms == 0)
+		warn_of_handlers(k);
 }
 
 static void answered(void *arg, const struct supervisord_program *program, const struct error *why)
@@ -334,6 +338,7 @@ static void look_around(struct kill_time *k)
 		kill_time_apply(k);
 	} else if (!is_under_supervisord()) {
 		log_unknown(k);
+		warn_of_handlers(k);
 	}
 }
 

@@ -177,6 +177,9 @@ static const char *trouble_with(bool rabbitmq, const struct url *url)
 {
 	if (rabbitmq && !is_rabbitmq(url->scheme))
 		return "a rabbitmq section needs an amqp:// or amqps:// address";
+	if (rabbitmq && url->query != NULL)
+		return "nothing is understood behind the virtual host: heartbeat and the like are "
+		       "keys of this section";
 	if (!rabbitmq && !is_redis(url->scheme))
 		return "a redis section needs a redis://, rediss://, unix://, redis+sentinel:// or "
 		       "redis+cluster:// address";

@@ -31,6 +31,15 @@ static void assert_span(struct span got, const char *want)
 	assert_memory_equal(got.len > 0 ? got.ptr : "", want, got.len);
 }
 
+static void numbers_of_one_kind(void **state)
+{
+	(void)state;
+	struct child_says s =
+	    parsed("{\"type\":\"result\",\"id\":\"7\",\"outcome\":\"retry\",\"after_ms\":100.5}");
+	assert_int_equal(s.outcome.after_ms, 100);
+	child_says_fini(&s);
+}
+
 static void results(void **state)
 {
 	(void)state;
@@ -169,7 +178,7 @@ static void rubbish(void **state)
 	    "{\"type\":\"result\",\"id\":\"1\",\"outcome\":\"abandoned\"}",
 	    "{\"type\":\"result\",\"id\":1,\"outcome\":\"done\"}",
 	    "{\"type\":\"result\",\"id\":\"1\",\"outcome\":\"retry\",\"after_ms\":-1}",
-	    "{\"type\":\"result\",\"id\":\"1\",\"outcome\":\"retry\",\"after_ms\":1.5}",
+	    "{\"type\":\"result\",\"id\":\"1\",\"outcome\":\"retry\",\"after_ms\":\"1\"}",
 	    "{\"type\":\"result\",\"id\":\"1\",\"id\":\"2\",\"outcome\":\"done\"}",
 	    "{\"type\":\"job\",\"id\":\"1\"}",
 	    "{\"type\":7}",
@@ -261,10 +270,11 @@ static void notices(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(results),   cmocka_unit_test(the_usual_result),
-	    cmocka_unit_test(facts),     cmocka_unit_test(others),
-	    cmocka_unit_test(base64),    cmocka_unit_test(rubbish),
-	    cmocka_unit_test(job_lines), cmocka_unit_test(notices),
+	    cmocka_unit_test(results),          cmocka_unit_test(numbers_of_one_kind),
+	    cmocka_unit_test(the_usual_result), cmocka_unit_test(facts),
+	    cmocka_unit_test(others),           cmocka_unit_test(base64),
+	    cmocka_unit_test(rubbish),          cmocka_unit_test(job_lines),
+	    cmocka_unit_test(notices),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

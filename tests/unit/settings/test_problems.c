@@ -282,6 +282,7 @@ static const struct row rows[] = {
 	{"a secret file that is not there", "redis \"r\" { url_file = \"/nonexistent/url\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url_file /nonexistent/url cannot be read"}}},
 	{"two passwords", "redis \"r\" { url = \"redis://:" SECRET "@h\"\npassword_file = \"secret\" list \"l\" { handler = h } }" HANDLER, {{2, "error: password_file: the URL has a password, too"}}},
 	{"whose password", "rabbitmq \"m\" { url = \"amqp://h\"\npassword_file = \"secret\" queue \"q\" { handler = h } }" HANDLER, {{2, "error: password_file: the URL has no user"}}},
+	{"a query of an amqp:// address", "rabbitmq \"r\" { url = \"amqp://u:" SECRET "@h/v?heartbeat=5\" queue \"l\" { handler = h } }" HANDLER, {{1, "error: url: nothing is understood behind the virtual host"}}},
 	{"a query nobody knows", "redis \"r\" { url = \"redis://:" SECRET "@h/0?timeout=5\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url: only \"?db=<number>\" is understood"}}},
 	{"two lines of secret", "redis \"r\" { url = \"redis://h\"\npassword_file = \"lines\" list \"l\" { handler = h } }" HANDLER, {{2, "error: password_file"}}},
 

@@ -58,6 +58,23 @@ static bool get_whole(const json_t *object, const char *key, bool *ret_there, ui
 	return true;
 }
 
+/* A time in milliseconds. Many languages have numbers of one kind only, and 100.5 is meant well. */
+static bool get_ms(const json_t *object, const char *key, bool *ret_there, uint64_t *ret_ms,
+		   struct error *why)
+{
+	const json_t *value = json_object_get(object, key);
+	double ms = json_number_value(value);
+	*ret_there = value != NULL && !json_is_null(value);
+	if (!*ret_there)
+		return true;
+	if (!json_is_number(value) || !(ms >= 0) || ms > (double)INT64_MAX) {
+		(void)error_set(why, ST_PROTO, "%s is no number from 0 up", key);
+		return false;
+	}
+	*ret_ms = json_is_integer(value) ? (uint64_t)json_integer_value(value) : (uint64_t)ms;
+	return true;
+}
+
 static bool get_word(const json_t *object, const char *key, const struct word *words,
 		     int *ret_value, struct error *why)
 {
@@ -111,7 +128,7 @@ static bool get_facts(const json_t *object, struct child_says *says, struct erro
 {
 	return get_progress(object, &says->progress, why) &&
 	       get_text(object, "note", &says->note, why) &&
-	       get_whole(object, "extend_ms", &says->has_extend, &says->extend_ms, why) &&
+	       get_ms(object, "extend_ms", &says->has_extend, &says->extend_ms, why) &&
 	       get_checkpoint(object, says, why);
 }
 
@@ -145,7 +162,7 @@ static bool get_result(const json_t *object, struct child_says *says, struct err
 	bool there;
 	struct span reason = {0};
 	if (!get_word(object, "outcome", outcomes, &kind, why) ||
-	    !get_whole(object, "after_ms", &there, &says->outcome.after_ms, why) ||
+	    !get_ms(object, "after_ms", &there, &says->outcome.after_ms, why) ||
 	    !get_text(object, "reason", &reason, why) || !get_facts(object, says, why))
 		return false;
 	if (kind < 0)

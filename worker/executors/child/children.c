@@ -104,6 +104,15 @@ void children_destroy(struct children *children)
 	memory_free(children);
 }
 
+void children_kill_all(const struct children *children)
+{
+	for (size_t i = 0; i < BUCKETS; i++)
+		list_each (it, &children->buckets[i]) {
+			const struct child *child = list_entry(it, const struct child, in_bucket);
+			(void)kill(-child->pid, SIGKILL); /* it may have just ended */
+		}
+}
+
 void children_forget(struct child *child)
 {
 	list_remove(&child->in_bucket);

@@ -56,6 +56,10 @@ enum status children_spawn(struct children *children, const struct spawn *spawn,
  * loop turns no more. False: it still runs. */
 bool children_reap(struct child *child, uint64_t until_ns);
 
+/* Kills the process group of each child that still runs, for an exit that waits for nobody: their own
+ * children would outlive us. */
+void children_kill_all(const struct children *children);
+
 /* The caller waits no longer: the process will be reaped in silence. */
 void children_forget(struct child *child);
 

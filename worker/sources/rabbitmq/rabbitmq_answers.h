@@ -12,7 +12,8 @@
  *         but not proved. Jobs are the core's; each that came to settle() is handed to
  *         host->settled() once. The connection is borrowed for the length of a call.
  * Units:  nanoseconds of the loop's clock; turn() returns milliseconds.
- * Fails:  rabbitmq_answers_create() with NULL; take() and settle() with ST_NOMEM, the job is as before. */
+ * Fails:  creation with NULL; take() with ST_NOMEM, and settle() as rabbitmq_copies_begin() does: the
+ *         job is as before. */
 #ifndef OUTFALL_SOURCES_RABBITMQ_ANSWERS_H
 #define OUTFALL_SOURCES_RABBITMQ_ANSWERS_H
 

@@ -1,5 +1,5 @@
-/* rabbitmq_consumer - the consumer on a channel: how it is asked for and cancelled, and whether it is
- * still there. When to do so is the channel's to say.
+/* rabbitmq_consumer - the consumer on a channel: how it is asked for and cancelled, whether it is still
+ * there, and how many others there are. When to do so is the channel's to say.
  *
  * Thread: the loop's.
  * Owns:   its tag and its timer. The connection is borrowed for the length of a call; by started()
