@@ -63,9 +63,9 @@ void rabbitmq_channel_open(struct rabbitmq_channel *ch);   /* the connection is 
 void rabbitmq_channel_lose(struct rabbitmq_channel *ch);   /* the connection is gone */
 void rabbitmq_channel_follow(struct rabbitmq_channel *ch); /* intake_wanted has changed */
 void rabbitmq_channel_close(struct rabbitmq_channel *ch);  /* in order */
-void rabbitmq_channel_retire(
-    struct rabbitmq_channel *ch); /* consumes no more, whatever is wanted */
-enum leaving rabbitmq_channel_leave(struct rabbitmq_channel *ch); /* see source.h */
+/* See source.h. It consumes no more, whatever is wanted. */
+void rabbitmq_channel_retire(struct rabbitmq_channel *ch);
+enum leaving rabbitmq_channel_leave(struct rabbitmq_channel *ch);
 
 void rabbitmq_channel_method(struct rabbitmq_channel *ch, amqp_method_number_t id,
 			     const void *decoded);

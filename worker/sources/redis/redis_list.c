@@ -123,7 +123,7 @@ static void show(struct redis_source *s, enum link_state link)
 		return;
 	s->source.link = link;
 	s->source.intake = intake;
-	s->was_open |= intake == INTAKE_OPEN;
+	s->was_open |= link == LINK_UP && intake == INTAKE_OPEN; /* open without a list, too */
 	s->source.host->changed(s->source.host, &s->source);
 }
 
@@ -269,7 +269,7 @@ static void length_answered(void *arg, const struct reply *reply);
 /* Whether this is the server to be spoken to. */
 static void probe(struct redis_source *s)
 {
-	if (hosts_is_cluster(&s->hosts)) {
+	if (hosts_is_cluster(&s->hosts) && s->settings->n_lists > 0) {
 		resp_begin(s->redis, 2, length_answered, s);
 		resp_arg_text(s->redis, "LLEN");
 		resp_arg_text(s->redis, s->settings->lists[0].name);
@@ -500,13 +500,26 @@ static void redis_room_came(struct source *source, struct route *route)
 	redis_queue_look(route->source_ref);
 }
 
+/* Each lease is to be renewed in time. A lease that nobody can renew is lost, so a server need not be
+ * waited for longer than that. */
+static void find_tick(struct redis_source *s)
+{
+	uint64_t least_ms = s->n_queues > 0 ? UINT64_MAX : 3 * DEAD_AFTER_MOST_MS;
+	for (size_t i = 0; i < s->n_queues; i++) {
+		uint64_t lease_ms = redis_queue_settings(s->queues[i])->lease_ms;
+		if (lease_ms < least_ms)
+			least_ms = lease_ms;
+	}
+	s->tick_ms = least_ms / 3;
+	least_ms = 3 * s->tick_ms;
+	s->hosts.dead_after_ms = least_ms < DEAD_AFTER_MOST_MS ? least_ms : DEAD_AFTER_MOST_MS;
+}
+
 static void redis_retire(struct source *source, struct route *route)
 {
 	(void)source;
 	redis_queue_retire(route->source_ref);
 }
-
-static void find_tick(struct redis_source *s);
 
 static enum leaving redis_leave(struct source *source, struct route *route)
 {
@@ -611,21 +624,6 @@ static void name_worker(struct redis_source *s, const char *name)
 	s->worker[i] = '\0';
 }
 
-/* Each lease is to be renewed in time. A lease that nobody can renew is lost, so a server need not be
- * waited for longer than that. */
-static void find_tick(struct redis_source *s)
-{
-	uint64_t least_ms = s->n_queues > 0 ? UINT64_MAX : 3 * DEAD_AFTER_MOST_MS;
-	for (size_t i = 0; i < s->n_queues; i++) {
-		uint64_t lease_ms = redis_queue_settings(s->queues[i])->lease_ms;
-		if (lease_ms < least_ms)
-			least_ms = lease_ms;
-	}
-	s->tick_ms = least_ms / 3;
-	least_ms = 3 * s->tick_ms;
-	s->hosts.dead_after_ms = least_ms < DEAD_AFTER_MOST_MS ? least_ms : DEAD_AFTER_MOST_MS;
-}
-
 static enum status create_queues(struct redis_source *s)
 {
 	s->queues = memory_clear(s->settings->n_lists, sizeof *s->queues);
@@ -709,7 +707,9 @@ void redis_list_source_bind(struct source *source, size_t list_index, struct rou
 /* A cluster was searched for the node of the one list it had at the start. */
 static enum status check_node(const struct redis_source *s, const char *list, struct error *why)
 {
-	if (!hosts_is_cluster(&s->hosts) || strcmp(list, s->settings->lists[0].name) == 0)
+	const struct redis_settings *settings = s->settings;
+	if (!hosts_is_cluster(&s->hosts) ||
+	    (settings->n_lists > 0 && strcmp(list, settings->lists[0].name) == 0))
 		return ST_OK;
 	return error_set(why, ST_REFUSED,
 			 "in a cluster another list may be on another node: this takes a new "
