@@ -405,6 +405,7 @@ void core_init(struct core *core, const struct clock *clock, struct log *log, un
 	    .refused = refused,
 	    .room = room,
 	    .next_serial = next_serial,
+	    .run = seed,
 	};
 	core->executor_host = (struct executor_host){
 	    .finished = finished,

@@ -182,7 +182,7 @@ class Settling(ScriptCase):
         self.assertTrue(59000 < self.w.next_due <= 60000)
         self.assertEqual(self.r.lrange("q:dead", 0, -1), [b"dead"])
         note = json.loads(self.r.lindex("q:dead:notes", 0))
-        self.assertEqual((note["id"], note["attempt"], note["reason"]), ("3", 1, "why not"))
+        self.assertEqual((note["id"], note["attempt"], note["reason"]), ("q-3", 1, "why not"))
         self.assertEqual(self.w.turn(claim=1), [(b"4:1:1", b"returned")])
         self.assertEqual(self.r.exists("q:history"), 0)
 
@@ -263,7 +263,7 @@ class Crashes(ScriptCase):
         self.w.turn(retried=[(self.w.turn(claim=1)[0][0], "2:1.2", 0)])
         self.w.turn(dead=[(self.w.turn(claim=1)[0][0], "crashed 3 times")])
         note = json.loads(self.r.lindex("q:dead:notes", 0))
-        self.assertEqual((note["id"], note["attempt"], note["reason"]), ("1", 2, "crashed 3 times"))
+        self.assertEqual((note["id"], note["attempt"], note["reason"]), ("q-1", 2, "crashed 3 times"))
 
     def test_of_a_dead_worker_only_interruptions_are_counted(self):
         self.push(b"a", b"b")

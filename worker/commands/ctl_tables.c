@@ -116,7 +116,8 @@ static void print_sources(json_t *status, FILE *out)
 		columns_put(&table, "%s", text_at(source, "name"));
 		columns_put(&table, "%s", text_at(source, "kind"));
 		columns_put(&table, "%s", text_at(source, "link"));
-		columns_put(&table, "%s", text_at(source, "intake"));
+		columns_put(&table, "%s%s", text_at(source, "intake"),
+			    json_is_true(at(source, "blocked")) ? ", publishing blocked" : "");
 		columns_put(&table, "%lld", number_at(source, "reconnects"));
 		columns_put(&table, "%s", text_at(source, "waiting_for"));
 	}

@@ -111,6 +111,12 @@ static double source_consuming(const struct view *view, const struct metric_subj
 	return of->source->link == LINK_UP && of->source->intake == INTAKE_OPEN;
 }
 
+static double source_blocked(const struct view *view, const struct metric_subject *of)
+{
+	(void)view;
+	return source_is_blocked(of->source);
+}
+
 static double source_reconnects(const struct view *view, const struct metric_subject *of)
 {
 	(void)view;
@@ -197,6 +203,8 @@ const struct metric_row metrics_table[] = {
      .help = "1 while logged in to the broker."},
     {.name = "outfall_source_consuming", .unit = "0 or 1", .kind = METRIC_GAUGE, .scope = PER_SOURCE, .value = source_consuming,
      .help = "1 while jobs are really being taken from each of its queues."},
+    {.name = "outfall_source_blocked", .unit = "0 or 1", .kind = METRIC_GAUGE, .scope = PER_SOURCE, .value = source_blocked,
+     .help = "1 while the broker takes no publications (a resource alarm): retries, dead letters and checkpoints wait."},
     {.name = "outfall_source_reconnects_total", .unit = "times", .kind = METRIC_COUNTER, .scope = PER_SOURCE,
      .value = source_reconnects, .help = "How often the connection was lost and sought again."},
     {.name = "outfall_handler_width", .unit = "jobs", .kind = METRIC_GAUGE, .scope = PER_HANDLER, .value = handler_width,

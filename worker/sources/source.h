@@ -72,6 +72,9 @@ struct source_host {
 	/* How many more jobs this route can hold; for sources that ask for jobs (Redis). */
 	size_t (*room)(struct source_host *host, const struct route *route);
 	uint64_t (*next_serial)(struct source_host *host);
+	/* Tells our serials from those of another process with the same name: a name of the
+	 * configuration comes back with each restart, and so do a container's host and process id. */
+	uint32_t run;
 };
 
 struct source_ops {
@@ -109,6 +112,8 @@ struct source_ops {
 	/* Asks the broker how many others take from each queue that is not retired; census_tell() for each as answers come.
 	 * NULL in sources without a broker. */
 	void (*count_others)(struct source *source, struct census *census, unsigned round);
+	/* The broker takes no publications now (a resource alarm), so copies of jobs wait. NULL: never. */
+	bool (*is_blocked)(const struct source *source);
 	/* Appends what is still in the way, for people: "cancel-ok of \"emails\"". Returns bytes. */
 	size_t (*waiting_for)(const struct source *source, char *buf, size_t size);
 };
@@ -123,5 +128,10 @@ struct source {
 	enum intake intake;
 	uint64_t reconnects; /* since the start */
 };
+
+static inline bool source_is_blocked(const struct source *source)
+{
+	return source->ops->is_blocked != NULL && source->ops->is_blocked(source);
+}
 
 #endif

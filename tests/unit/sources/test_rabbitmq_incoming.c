@@ -22,7 +22,7 @@ static uint64_t next_serial(struct source_host *host)
 	return 7;
 }
 
-static struct source_host host = {.next_serial = next_serial};
+static struct source_host host = {.next_serial = next_serial, .run = 0xabc};
 static const struct source source = {.host = &host, .name = "mq"};
 static const struct worker_settings worker = {.name = "w1", .max_body_bytes = 8};
 static const struct queue_settings queue = {.name = "emails"};
@@ -78,7 +78,7 @@ static void test_a_body_comes_in_pieces(void **state)
 	assert_true(span_equal(job->body, span_text("abcde")));
 	assert_int_equal(job->source_tag, 3);
 	assert_true(job->redelivered);
-	assert_string_equal(job->id, "w1-7"); /* it came without one */
+	assert_string_equal(job->id, "w1-00000abc-7"); /* it came without one */
 	job_destroy(job);
 }
 

@@ -1,6 +1,7 @@
 /* Replies of redis_turn.lua, as it makes them and as it never should, and the jobs in them. */
 #include "sources/redis/redis_list_turn.h"
 
+#include "dispatch/routes.h"
 #include "job/job.h"
 #include "sources/source.h"
 
@@ -39,7 +40,8 @@ static enum status take(const struct reply *items, size_t n, struct redis_ids *i
 			struct list *jobs)
 {
 	struct reply reply = array(items, n);
-	struct redis_claimer claimer = {.host = &host, .epoch = 3, .ids = ids};
+	static struct route route = {.name = "q"};
+	struct redis_claimer claimer = {.route = &route, .host = &host, .epoch = 3, .ids = ids};
 	list_init(jobs);
 	return redis_turn_take_claimed(&reply, &claimer, jobs);
 }
@@ -83,7 +85,7 @@ static void test_claimed_jobs_in_their_order(void **state)
 	struct list jobs;
 	assert_int_equal(take(items, LEN(items), &ids, &jobs), ST_OK);
 	struct job *job = first(&jobs);
-	assert_string_equal(job->id, "7");
+	assert_string_equal(job->id, "q-7");
 	assert_int_equal(job->attempt, 1);
 	assert_int_equal(job->checkpoint.len, 0);
 	assert_false(job->redelivered);
@@ -92,7 +94,7 @@ static void test_claimed_jobs_in_their_order(void **state)
 	assert_true(span_equal(job->origin, span_text("7:1:0")));
 	job_destroy(job);
 	job = first(&jobs);
-	assert_string_equal(job->id, "8");
+	assert_string_equal(job->id, "q-8");
 	assert_int_equal(job->attempt, 2);
 	assert_int_equal(job->interruptions, 1);
 	assert_int_equal(job->crashes, 1);
@@ -125,8 +127,19 @@ static void test_what_makes_no_sense_makes_no_job(void **state)
 {
 	(void)state;
 	static const char *const fields[] = {
-	    "",      "7",      "7:",       "7:1",    "7:1:",           ":1:0",
-	    "7:x:0", "7:1:0.", "7:1:0.1x", "7:1:0 ", "7:4294967296:0", "7:1:-1",
+	    "",
+	    "7",
+	    "7:",
+	    "7:1",
+	    "7:1:",
+	    ":1:0",
+	    "123456789012345678901:1:0",
+	    "7:x:0",
+	    "7:1:0.",
+	    "7:1:0.1x",
+	    "7:1:0 ",
+	    "7:4294967296:0",
+	    "7:1:-1",
 	};
 	for (size_t i = 0; i < LEN(fields); i++) {
 		struct reply items[] = {number(1),       number(-1), number(0),     number(0),

@@ -211,10 +211,12 @@ function sourcesOf(status) {
 function sourceWords(source) {
   const again = source.reconnects > 0 ? `, ${source.reconnects} reconnects` : "";
   const consuming = source.link === "up" && source.intake === "open";
+  const blocked = source.blocked ? ", publishing blocked" : "";
   const state = consuming ? "consuming" : source.link === "up" ? `connected, intake ${source.intake}` : source.link;
   const waits = source.waiting_for ? `, waits for ${source.waiting_for}` : "";
   const classNames = { up: consuming ? "good" : "warn", closing: "", closed: "" };
-  return [source.kind + again + waits, state, classNames[source.link] ?? "bad"];
+  const shade = source.blocked ? "warn" : (classNames[source.link] ?? "bad");
+  return [source.kind + again + waits, state + blocked, shade];
 }
 
 function handlerWords(handler) {

@@ -472,6 +472,12 @@ static void count_others(struct source *source, struct census *census, unsigned 
 			rabbitmq_channel_count(ch, round);
 }
 
+static bool is_blocked(const struct source *source)
+{
+	const struct rabbitmq *s = list_entry(source, const struct rabbitmq, base);
+	return rabbitmq_copies_are_blocked(s->all.copies);
+}
+
 static size_t waiting_for(const struct source *source, char *buf, size_t size)
 {
 	const struct rabbitmq *s = list_entry(source, const struct rabbitmq, base);
@@ -507,6 +513,7 @@ static const struct source_ops ops = {
     .destroy = destroy,
     .describe = describe,
     .count_others = count_others,
+    .is_blocked = is_blocked,
     .waiting_for = waiting_for,
 };
 

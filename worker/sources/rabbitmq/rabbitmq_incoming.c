@@ -69,8 +69,8 @@ static struct job *make_job(const struct rabbitmq_incoming *in, struct route *ro
 	char made_up[160];
 	bool id_made_up = m.id.len == 0;
 	if (id_made_up) {
-		(void)snprintf(made_up, sizeof made_up, "%.120s-%" PRIu64, in->worker->name,
-			       serial);
+		(void)snprintf(made_up, sizeof made_up, "%.120s-%08" PRIx32 "-%" PRIu64,
+			       in->worker->name, in->source->host->run, serial);
 		m.id = span_text(made_up);
 	}
 	struct job *job = job_create(&(struct job_facts){

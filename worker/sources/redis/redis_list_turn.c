@@ -4,6 +4,7 @@
 #include "sources/redis/redis_list_turn.h"
 
 #include "base/must.h"
+#include "dispatch/routes.h"
 #include "job/job.h"
 #include "sources/redis/redis_list_keys.h"
 #include "sources/redis/redis_list_shared.h"
@@ -194,6 +195,8 @@ static bool parse_byte(struct span *text, char byte)
 	return true;
 }
 
+enum { ID_MOST_DIGITS = 20 }; /* of a counter of 64 bits */
+
 /* "id:attempt:interruptions", and ".crashes" once there are any (redis_put_back.lua). */
 static bool parse_field(struct span field, struct job_facts *facts)
 {
@@ -201,6 +204,8 @@ static bool parse_field(struct span field, struct job_facts *facts)
 	if (colon == NULL || colon == field.ptr)
 		return false;
 	facts->id = span_of(field.ptr, (size_t)(colon - field.ptr));
+	if (facts->id.len > ID_MOST_DIGITS)
+		return false;
 	struct span rest = span_of(colon + 1, field.len - facts->id.len - 1);
 	if (!parse_number(&rest, &facts->attempt) || !parse_byte(&rest, ':') ||
 	    !parse_number(&rest, &facts->interruptions))
@@ -246,16 +251,30 @@ static bool was_used(struct redis_ids *ids, struct span id)
 	return number <= ids->used;
 }
 
+/* The counter is the list's own, and handlers keep books of jobs by their ids: "thumbnails-381". */
+static struct span full_id(const struct route *route, struct span number, char *buf, size_t size)
+{
+	size_t len = strlen(route->name);
+	if (len > size - 1 - number.len)
+		len = size - 1 - number.len;
+	memcpy(buf, route->name, len);
+	buf[len] = '-';
+	memcpy(buf + len + 1, number.ptr, number.len);
+	return span_of(buf, len + 1 + number.len);
+}
+
 static enum status make_job(const struct redis_claimer *claimer, struct claimed *claimed,
 			    struct list *jobs)
 {
 	const struct reply *field = &claimed->job[0], *body = &claimed->job[1];
 	struct job_facts facts = {.route = claimer->route};
+	char id[256];
 	if (field->kind != REPLY_TEXT || body->kind != REPLY_TEXT ||
 	    !parse_field(field->text, &facts))
 		return ST_PROTO;
 	facts.serial = claimer->host->next_serial(claimer->host);
 	bool used = was_used(claimer->ids, facts.id);
+	facts.id = full_id(claimer->route, facts.id, id, sizeof id);
 	facts.redelivered = used || facts.interruptions > 0;
 	facts.checkpoint = take_checkpoint(claimed, field->text);
 	facts.origin = field->text;

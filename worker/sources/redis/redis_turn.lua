@@ -96,7 +96,7 @@ end
 local function bury(id, counts, body, reason)
 	local attempt = tonumber(string.match(counts, '^%d+'))
 	redis.call('LPUSH', dead, body)
-	redis.call('LPUSH', notes, cjson.encode({id = tostring(id), attempt = attempt, reason = reason, at = now}))
+	redis.call('LPUSH', notes, cjson.encode({id = list .. '-' .. id, attempt = attempt, reason = reason, at = now}))
 	redis.call('LTRIM', notes, 0, NOTES - 1)
 end
 
