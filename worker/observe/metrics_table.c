@@ -19,16 +19,37 @@ static double jobs_left(const struct view *view, const struct metric_subject *of
 	return (double)of->route->fates[of->which];
 }
 
+/* Of its queue: those of a route that was retired before it are there as well. */
+static size_t of_queue(const struct view *view, const struct route *route,
+		       size_t (*count)(const struct route *route))
+{
+	size_t n = count(route);
+	list_each (it, &view->core->roster.retired) {
+		struct route *retired = list_entry(it, struct route, in_retired);
+		if (retired != route && route_of_counts(retired) == route)
+			n += count(retired);
+	}
+	return n;
+}
+
+static size_t running_of(const struct route *route)
+{
+	return route->assigned;
+}
+
+static size_t held_of(const struct route *route)
+{
+	return route->held;
+}
+
 static double jobs_running(const struct view *view, const struct metric_subject *of)
 {
-	(void)view;
-	return of->route->assigned;
+	return (double)of_queue(view, of->route, running_of);
 }
 
 static double jobs_held(const struct view *view, const struct metric_subject *of)
 {
-	(void)view;
-	return (double)of->route->held;
+	return (double)of_queue(view, of->route, held_of);
 }
 
 static double jobs_settling(const struct view *view, const struct metric_subject *of)

@@ -214,6 +214,7 @@ static void put_queue(struct text *text, const struct route *route)
 	put_text(text, "source", route->source_name);
 	put_text(text, "name", route->name);
 	put_text(text, "handler", route->lane->executor->name);
+	put_bool(text, "removed", route->retired);
 	put_number(text, "held", route->held);
 	put_number(text, "running", route->assigned);
 	put_number(text, "in_worker", route->in_ledger);

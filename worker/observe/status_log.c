@@ -24,6 +24,7 @@ static void log_queue(struct log *log, const struct route *route)
 {
 	log_say(log, LOG_WARN, "status of queue", kv_text("source", route->source_name),
 		kv_text("queue", route->name), kv_text("handler", route->lane->executor->name),
+		kv_text("removed", route->retired ? "draining" : NULL),
 		kv_int("held", (int64_t)route->held), kv_int("running", route->assigned),
 		kv_int("in_worker", (int64_t)route->in_ledger));
 }

@@ -16,6 +16,7 @@
 
 struct log;
 struct loop;
+struct queue_settings;
 struct rabbitmq_settings;
 struct route;
 struct source;
@@ -29,5 +30,10 @@ enum status rabbitmq_source_create(struct loop *loop, struct log *log,
 
 /* Which route the jobs of settings->queues[index] take. Once for each, before start(). */
 void rabbitmq_source_bind(struct source *source, size_t index, struct route *route);
+
+/* One queue more, at any time until it is closed; `queue` must outlive the route. ST_NOMEM, or ST_REFUSED
+ * when the connection has no channel left. The queue need not be there: it is awaited. */
+enum status rabbitmq_source_add(struct source *source, const struct queue_settings *queue,
+				struct route *route, struct error *why);
 
 #endif

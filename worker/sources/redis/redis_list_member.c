@@ -397,6 +397,16 @@ uint64_t redis_member_epoch(const struct redis_member *m)
 	return m->epoch;
 }
 
+bool redis_member_is_out(const struct redis_member *m)
+{
+	return m->membership == MEMBER_OUT;
+}
+
+bool redis_member_has_joined(const struct redis_member *m)
+{
+	return m->joined;
+}
+
 bool redis_member_is_in(const struct redis_member *m)
 {
 	return m->membership == MEMBER_IN;

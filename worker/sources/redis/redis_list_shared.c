@@ -23,7 +23,9 @@ bool redis_shared_is_answer(struct redis_shared *shared, const char *list,
 				(int)reply->text.len, reply->text.ptr);
 	else
 		(void)error_set(&why, ST_PROTO, "list \"%s\": a reply that makes no sense", list);
-	shared->link_failed(shared, &why);
+	bool lasting = why.status == ST_REFUSED || why.status == ST_AUTH;
+	if (!lasting || !shared->refused(shared, list, &why))
+		shared->link_failed(shared, &why);
 	return false;
 }
 
