@@ -182,6 +182,13 @@ class ClusterCase(WorkerCase):
         self.record.wait_ended(1)
         self.assertEqual(worker.stop()[0], 0)
 
+    def test_a_node_is_no_server_of_its_own(self):
+        owner = self.cluster.owner("jobs")
+        other = next(node for node in self.cluster.nodes[:3] if node is not owner)
+        worker = self.start(self.config(self.queue.section(url=f"redis://127.0.0.1:{other.port}/0")))
+        self.assertEqual(worker.wait_exit(), 69)
+        self.assertIn("write redis+cluster://", worker.log_text())
+
     def test_enqueue_is_redirected(self):
         worker = self.consume()
         done = self.run_outfall("enqueue", "-c", worker.config_path, "cache/jobs", "--body", "j1")

@@ -387,7 +387,8 @@ static void connect_now(void *arg)
 		try_failed(s, &why);
 		return;
 	}
-	if (hosts_is_cluster(&s->hosts)) {
+	s->shared.is_cluster = hosts_is_cluster(&s->hosts);
+	if (s->shared.is_cluster) {
 		dial_next_node(s);
 		return;
 	}

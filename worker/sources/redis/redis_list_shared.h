@@ -31,6 +31,7 @@ struct redis_shared {
 	struct source *source;
 	const struct resp_login *login;
 	const char *worker;     /* without the part that tells incarnations apart */
+	bool is_cluster;        /* by its address: a slot that is elsewhere is followed */
 	size_t max_body_bytes;  /* of one job */
 	size_t claim_bytes;     /* of one claim, but at least one job */
 	unsigned wait_replicas; /* 0: a call's own reply is all that is waited for */
