@@ -9,8 +9,9 @@
 #
 # Two workers on both brokers, reached through a proxy that breaks. Jobs keep coming; a fault every few
 # seconds, drawn at random: the broker restarted, stopped and continued, out of memory; connections cut;
-# a worker drained or killed, and another started in its place. At the end everything is healed, and
-# every job that was put must have run.
+# a worker drained or killed, and another started in its place; a queue removed from a running worker's
+# configuration and added again. At the end everything is healed, and every job that was put must have
+# run.
 #
 # Prints jobs lost; jobs run twice, and how many of these were announced (a report called a duplicate
 # possible, or the log said "unsettled"), how many were in flight when a worker or RabbitMQ was killed, and

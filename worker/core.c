@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/must.h"
+#include "drain/retire.h"
 #include "observe/log.h"
 #include "settings/settings.h"
 
@@ -29,7 +30,7 @@ static struct core *of_executor_host(struct executor_host *host)
 
 static struct job *find_orphan(struct core *core, const struct job *again)
 {
-	if (again->route->orphans == 0)
+	if (route_of_counts(again->route)->orphans == 0)
 		return NULL;
 	list_each (it, &core->ledger.lists[JOB_RUNNING]) {
 		struct job *job = list_entry(it, struct job, in_ledger);
@@ -170,17 +171,18 @@ static void finished(struct executor_host *host, struct job *job, const struct o
 {
 	struct core *core = of_executor_host(host);
 	struct executor *executor = job->route->lane->executor;
+	struct route *counts = route_of_counts(job->route);
 	uint64_t begun_ns = executor->ops->begun_ns(executor, job);
 	job->finished_ns = clock_now_ns(core->clock);
 	job->begun_ns = begun_ns != 0 ? begun_ns : job->given_ns;
 	job->outcome = *outcome;
-	histogram_count(&job->route->waits, job->begun_ns - job->taken_ns);
-	histogram_count(&job->route->runs, job->finished_ns - job->begun_ns);
+	histogram_count(&counts->waits, job->begun_ns - job->taken_ns);
+	histogram_count(&counts->runs, job->finished_ns - job->begun_ns);
 	blame_timeout(job);
 	ledger_finish(&core->ledger, job);
 	dispatch_release(&core->dispatch, job);
 	if (job->orphaned)
-		job->route->orphans--;
+		counts->orphans--;
 	settle_job(&core->settle, job->twin == NULL ? job : succeed(core, job));
 }
 
@@ -261,7 +263,7 @@ static void log_fate(struct core *core, const struct job *job, enum fate fate)
 static void count_fate(struct core *core, const struct job *job, enum fate fate)
 {
 	bool draining = phase_is_stopping(core->drain.phase);
-	job->route->fates[fate]++;
+	route_of_counts(job->route)->fates[fate]++;
 	log_fate(core, job, fate);
 	report_count(&core->drain.report, job, fate, draining, clock_now_ns(core->clock));
 }
@@ -323,13 +325,15 @@ static void orphan_running(struct core *core, struct route *route)
 		if (job->route != route || job->orphaned)
 			continue;
 		job->orphaned = true;
-		route->orphans++;
+		route_of_counts(route)->orphans++;
 	}
 }
 
 static void took_back(struct source_host *host, struct route *route)
 {
 	struct core *core = of_source_host(host);
+	if (route->in_ledger == 0)
+		return; /* nothing to take from, and others share its lane */
 	dispatch_retract_lane(route->lane);
 	struct job *job;
 	while ((job = dispatch_first_held(route)) != NULL) {
@@ -342,6 +346,21 @@ static void took_back(struct source_host *host, struct route *route)
 		leave(core, job, FATE_RETURNED);
 	}
 	orphan_running(core, route);
+}
+
+/* --- a queue leaves ---------------------------------------------------------------------------- */
+
+void core_retire(struct core *core, struct route *route)
+{
+	retire_begin(&core->drain, route);
+}
+
+static void route_gone(void *arg, struct route *route)
+{
+	struct core *core = arg;
+	recall_part(&core->recall, route, route->heir);
+	core->route_gone(core->route_gone_arg, route);
+	roster_remove_route(&core->roster, route);
 }
 
 /* --- sources speak of themselves ------------------------------------------------------------- */
@@ -376,6 +395,12 @@ static uint64_t next_serial(struct source_host *host)
 
 /* --- life ------------------------------------------------------------------------------------ */
 
+static void ignore_route(void *arg, struct route *route)
+{
+	(void)arg;
+	(void)route;
+}
+
 void core_init(struct core *core, const struct clock *clock, struct log *log, unsigned concurrency,
 	       const struct drain_settings *drain, uint32_t seed)
 {
@@ -404,6 +429,7 @@ void core_init(struct core *core, const struct clock *clock, struct log *log, un
 	core->stuck = 0;
 	core->held_again = false;
 	core->max_checkpoint_bytes = SIZE_MAX;
+	core->route_gone = ignore_route;
 	core->timeout_grace_ns = drain->grace_ms * UINT64_C(1000000);
 	ledger_init(&core->ledger);
 	recall_init(&core->recall);
@@ -423,6 +449,7 @@ void core_init(struct core *core, const struct clock *clock, struct log *log, un
 void core_drain_turn(struct core *core)
 {
 	drain_turn(&core->drain);
+	retire_turn(&core->drain, route_gone, core);
 }
 
 uint64_t core_next_ns(const struct core *core)

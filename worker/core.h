@@ -38,6 +38,9 @@ struct core {
 	bool held_again; /* jobs came back unbegun: in a drain they are given back, together */
 	uint64_t timeout_grace_ns;   /* between asking an overdue job to stop and killing it */
 	size_t max_checkpoint_bytes; /* larger ones are refused; no limit until somebody sets one */
+	/* A retired route is about to be freed; what it borrowed may be freed, too. */
+	void (*route_gone)(void *arg, struct route *route);
+	void *route_gone_arg;
 };
 
 /* `clock`, `log` and `drain` are borrowed. */
@@ -47,8 +50,11 @@ void core_init(struct core *core, const struct clock *clock, struct log *log, un
  * and executors must be gone or going; stuck jobs are left to the exit. */
 void core_fini(struct core *core);
 
+/* Its queue drains while the worker stays: see drain/retire.h. */
+void core_retire(struct core *core, struct route *route);
+
 void core_begin_jobs(struct core *core);        /* TURN_DISPATCH */
-void core_drain_turn(struct core *core);        /* TURN_DRAIN */
+void core_drain_turn(struct core *core);        /* TURN_DRAIN; retired routes may go in it */
 uint64_t core_next_ns(const struct core *core); /* call both again then, even if nothing happens */
 
 /* Jobs that are still here when the time is up leave with the fate the exit gives them. */

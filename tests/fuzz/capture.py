@@ -118,7 +118,8 @@ def capture_rabbitmq():
             )  # fmt: skip
 
     said = session(broker.port, section, publish)
-    write("amqp", {"session": b"\0\0", "hangs_up": b"\1\0", "torn": b"\6\0", "stopped": b"\0\x18"}, said)
+    write("amqp", {"session": b"\0\0", "hangs_up": b"\1\0", "torn": b"\6\0", "stopped": b"\0\x18",
+                   "reloaded": b"\0\xd0"}, said)  # fmt: skip
 
     # Small ones between the first and the second delivery of the large one, for it takes a connection.
     for queue in (jobs, more):
@@ -152,7 +153,8 @@ def capture_redis():
     said = session(broker.port, section, publish)
     # The recorded one had no password: the target's AUTH wants an answer in front.
     parts = [b"+OK\r\n" + part for part in said.split(NEXT)]
-    heads = {"session": b"\0\0", "hangs_up": b"\1\0", "torn": b"\6\0", "stopped": b"\0\x18"}
+    heads = {"session": b"\0\0", "hangs_up": b"\1\0", "torn": b"\6\0", "stopped": b"\0\x18",
+             "reloaded": b"\0\xd0"}  # fmt: skip
     write("redis", heads, NEXT.join(parts))
     write("resp", {f"connection{i}": b"\3" + part for i, part in enumerate(said.split(NEXT)[:2])}, b"")
     broker.stop()

@@ -25,6 +25,11 @@ static enum status create(struct loop *loop, struct log *log, const struct worke
 	return rabbitmq_source_create(loop, log, &settings, worker, host, ret_source, NULL);
 }
 
+static enum status add(struct source *source, size_t index, struct route *route)
+{
+	return rabbitmq_source_add(source, &queues[index], route, NULL);
+}
+
 static size_t frame(struct span left)
 {
 	if (left.len < AMQP_HEAD_BYTES)
@@ -38,6 +43,7 @@ static const char *const names[] = {"jobs", "more", NULL};
 const struct small_kind small_rabbitmq = {
     .create = create,
     .bind = rabbitmq_source_bind,
+    .add = add,
     .queues = names,
     .piece = frame,
 };

@@ -23,11 +23,17 @@ static enum status create(struct loop *loop, struct log *log, const struct worke
 	return redis_list_source_create(loop, log, &settings, worker, host, ret_source, NULL);
 }
 
+static enum status add(struct source *source, size_t index, struct route *route)
+{
+	return redis_list_source_add(source, &lists[index], route, NULL);
+}
+
 static const char *const names[] = {"jobs", "more", NULL};
 
 const struct small_kind small_redis = {
     .create = create,
     .bind = redis_list_source_bind,
+    .add = add,
     .queues = names,
     .piece = reply_piece,
     .answers = true,

@@ -51,6 +51,7 @@ struct small_worker {
 	struct executor executor;
 	struct list running;
 	struct source *source;
+	struct route *routes[QUEUES_MOST]; /* those that are wanted */
 	struct timer *wake;
 	struct turn_hook dispatch, answer, drain;
 	bool closed;
@@ -248,6 +249,7 @@ static bool build_source(struct small_worker *w, const struct small_kind *kind)
 		if (route == NULL)
 			return false;
 		kind->bind(w->source, i, route);
+		w->routes[i] = route;
 	}
 	return true;
 }
@@ -298,6 +300,31 @@ static void turn(struct small_worker *w, unsigned turns)
 			return;
 }
 
+/* Without memory to add it the queue stays away. */
+static void reload(struct small_worker *w)
+{
+	for (size_t i = 0; w->kind->queues[i] != NULL; i++) {
+		struct lane *lane = w->routes[i]->lane;
+		core_retire(&w->core, w->routes[i]);
+		w->routes[i] = roster_add_route(&w->core.roster, w->kind->queues[i], w->source,
+						lane, &small_retry, 0);
+		if (w->routes[i] == NULL || w->kind->add(w->source, i, w->routes[i]) == ST_OK)
+			continue;
+		roster_remove_route(&w->core.roster, w->routes[i]);
+	}
+}
+
+static void turn_and_reload(struct small_worker *w, uint8_t said)
+{
+	enum { EARLY = 16 };
+	unsigned turns = said & ~(unsigned)SMALL_RELOADS;
+	if ((said & SMALL_RELOADS) != 0) {
+		turn(w, turns == 0 ? EARLY : turns / 2);
+		reload(w);
+	}
+	turn(w, turns == 0 ? TURNS_MOST : turns);
+}
+
 static void stop_and_wait(struct small_worker *w)
 {
 	uint64_t begun = loop_now_ns(w->loop);
@@ -327,7 +354,7 @@ bool small_worker_run(const struct small_kind *kind, const uint8_t *bytes, size_
 	if (built) {
 		fake_edges_set_peer(w.loop, &peer);
 		w.source->ops->start(w.source);
-		turn(&w, bytes[1] == 0 ? TURNS_MOST : bytes[1]);
+		turn_and_reload(&w, bytes[1]);
 		stop_and_wait(&w);
 	}
 	tear_down(&w);

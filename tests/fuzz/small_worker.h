@@ -3,8 +3,8 @@
  *
  *     done, retry, reject, return, left unanswered until asked to stop
  *
- * Input: which peer it is (torn, hangs up), how many turns until the worker is told to stop, and then
- * the script.
+ * Input: which peer it is (torn, hangs up), how many turns until the worker is told to stop and, in the
+ * highest bit, whether halfway there each queue is removed and added again, and then the script.
  *
  * Thread: one.
  * Owns:   everything, until small_worker_run() returns.
@@ -32,6 +32,7 @@ struct small_kind { /* of source */
 			      const struct worker_settings *worker, struct source_host *host,
 			      struct source **ret_source);
 	void (*bind)(struct source *source, size_t index, struct route *route);
+	enum status (*add)(struct source *source, size_t index, struct route *route);
 	const char *const *queues; /* their names; NULL ends them */
 	size_t (*piece)(struct span left);
 	bool answers;
@@ -47,6 +48,8 @@ extern const struct retry_settings small_retry;
 /* Whether the job that bears this tag in that queue has run to an answer, or left a checkpoint, which
  * goes back as a copy. All others must not be acknowledged. */
 bool small_worker_may_ack(const struct small_worker *w, size_t queue, uint64_t tag);
+
+enum { SMALL_RELOADS = 0x80 };
 
 bool small_worker_run(const struct small_kind *kind, const uint8_t *bytes, size_t size);
 

@@ -34,8 +34,10 @@ class Soak:
 
     # --- workers --------------------------------------------------------------------------------
 
-    def config(self):
+    def config(self, without=None):
         rabbitmq, redis = self.proxies["rabbitmq"].port, self.proxies["redis"].port
+        queue = 'queue "jobs" { handler = "h"  prefetch = 20 }'
+        jobs = 'list "jobs" { handler = "h"  prefetch = 20  lease = "2s" }'
         return (
             "worker { concurrency = 8 }\n"
             'drain { timeout = "10s"  reserve = "1s"  grace = "500ms"  report = "@REPORT@" }\n'
@@ -43,9 +45,9 @@ class Soak:
             'retry "default" { attempts = 50  first = "50ms"  max = "500ms" }\n'
             f'rabbitmq "mq" {{ url = "amqp://guest:guest@127.0.0.1:{rabbitmq}"\n'
             '  heartbeat = "1s"  connect_timeout = "1s"\n'
-            '  queue "jobs" { handler = "h"  prefetch = 20 } }\n'
+            f'  {"" if without == "queue" else queue} }}\n'
             f'redis "cache" {{ url = "redis://127.0.0.1:{redis}/0"  connect_timeout = "1s"\n'
-            '  list "jobs" { handler = "h"  prefetch = 20  lease = "2s" } }\n'
+            f'  {"" if without == "list" else jobs} }}\n'
             f'handler "h" {{ type = "plugin"  path = "{PLUGIN}"  threads = 8 }}\n'
         )
 
@@ -73,6 +75,20 @@ class Soak:
         worker.kill()
         self.excuse_what_runs()
         self.replace(worker)
+
+    def reload_worker(self):
+        """One of its queues goes, perhaps amid more trouble, and comes back."""
+        worker = self.pick()
+        self.reload(worker, self.random.choice(["queue", "list"]))
+        self.random.choice([self.cut, lambda: time.sleep(self.random.uniform(0, 1)), lambda: None])()
+        self.reload(worker)
+
+    def reload(self, worker, without=None):
+        text = self.config(without).replace("@REPORT@", str(worker.report_path))
+        worker.config_path.write_text(text)
+        count = len(worker.events("configuration reloaded"))
+        worker.send(signal.SIGHUP)
+        worker.wait_event("configuration reloaded", count + 1)
 
     def excuse_what_runs(self):
         """Jobs in flight when a process dies: begun or just ended, and perhaps not yet told."""
@@ -137,8 +153,9 @@ class Soak:
         return sizes
 
     def trouble(self):
-        kinds = [self.drain_worker, self.kill_worker, self.restart_rabbitmq, self.hang_rabbitmq,
-                 self.hang_redis, self.alarm, self.cut, self.cut]  # fmt: skip
+        kinds = [self.drain_worker, self.kill_worker, self.reload_worker, self.reload_worker,
+                 self.restart_rabbitmq, self.hang_rabbitmq, self.hang_redis, self.alarm, self.cut,
+                 self.cut]  # fmt: skip
         kind = self.random.choice(kinds)
         self.faults[kind.__name__] += 1
         kind()

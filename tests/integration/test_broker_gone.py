@@ -46,6 +46,9 @@ class BrokerGoneCases:
         self.assertEqual(len(unsettled), 2)
         self.assertTrue(all(job["duplicate_possible"] for job in unsettled))
 
+    def assert_told_what_waits_for_the_lease(self, worker):
+        pass  # RabbitMQ gives back what a lost connection had by itself
+
     def test_hung_mid_drain(self):
         worker = self.start_running()
         begun = time.monotonic()
@@ -55,6 +58,7 @@ class BrokerGoneCases:
         self.record.wait_ended(2)
         self.assert_exit(worker, begun, 11)
         self.assertEqual(worker.report()["fates"]["unsettled"], 2)
+        self.assert_told_what_waits_for_the_lease(worker)
 
     def test_hung_before_anything_ran(self):
         worker = self.start(self.config(self.queue.section(), drain=DRAIN))
@@ -183,6 +187,16 @@ class RabbitGone(BrokerGoneCases, WorkerCase):
 
 class RedisGone(BrokerGoneCases, WorkerCase):
     lease = 'lease = "1s"'
+
+    def assert_told_what_waits_for_the_lease(self, worker):
+        self.assertEqual(len([e for e in worker.events() if e["event"].startswith("list not left in order")]), 1)
+
+    def test_nothing_waits_for_the_lease(self):
+        worker = self.start_running()
+        self.open_gate()
+        self.record.wait_ended(2)
+        self.assertEqual(worker.stop()[0], 0)
+        self.assertNotIn("list not left in order", worker.log_text())
 
     @classmethod
     def setUpClass(cls):

@@ -19,13 +19,13 @@ TIGHT = 'timeout = "3s"  reserve = "1500ms"  grace = "300ms"'
 class ScriptedCase:
     """Jobs whose bodies say what each of their runs does."""
 
-    def start_scripted(self, deadline="interrupt", retry="", url=None, **options):
+    def start_scripted(self, deadline="interrupt", retry="", url=None, admin="", **options):
         handler = self.exec_handler(
             command=["/usr/bin/python3", "-S", str(HANDLER), str(self.record.path)],
             extra=f'deadline = "{deadline}"',
         )
         retry = f'retry "default" {{ attempts = 5  first = "20ms"  max = "50ms"  {retry} }}\n'
-        return self.start(self.config(self.queue.section(url=url), handler, retry, **options))
+        return self.start(self.config(self.queue.section(url=url), handler, retry, admin, **options))
 
     def interrupt(self, worker=None, saved=1, **options):
         """Stopped once so many checkpoints were written; its jobs are, too, and at once."""
@@ -293,6 +293,29 @@ class RabbitAlarm(ScriptedCase, WorkerCase):
         self.assertEqual(code, 10)
         self.assertLess(seconds, 3.2 if patience() == 1 else 3 + 2 * patience())
         self.finish(*tags)
+
+    def test_it_can_be_seen(self):
+        self.queue = RabbitQueue(self.broker, *self.broker.vhosts(1))
+        self.addCleanup(self.queue.close)
+        # The broker says so to those who publish meanwhile; there is enough to retry.
+        self.queue.publish([f"j{n}|exit=1|" for n in range(2000)])
+        socket = self.directory / "a.sock"
+        worker = self.start_scripted(admin=f'admin {{ socket = "{socket}" }}\n', concurrency=2)
+
+        def blocked():
+            done = self.run_outfall("ctl", "-s", socket, "status", "--json")
+            return done.returncode == 0 and json.loads(done.stdout)["sources"][0]["blocked"]
+
+        wait_for("a copy to be published", lambda: worker.events("job settled"))
+        self.assertFalse(blocked())
+        self.broker.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+        self.addCleanup(self.broker.ctl, "set_vm_memory_high_watermark", "0.6")
+        self.queue.connection.close()  # it would be blocked as well
+        wait_for("it to be seen", blocked)
+        self.assertIn("publishing blocked", self.run_outfall("ctl", "-s", socket, "status").stdout)
+        self.broker.ctl("set_vm_memory_high_watermark", "0.6")
+        wait_for("its end", lambda: not blocked())
+        self.assertIn(worker.stop()[0], (0, 10))
 
 
 if __name__ == "__main__":

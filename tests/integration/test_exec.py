@@ -287,6 +287,17 @@ class RedisExec(BothCases, RedisCase):
         self.stop_clean(worker)
         wait_for("the grandchild to be gone", lambda: not alive(grandchild))
 
+    def test_one_that_is_given_back_is_the_same_job(self):
+        worker = self.run_jobs(
+            self.script("echo $OUTFALL_JOB_ID >>$DIR/ids; test $(wc -l <$DIR/ids) -gt 3 || exit 6",
+                        extra='exit_codes = "cli-consumer"'),
+        )  # fmt: skip
+        wait_for("it to be done", lambda: worker.events("job settled")[-1:]
+                 and worker.events("job settled")[-1]["fate"] == "done")  # fmt: skip
+        self.stop_clean(worker)
+        self.assertEqual(len(set(self.file("ids").split())), 1)
+        self.assertEqual(self.queue.client.exists("{jobs}:history"), 0)
+
     def test_nor_does_it_outlive_an_exit_that_has_no_time(self):
         worker = self.run_jobs(
             self.script("trap '' TERM; sleep 300 & echo $! >$DIR/grandchild; wait; sleep 300"), ["x"],

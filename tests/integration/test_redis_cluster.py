@@ -182,6 +182,13 @@ class ClusterCase(WorkerCase):
         self.record.wait_ended(1)
         self.assertEqual(worker.stop()[0], 0)
 
+    def test_a_node_is_no_server_of_its_own(self):
+        owner = self.cluster.owner("jobs")
+        other = next(node for node in self.cluster.nodes[:3] if node is not owner)
+        worker = self.start(self.config(self.queue.section(url=f"redis://127.0.0.1:{other.port}/0")))
+        self.assertEqual(worker.wait_exit(), 69)
+        self.assertIn("write redis+cluster://", worker.log_text())
+
     def test_enqueue_is_redirected(self):
         worker = self.consume()
         done = self.run_outfall("enqueue", "-c", worker.config_path, "cache/jobs", "--body", "j1")
@@ -202,6 +209,39 @@ class ClusterCase(WorkerCase):
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertEqual(self.record.begun(), [])
         self.record.wait_ended(3)
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_a_section_without_a_list(self):
+        """There is nothing by which to find a node, and nothing that it is needed for."""
+        empty = f'redis "empty" {{ url = "{self.queue.url()}" }}\n'
+        worker = self.start(self.config(self.queue.section(), empty))
+        worker.wait_event("redis connected", 2)
+        self.queue.publish(["j1"])
+        self.record.wait_ended(1)
+        config = self.config(self.queue.section(), empty.replace("}\n", 'list "late" { handler = "h" } }\n'))
+        worker.config_path.write_text(config.replace("@REPORT@", str(worker.report_path)))
+        worker.send(signal.SIGHUP)
+        line = worker.wait_event("setting needs a restart")
+        self.assertIn("another list may be on another node", line["why"])
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_reload_keeps_to_the_list(self):
+        """Another may be on another node; the same one may go and come."""
+        worker = self.consume()
+
+        def reload(name, count):
+            config = self.config(self.queue.section(name=name))
+            worker.config_path.write_text(config.replace("@REPORT@", str(worker.report_path)))
+            worker.send(signal.SIGHUP)
+            worker.wait_event("configuration reloaded", count)
+
+        reload("other", 1)
+        line = worker.wait_event("setting needs a restart")
+        self.assertIn("another list may be on another node", line["why"])
+        worker.wait_event("queue drained")
+        reload("jobs", 2)
+        self.queue.publish(["j1"])
+        self.record.wait_ended(1)
         self.assertEqual(worker.stop()[0], 0)
 
 

@@ -81,11 +81,11 @@ class Reload(RedisCase):
 
     def test_what_takes_a_restart_is_named_each_time(self):
         worker = self.start_reloadable(concurrency=2)
-        more = self.queue.section().rstrip().removesuffix("}") + '  list "more" { handler = "h" }\n}\n'
-        self.write(worker, more, concurrency=3)
+        other = self.queue.section(extra="prefetch = 7")
+        self.write(worker, other, concurrency=3)
         for count in (1, 2):
             self.reload(worker, count)
-        named = ["worker concurrency", f'redis "{self.queue.source}" list "more"']
+        named = ["worker concurrency", f'redis "{self.queue.source}" list "{self.queue.name}" prefetch']
         self.assertEqual(sorted(self.changed(worker, "setting needs a restart")), sorted(2 * named))
         self.queue.publish(["j"])
         self.record.wait_ended(1)  # what it had, it has

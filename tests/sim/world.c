@@ -74,6 +74,31 @@ static unsigned index_of(const struct world *w, const struct route *route)
 	return i;
 }
 
+static struct source *source_of(struct world *w, unsigned queue)
+{
+	return &w->sources[queue % w->n_sources].base;
+}
+
+/* The route that the queue has now: MAX_ROUTES for none. */
+static unsigned route_now(const struct world *w, unsigned queue)
+{
+	for (unsigned i = 0; i < w->n_routes; i++)
+		if (w->routes[i] != NULL && !w->routes[i]->retired && w->queue_of[i] == queue)
+			return i;
+	return MAX_ROUTES;
+}
+
+/* Where its next message goes: a consumer that is being cancelled may be given some, too. */
+static unsigned consumer_of(struct world *w, unsigned queue)
+{
+	unsigned now = route_now(w, queue);
+	for (unsigned i = 0; i < w->n_routes; i++)
+		if (w->routes[i] != NULL && w->consumers[i] == CANCELLING &&
+		    w->queue_of[i] == queue && (now == MAX_ROUTES || chance(w, 30)))
+			return i;
+	return now;
+}
+
 /* --- checkpoints ----------------------------------------------------------------------------- */
 
 /* Each is a number that no other run has left, written out; none is 0. */
@@ -108,15 +133,16 @@ static void settle_checkpoint(struct message *m, const struct job *job)
 
 /* --- sources --------------------------------------------------------------------------------- */
 
-static unsigned unacked(const struct world *w, unsigned route)
+static unsigned unacked(const struct world *w, unsigned queue)
 {
 	unsigned n = 0;
 	for (unsigned i = 0; i < w->n_messages; i++)
-		n += w->messages[i].route == route && w->messages[i].place == OUT;
+		n += w->messages[i].queue == queue && w->messages[i].place == OUT;
 	return n;
 }
 
-static void give_to_core(struct world *w, struct fake_source *source, unsigned index)
+static void give_to_core(struct world *w, struct fake_source *source, unsigned index,
+			 struct route *route)
 {
 	struct message *m = &w->messages[index];
 	char id[32], checkpoint[16];
@@ -126,7 +152,7 @@ static void give_to_core(struct world *w, struct fake_source *source, unsigned i
 	else
 		(void)snprintf(id, sizeof id, "m%u", index);
 	struct job_facts facts = {
-	    .route = w->routes[m->route],
+	    .route = route,
 	    .serial = serial,
 	    .attempt = m->attempt,
 	    .interruptions = m->interruptions,
@@ -157,11 +183,12 @@ static void deliver_some(struct world *w, struct fake_source *source)
 	unsigned burst = 1 + (unsigned)roll(w, 10);
 	for (unsigned i = 0; i < w->n_messages && burst > 0; i++) {
 		struct message *m = &w->messages[i];
-		if (m->place != IN_QUEUE || w->routes[m->route]->source != &source->base)
+		if (m->place != IN_QUEUE || source_of(w, m->queue) != &source->base)
 			continue;
-		if (unacked(w, m->route) >= w->prefetch)
+		unsigned route = consumer_of(w, m->queue);
+		if (route == MAX_ROUTES || unacked(w, m->queue) >= w->prefetch)
 			continue;
-		give_to_core(w, source, i);
+		give_to_core(w, source, i, w->routes[route]);
 		burst--;
 	}
 }
@@ -246,9 +273,10 @@ static void source_settle(struct source *base, struct job *job)
 	struct fake_source *source = list_entry(base, struct fake_source, base);
 	struct world *w = source->world;
 	struct message *m = message_of(w, job);
+	bool cancelled = w->consumers[index_of(w, job->route)] >= CANCELLED;
 	promise(w,
 		job->verdict.fate != FATE_RETURNED || job->verdict.interrupted ||
-		    base->intake == INTAKE_SHUT,
+		    base->intake == INTAKE_SHUT || cancelled,
 		"an unbegun job went back while its consumer could get it again");
 	promise(w, job->stop != JOB_STOPPED_BY_DRAIN || job->verdict.fate != FATE_RETRIED,
 		"an interruption was counted as an attempt");
@@ -299,7 +327,7 @@ static void disconnect(struct world *w, struct fake_source *source)
 	lose_told(w, source);
 	for (unsigned i = 0; i < w->n_messages; i++) {
 		struct message *m = &w->messages[i];
-		if (m->place != OUT || w->routes[m->route]->source != &source->base)
+		if (m->place != OUT || source_of(w, m->queue) != &source->base)
 			continue;
 		m->place = IN_QUEUE;
 		m->redelivered = true;
@@ -309,8 +337,12 @@ static void disconnect(struct world *w, struct fake_source *source)
 			m->excused = true; /* it runs on, and will be delivered again */
 	}
 	for (unsigned i = 0; i < w->n_routes; i++) {
-		if (w->routes[i]->source != &source->base)
+		if (w->routes[i] == NULL || w->routes[i]->source != &source->base)
 			continue;
+		if (w->consumers[i] == CANCELLING)
+			w->consumers[i] = CANCELLED;
+		if (w->consumers[i] == LEAVING)
+			w->consumers[i] = LEFT;
 		uint64_t before = w->core.drain.report.since_start[FATE_RETURNED];
 		source->base.host->took_back(source->base.host, w->routes[i]);
 		promise(w, w->routes[i]->held == 0, "took_back() kept held jobs");
@@ -378,6 +410,33 @@ static void source_close(struct source *base)
 			 roll(source->world, 5) * MS);
 }
 
+static void source_retire(struct source *base, struct route *route)
+{
+	struct fake_source *source = list_entry(base, struct fake_source, base);
+	struct world *w = source->world;
+	unsigned i = index_of(w, route);
+	w->consumers[i] = base->link == LINK_UP ? CANCELLING : CANCELLED;
+	if (base->link == LINK_UP && !source->hung)
+		schedule(w, (struct event){.kind = EV_CANCELLED, .source = source, .number = i},
+			 roll(w, 30) * MS);
+}
+
+static enum leaving source_leave(struct source *base, struct route *route)
+{
+	struct fake_source *source = list_entry(base, struct fake_source, base);
+	struct world *w = source->world;
+	unsigned i = index_of(w, route);
+	if (w->consumers[i] == CANCELLING)
+		return LEAVING_INTAKE;
+	if (w->consumers[i] == CANCELLED && route->in_ledger == 0) {
+		w->consumers[i] = base->link == LINK_UP ? LEAVING : LEFT;
+		if (base->link == LINK_UP && !source->hung)
+			schedule(w, (struct event){.kind = EV_LEFT, .source = source, .number = i},
+				 roll(w, 5) * MS);
+	}
+	return w->consumers[i] == LEFT ? LEAVING_GONE : LEAVING_JOBS;
+}
+
 static const struct source_ops fake_source_ops = {
     .kind = "fake",
     .start = source_start,
@@ -385,6 +444,8 @@ static const struct source_ops fake_source_ops = {
     .resume = source_resume,
     .settle = source_settle,
     .flush = source_flush,
+    .retire = source_retire,
+    .leave = source_leave,
     .close = source_close,
 };
 
@@ -422,6 +483,8 @@ static void begin_staged(struct world *w, struct fake_executor *e)
  * served it must be known that it has room. */
 static bool may_begin(const struct world *w, const struct route *r, const struct lane *served)
 {
+	if (r == NULL || r->retired)
+		return false;
 	const struct lane *lane = r->lane;
 	if (r->held == 0 || (r->limit != 0 && r->assigned >= r->limit) ||
 	    rate_next_ns(&r->rate, w->now_ns) > w->now_ns)
@@ -434,7 +497,7 @@ static unsigned routes_of(const struct world *w, const struct lane *lane)
 {
 	unsigned n = 0;
 	for (unsigned i = 0; i < w->n_routes; i++)
-		n += w->routes[i]->lane == lane;
+		n += w->routes[i] != NULL && w->routes[i]->lane == lane;
 	return n;
 }
 
@@ -449,7 +512,7 @@ static void check_turns(struct world *w, const struct route *begins)
 	memset(w->overtaken[b], 0, sizeof w->overtaken[b]);
 	for (unsigned a = 0; a < w->n_routes; a++) {
 		const struct route *waits = w->routes[a];
-		if (a == b || (staged && waits->lane != lane) || !may_begin(w, waits, lane))
+		if (a == b || !may_begin(w, waits, lane) || (staged && waits->lane != lane))
 			continue;
 		unsigned most = waits->lane == lane ? 2 : 1 + routes_of(w, waits->lane);
 		promise(w, ++w->overtaken[a][b] <= most,
@@ -462,6 +525,7 @@ static void executor_start(struct executor *base, struct job *job)
 	struct fake_executor *e = list_entry(base, struct fake_executor, base);
 	promise(e->world, e->world->core.drain.phase == PHASE_OPEN, "started while stopping");
 	promise(e->world, base->width > 0, "started where nothing can run");
+	promise(e->world, !job->route->retired, "started of a queue that is not wanted");
 	check_turns(e->world, job->route);
 	list_append(&e->staged, &job->in_executor);
 	begin_staged(e->world, e);
@@ -607,6 +671,47 @@ static struct outcome how_it_ends(struct world *w, const struct job *job)
 	return (struct outcome){.kind = OUTCOME_REJECT};
 }
 
+/* --- queues come and go ---------------------------------------------------------------------- */
+
+static void add_route(struct world *w, unsigned queue, struct lane *lane)
+{
+	unsigned i = w->n_routes++;
+	char *name = w->queue_names[queue];
+	(void)snprintf(name, sizeof w->queue_names[queue], "queue %u", queue);
+	w->routes[i] = roster_add_route(&w->core.roster, name, source_of(w, queue), lane, &w->retry,
+					chance(w, 40) ? 1 + (unsigned)roll(w, 4) : 0);
+	w->queue_of[i] = queue;
+	w->consumers[i] = CONSUMES;
+	if (chance(w, 20))
+		w->routes[i]->rate.interval_ns = (1 + roll(w, 200)) * MS;
+}
+
+static void retire_queue(struct world *w, unsigned queue)
+{
+	unsigned i = route_now(w, queue);
+	if (i == MAX_ROUTES || phase_is_stopping(w->core.drain.phase))
+		return;
+	w->retired++;
+	core_retire(&w->core, w->routes[i]);
+}
+
+static void add_queue(struct world *w, unsigned queue)
+{
+	if (route_now(w, queue) != MAX_ROUTES || w->n_routes == MAX_ROUTES ||
+	    phase_is_stopping(w->core.drain.phase))
+		return;
+	add_route(w, queue, w->executors[roll(w, w->n_executors)].lane);
+}
+
+static void route_gone(void *arg, struct route *route)
+{
+	struct world *w = arg;
+	unsigned i = index_of(w, route);
+	promise(w, w->consumers[i] == LEFT, "a queue is gone that has not left");
+	w->routes[i] = NULL;
+	w->gone++;
+}
+
 /* --- what happens ---------------------------------------------------------------------------- */
 
 static void happen(struct world *w, const struct event *ev)
@@ -656,6 +761,20 @@ static void happen(struct world *w, const struct event *ev)
 	case EV_CLOSED:
 		source->base.link = LINK_CLOSED;
 		break;
+	case EV_RETIRE:
+		retire_queue(w, (unsigned)ev->number);
+		break;
+	case EV_ADD:
+		add_queue(w, (unsigned)ev->number);
+		break;
+	case EV_CANCELLED:
+		if (w->consumers[ev->number] == CANCELLING && !source->hung)
+			w->consumers[ev->number] = CANCELLED;
+		break;
+	case EV_LEFT:
+		if (w->consumers[ev->number] == LEAVING && !source->hung)
+			w->consumers[ev->number] = LEFT;
+		break;
 	case EV_END_OF_RUN:
 		end_run(w, ev->executor, ev->job, how_it_ends(w, ev->job));
 		break;
@@ -691,12 +810,14 @@ static void check_budgets(struct world *w)
 		promise(w, e->begun <= limit, "a handler runs more than its limit");
 		list_each (it, &e->running) {
 			const struct job *job = list_entry(it, struct job, in_executor);
-			per_route[message_of(w, job)->route]++;
+			per_route[index_of(w, job->route)]++;
 		}
 	}
 	promise(w, running <= w->concurrency, "%u run, %u may", running, w->concurrency);
 	for (unsigned i = 0; i < w->n_routes; i++)
-		promise(w, w->routes[i]->limit == 0 || per_route[i] <= w->routes[i]->limit,
+		promise(w,
+			w->routes[i] == NULL || w->routes[i]->limit == 0 ||
+			    per_route[i] <= w->routes[i]->limit,
 			"queue %u runs %u, limit %u", i, per_route[i], w->routes[i]->limit);
 }
 
@@ -719,6 +840,8 @@ static void check_no_idle_room(struct world *w)
 		return;
 	for (unsigned i = 0; i < w->n_routes; i++) {
 		const struct route *r = w->routes[i];
+		if (r == NULL || r->retired)
+			continue;
 		bool room = r->lane->assigned < lane_width(r->lane) &&
 			    (r->limit == 0 || r->assigned < r->limit) &&
 			    rate_next_ns(&r->rate, w->now_ns) <= w->now_ns &&
@@ -726,6 +849,16 @@ static void check_no_idle_room(struct world *w)
 		promise(w, r->held == 0 || !room, "queue %u holds %zu with room to run", i,
 			r->held);
 	}
+}
+
+/* Not even until the end of the turn does a queue keep what it cannot begin. */
+static void check_retired(struct world *w)
+{
+	for (unsigned i = 0; i < w->n_routes; i++)
+		promise(w,
+			w->routes[i] == NULL || w->consumers[i] < CANCELLED ||
+			    w->routes[i]->held == 0 || phase_is_stopping(w->core.drain.phase),
+			"queue %u is cancelled and holds %zu", w->queue_of[i], w->routes[i]->held);
 }
 
 /* Whoever could not have begun a job anyway was not kept waiting by the others. */
@@ -750,6 +883,7 @@ static void check(struct world *w)
 	check_budgets(w);
 	check_counts(w);
 	check_no_idle_room(w);
+	check_retired(w);
 	forget_turns(w);
 	check_in_time(w);
 }
@@ -856,21 +990,15 @@ static void build_edges(struct world *w)
 		list_init(&s->told);
 		roster_add_source(&w->core.roster, &s->base);
 	}
-	w->n_routes = w->n_sources + (unsigned)roll(w, MAX_ROUTES - w->n_sources + 1);
-	for (unsigned i = 0; i < w->n_routes; i++)
-		w->routes[i] =
-		    roster_add_route(&w->core.roster, "queue", &w->sources[i % w->n_sources].base,
-				     lanes[roll(w, w->n_executors)], &w->retry,
-				     chance(w, 40) ? 1 + (unsigned)roll(w, 4) : 0);
+	w->n_queues = w->n_sources + (unsigned)roll(w, MAX_QUEUES - w->n_sources + 1);
+	for (unsigned i = 0; i < w->n_queues; i++)
+		add_route(w, i, lanes[roll(w, w->n_executors)]);
 }
 
-/* Some queues and handlers have a rate, some handlers a limit; they differ in what a drain does to
+/* Some handlers have a rate, or a limit, as some queues have; they differ in what a drain does to
  * their jobs. */
 static void build_manners(struct world *w)
 {
-	for (unsigned i = 0; i < w->n_routes; i++)
-		if (chance(w, 20))
-			w->routes[i]->rate.interval_ns = (1 + roll(w, 200)) * MS;
 	list_each (it, &w->core.roster.lanes) {
 		struct lane *lane = list_entry(it, struct lane, in_roster);
 		lane->policy = (enum deadline_policy)roll(w, 3);
@@ -898,6 +1026,14 @@ static void build_schedule(struct world *w)
 		while (w->executors[i].resizes && chance(w, 70))
 			schedule(w, (struct event){.kind = EV_SHRINK, .executor = &w->executors[i]},
 				 roll(w, 6000) * MS);
+	for (unsigned i = 0; i < w->n_queues; i++)
+		while (chance(w, 30)) {
+			uint64_t at_ns = roll(w, 4000) * MS;
+			schedule(w, (struct event){.kind = EV_RETIRE, .number = i}, at_ns);
+			if (chance(w, 70))
+				schedule(w, (struct event){.kind = EV_ADD, .number = i},
+					 at_ns + roll(w, 1000) * MS);
+		}
 	uint64_t stop_ms = roll(w, 4000);
 	while (chance(w, 30))
 		schedule(w,
@@ -927,11 +1063,13 @@ void world_build(struct world *w, uint64_t seed, bool trace)
 	w->prefetch = 1 + (unsigned)roll(w, 40);
 	build_drain(w);
 	core_init(&w->core, &w->clock, NULL, w->concurrency, &w->drain, (uint32_t)seed);
+	w->core.route_gone = route_gone;
+	w->core.route_gone_arg = w;
 	build_edges(w);
 	build_manners(w);
 	w->n_messages = (unsigned)roll(w, MAX_MESSAGES);
 	for (unsigned i = 0; i < w->n_messages; i++)
-		w->messages[i] = (struct message){.route = (unsigned)roll(w, w->n_routes),
+		w->messages[i] = (struct message){.queue = (unsigned)roll(w, w->n_queues),
 						  .attempt = 1,
 						  .interruptions = chance(w, 30),
 						  .without_id = chance(w, 20)};

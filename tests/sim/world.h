@@ -14,7 +14,8 @@
 
 enum {
 	MAX_SOURCES = 3,
-	MAX_ROUTES = 6,
+	MAX_QUEUES = 6,
+	MAX_ROUTES = 12, /* a queue that comes back has another */
 	MAX_EXECUTORS = 3,
 	MAX_MESSAGES = 200,
 	MAX_EVENTS = 4096,
@@ -30,7 +31,7 @@ enum message_place {
 
 struct message {
 	enum message_place place;
-	unsigned route;
+	unsigned queue;
 	uint32_t attempt, interruptions, crashes;
 	unsigned checkpoint; /* that the broker has; 0: none */
 	unsigned due;        /* that the next run must be handed, by our own books */
@@ -68,6 +69,15 @@ struct fake_executor {
 	struct list running; /* struct job.in_executor */
 };
 
+/* What the broker knows of one of our consumers. */
+enum consumer {
+	CONSUMES,   /* whenever its source does */
+	CANCELLING, /* retired, and its cancel-ok is under way */
+	CANCELLED,
+	LEAVING, /* its channel is being closed */
+	LEFT,
+};
+
 /* What we know of one run of a job, for as long as the job lives: job->executor_ref. */
 struct run {
 	bool has_left;
@@ -85,6 +95,10 @@ enum event_kind {
 	EV_RECONNECT,  /* source */
 	EV_HANG,       /* source */
 	EV_CLOSED,     /* source */
+	EV_RETIRE,     /* queue in `number`: it is not wanted any more */
+	EV_ADD,        /* queue in `number`: it is wanted again */
+	EV_CANCELLED,  /* route in `number`: what a retired one awaits */
+	EV_LEFT,       /* route in `number` */
 	EV_END_OF_RUN, /* executor, job */
 	EV_SAY,        /* executor, job: a checkpoint, more time, progress */
 	EV_SHRINK,     /* executor: `number` of its children die, or are retired */
@@ -111,8 +125,12 @@ struct world {
 	struct retry_settings retry;
 	struct fake_source sources[MAX_SOURCES];
 	struct fake_executor executors[MAX_EXECUTORS];
-	struct route *routes[MAX_ROUTES];
-	unsigned n_sources, n_executors, n_routes, prefetch, concurrency;
+	struct route *routes[MAX_ROUTES]; /* NULL: gone */
+	char queue_names[MAX_QUEUES][16];
+	unsigned queue_of[MAX_ROUTES]; /* ... and the queue each is, or was, one of */
+	enum consumer consumers[MAX_ROUTES];
+	unsigned n_sources, n_executors, n_queues, n_routes, prefetch, concurrency;
+	uint64_t retired, gone;
 	struct message messages[MAX_MESSAGES];
 	unsigned n_messages;
 	unsigned overtaken[MAX_ROUTES]

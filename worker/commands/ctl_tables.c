@@ -116,7 +116,8 @@ static void print_sources(json_t *status, FILE *out)
 		columns_put(&table, "%s", text_at(source, "name"));
 		columns_put(&table, "%s", text_at(source, "kind"));
 		columns_put(&table, "%s", text_at(source, "link"));
-		columns_put(&table, "%s", text_at(source, "intake"));
+		columns_put(&table, "%s%s", text_at(source, "intake"),
+			    json_is_true(at(source, "blocked")) ? ", publishing blocked" : "");
 		columns_put(&table, "%lld", number_at(source, "reconnects"));
 		columns_put(&table, "%s", text_at(source, "waiting_for"));
 	}
@@ -135,11 +136,34 @@ static long long left_of(json_t *queue)
 	return left;
 }
 
+static bool is_removed(json_t *queue)
+{
+	return json_is_true(at(queue, "removed"));
+}
+
+static bool is_same_queue(json_t *a, json_t *b)
+{
+	return strcmp(text_at(a, "source"), text_at(b, "source")) == 0 &&
+	       strcmp(text_at(a, "name"), text_at(b, "name")) == 0 &&
+	       is_removed(a) == is_removed(b);
+}
+
+/* Queues come and go, so its place is the same most of the time only. NULL: it was not there. */
+static json_t *queue_before(json_t *before, json_t *queue, size_t i)
+{
+	json_t *then = json_array_get(at(before, "queues"), i);
+	if (then == NULL || is_same_queue(then, queue))
+		return then;
+	json_array_foreach(at(before, "queues"), i,
+			   then) if (is_same_queue(then, queue)) return then;
+	return NULL;
+}
+
 /* Jobs that left the queue in the second between the two, or "-". */
 static void put_rate(struct columns *table, json_t *status, json_t *before, size_t i)
 {
 	json_t *queue = json_array_get(at(status, "queues"), i);
-	json_t *then = json_array_get(at(before, "queues"), i);
+	json_t *then = queue_before(before, queue, i);
 	double ms = (double)(number_at(at(status, "process"), "uptime_ms") -
 			     number_at(at(before, "process"), "uptime_ms"));
 	if (then == NULL || ms <= 0)
@@ -160,7 +184,8 @@ static void print_queues(json_t *status, json_t *before, FILE *out)
 	json_array_foreach(at(status, "queues"), i, queue)
 	{
 		json_t *fates = at(queue, "fates");
-		columns_put(&table, "%s/%s", text_at(queue, "source"), text_at(queue, "name"));
+		columns_put(&table, "%s/%s%s", text_at(queue, "source"), text_at(queue, "name"),
+			    is_removed(queue) ? " (removed)" : "");
 		columns_put(&table, "%s", text_at(queue, "handler"));
 		columns_put(&table, "%lld", number_at(queue, "held"));
 		columns_put(&table, "%lld", number_at(queue, "running"));

@@ -1,6 +1,10 @@
-/* Two comparisons. With what was read last: what is live there and differs has changed now. With what the
- * worker was started with: what is not live and differs is still waiting for a new worker, and a
- * limit that is higher than it was then cannot be reached. */
+/* Three comparisons. Queues that came or went, against what the worker runs by: those are taken in or
+ * dropped at once. Then with what was read last: what is live there and differs has changed now. Then again
+ * with what the worker runs by: what is not live and differs is still waiting for a new worker, and a
+ * limit that is higher than it was when its section came cannot be reached.
+ *
+ * A section of retry policies is never waiting: a queue that is new brings its own along, and of
+ * another it is said that its key `retry` takes a new worker. */
 #include "commands/reload.h"
 
 #include "base/text.h"
@@ -12,31 +16,91 @@
 
 enum { NAME_BYTES = 400 };
 
-struct telling {
-	struct log *log;
-	struct text *says;
+struct names { /* as a JSON array holds them */
+	struct text text;
 	unsigned count;
 };
 
-static void list_name(struct telling *t, const char *name)
+struct telling {
+	struct reload *reload;
+	struct names changed, needs_restart;
+};
+
+static void list_name(struct names *names, const char *name)
 {
-	if (t->says != NULL && t->count > 0)
-		text_put_literal(t->says, ",");
-	if (t->says != NULL)
-		text_put_json(t->says, span_text(name));
-	t->count++;
+	if (names->count++ > 0)
+		text_put_literal(&names->text, ",");
+	text_put_json(&names->text, span_text(name));
 }
 
-static void tell_changed(void *arg, const struct change *change)
+static void say(struct telling *t, enum log_level level, const char *event, const char *name,
+		const char *why, struct place place)
+{
+	log_say(t->reload->log, level, event, kv_text("what", name), kv_text("why", why),
+		kv_text("file", place.file), kv_int("line", place.line));
+}
+
+static void tell_changed(struct telling *t, const char *name, struct place place)
+{
+	list_name(&t->changed, name);
+	say(t, LOG_INFO, "setting changed", name, NULL, place);
+}
+
+static void tell_restart(struct telling *t, const char *name, const char *why, struct place place)
+{
+	list_name(&t->needs_restart, name);
+	say(t, LOG_WARN, "setting needs a restart", name, why, place);
+}
+
+/* --- queues --- */
+
+static void name_queue(char *name, size_t size, const struct block *block, const char *what)
+{
+	char plain[NAME_BYTES - 16];
+	struct change change = change_of_section(CHANGE_SECTION_CAME, block);
+	change_name(&change, plain, sizeof plain);
+	(void)snprintf(name, size, "%s%s", plain, what);
+}
+
+static void queue_went(void *arg, struct block *block)
 {
 	struct telling *t = arg;
+	char name[NAME_BYTES];
+	name_queue(name, sizeof name, block, " (removed)");
+	tell_changed(t, name, block->place);
+	t->reload->queues.drop(t->reload->queues.arg, block);
+}
+
+static void queue_came(void *arg, const struct block *block)
+{
+	struct telling *t = arg;
+	char name[NAME_BYTES];
+	struct error why;
+	if (t->reload->queues.take(t->reload->queues.arg, block, &why) == ST_OK) {
+		name_queue(name, sizeof name, block, " (added)");
+		tell_changed(t, name, block->place);
+	} else {
+		name_queue(name, sizeof name, block, "");
+		tell_restart(t, name, why.text, block->place);
+	}
+}
+
+/* --- keys, and other sections --- */
+
+static void change_seen_live(void *arg, const struct change *change)
+{
 	char name[NAME_BYTES];
 	if (!change->live)
 		return;
 	change_name(change, name, sizeof name);
-	list_name(t, name);
-	log_say(t->log, LOG_INFO, "setting changed", kv_text("what", name),
-		kv_text("file", change->place.file), kv_int("line", change->place.line));
+	tell_changed(arg, name, change->place);
+}
+
+static bool is_told_elsewhere(const struct change *change)
+{
+	return change->kind != CHANGE_KEY &&
+	       (change->section == SECTION_QUEUE || change->section == SECTION_LIST ||
+		change->section == SECTION_RETRY);
 }
 
 static const char *why_restart(const struct change *change)
@@ -53,36 +117,41 @@ static const char *why_restart(const struct change *change)
 			    : "this takes a new worker";
 }
 
-static void tell_restart(void *arg, const struct change *change)
+static void change_seen_waiting(void *arg, const struct change *change)
 {
-	struct telling *t = arg;
 	char name[NAME_BYTES];
-	if (change->live && !change->grows)
+	if (is_told_elsewhere(change) || (change->live && !change->grows))
 		return;
 	change_name(change, name, sizeof name);
-	list_name(t, name);
-	log_say(t->log, LOG_WARN, "setting needs a restart", kv_text("what", name),
-		kv_text("why", why_restart(change)), kv_text("file", change->place.file),
-		kv_int("line", change->place.line));
+	tell_restart(arg, name, why_restart(change), change->place);
 }
 
-static void put(struct text *says, const char *text)
+/* --- the whole --- */
+
+static void answer(struct text *says, const struct telling *t)
 {
-	if (says != NULL)
-		text_put(says, span_text(text));
+	text_put_literal(says, "{\"status\":\"reloaded\",\"changed\":[");
+	text_put(says, text_span(&t->changed.text));
+	text_put_literal(says, "],\"needs_restart\":[");
+	text_put(says, text_span(&t->needs_restart.text));
+	text_put_literal(says, "]}\n");
 }
 
-static void tell(struct reload *reload, const struct settings *now, struct text *says)
+static void take_over(struct reload *reload, const struct settings *now, struct text *says)
 {
 	const struct settings *last = reload->latest != NULL ? reload->latest : reload->settings;
-	struct telling changed = {reload->log, says, 0}, restart = {reload->log, says, 0};
-	put(says, "{\"status\":\"reloaded\",\"changed\":[");
-	settings_compare(last, now, tell_changed, &changed);
-	put(says, "],\"needs_restart\":[");
-	settings_compare(reload->settings, now, tell_restart, &restart);
-	put(says, "]}\n");
+	struct telling t = {.reload = reload};
+	const struct queue_changes queues = {queue_went, queue_came, &t};
+	settings_compare_queues(reload->settings, now, &queues);
+	settings_compare(last, now, change_seen_live, &t);
+	settings_compare(reload->settings, now, change_seen_waiting, &t);
+	settings_adopt(reload->settings, now);
+	if (says != NULL)
+		answer(says, &t);
 	log_say(reload->log, LOG_INFO, "configuration reloaded", kv_text("file", reload->path),
-		kv_int("changed", changed.count), kv_int("needs_restart", restart.count));
+		kv_int("changed", t.changed.count), kv_int("needs_restart", t.needs_restart.count));
+	text_fini(&t.changed.text);
+	text_fini(&t.needs_restart.text);
 }
 
 static void log_problems(struct log *log, const struct problems *problems)
@@ -124,8 +193,7 @@ enum status reload_now(struct reload *reload, struct text *says, struct error *w
 		return st;
 	}
 	problems_free(&problems);
-	tell(reload, now, says);
-	settings_adopt(reload->settings, now);
+	take_over(reload, now, says);
 	settings_destroy(reload->latest);
 	reload->latest = now;
 	return ST_OK;

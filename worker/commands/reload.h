@@ -11,15 +11,25 @@
 
 #include "base/error.h"
 
+struct block;
 struct log;
 struct settings;
 struct text;
+
+/* Who takes in queues that came, and lets go of those that went (settings/late.h). */
+struct reload_queues {
+	/* Makes it part of `settings`. ST_* with the reason why it takes a new worker. */
+	enum status (*take)(void *arg, const struct block *block, struct error *why);
+	void (*drop)(void *arg, struct block *block);
+	void *arg;
+};
 
 struct reload {
 	const char *path;
 	struct settings *settings; /* what the worker runs by; changed in place */
 	struct settings *latest;   /* what was read last; NULL: nothing yet */
 	struct log *log;
+	struct reload_queues queues;
 };
 
 /* Appends {"status":"reloaded","changed":[...],"needs_restart":[...]} to `says`, which may be NULL. */

@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "base/must.h"
 #include "commands/reload.h"
+#include "commands/run_queues.h"
 #include "core.h"
 #include "executors/child/children.h"
 #include "executors/exec/exec.h"
@@ -50,6 +51,7 @@ struct loop_clock {
 struct run {
 	struct settings *settings;
 	struct reload reload;
+	struct run_queues queues;
 	struct log *log;
 	struct loop *loop;
 	struct loop_clock clock;
@@ -82,13 +84,6 @@ static uint64_t loop_clock_now(const struct clock *clock)
 
 /* --- what operators ask for ------------------------------------------------------------------- */
 
-static void limit_route(struct list *in_roster, unsigned limit, uint64_t rate_interval_ns)
-{
-	struct route *route = list_entry(in_roster, struct route, in_roster);
-	route->limit = limit;
-	rate_set(&route->rate, rate_interval_ns);
-}
-
 /* After the settings have changed. */
 static void take_effect(struct run *run)
 {
@@ -102,16 +97,20 @@ static void take_effect(struct run *run)
 		run->lanes[i]->policy = s->handlers[i].deadline;
 		run->lanes[i]->limit = s->handlers[i].concurrency;
 	}
-	struct list *route = &run->core.roster.routes; /* in the order in which they were built */
-	for (size_t i = 0; i < s->n_rabbitmqs; i++)
-		for (size_t j = 0; j < s->rabbitmqs[i].n_queues; j++)
-			limit_route(route = route->next, s->rabbitmqs[i].queues[j].concurrency,
-				    s->rabbitmqs[i].queues[j].rate_interval_ns);
-	for (size_t i = 0; i < s->n_redises; i++)
-		for (size_t j = 0; j < s->redises[i].n_lists; j++)
-			limit_route(route = route->next, s->redises[i].lists[j].concurrency,
-				    s->redises[i].lists[j].rate_interval_ns);
+	run_queues_limit(&run->queues);
 	dispatch_limits_changed(&run->core.dispatch, s->worker.concurrency);
+}
+
+static enum status take_queue(void *arg, const struct block *block, struct error *why)
+{
+	struct run *run = arg;
+	return run_queues_take(&run->queues, block, why);
+}
+
+static void drop_queue(void *arg, struct block *block)
+{
+	struct run *run = arg;
+	run_queues_drop(&run->queues, block);
 }
 
 static enum status reload(void *arg, struct text *says, struct error *why)
@@ -390,13 +389,6 @@ static enum status build_handler(struct run *run, size_t i, struct error *why)
 	return ST_OK;
 }
 
-static struct lane *lane_of(const struct run *run, const struct handler_settings *handler)
-{
-	size_t i = (size_t)(handler - run->settings->handlers);
-	must(i < run->settings->n_handlers);
-	return run->lanes[i];
-}
-
 static enum status build_rabbitmq(struct run *run, const struct rabbitmq_settings *s,
 				  struct error *why)
 {
@@ -408,17 +400,7 @@ static enum status build_rabbitmq(struct run *run, const struct rabbitmq_setting
 				 s->name);
 	run->sources[run->n_sources++] = source;
 	roster_add_source(&run->core.roster, source);
-	for (size_t i = 0; i < s->n_queues; i++) {
-		const struct queue_settings *q = &s->queues[i];
-		struct route *route =
-		    roster_add_route(&run->core.roster, q->name, source, lane_of(run, q->handler),
-				     q->retry, q->concurrency);
-		if (route == NULL)
-			return error_set(why, ST_NOMEM, "queue \"%s\"", q->name);
-		route->rate.interval_ns = q->rate_interval_ns;
-		rabbitmq_source_bind(source, i, route);
-	}
-	return ST_OK;
+	return run_queues_build_rabbitmq(&run->queues, s, source, why);
 }
 
 static enum status build_redis(struct run *run, const struct redis_settings *s, struct error *why)
@@ -431,17 +413,7 @@ static enum status build_redis(struct run *run, const struct redis_settings *s, 
 				 s->name);
 	run->sources[run->n_sources++] = source;
 	roster_add_source(&run->core.roster, source);
-	for (size_t i = 0; i < s->n_lists; i++) {
-		const struct list_settings *l = &s->lists[i];
-		struct route *route =
-		    roster_add_route(&run->core.roster, l->name, source, lane_of(run, l->handler),
-				     l->retry, l->concurrency);
-		if (route == NULL)
-			return error_set(why, ST_NOMEM, "list \"%s\"", l->name);
-		route->rate.interval_ns = l->rate_interval_ns;
-		redis_list_source_bind(source, i, route);
-	}
-	return ST_OK;
+	return run_queues_build_redis(&run->queues, s, source, why);
 }
 
 static enum status build_admin(struct run *run, struct error *why)
@@ -465,6 +437,7 @@ static enum status build_parts(struct run *run, struct error *why)
 	if (run->executors == NULL || run->isolated == NULL || run->lanes == NULL ||
 	    run->sources == NULL)
 		return error_set(why, ST_NOMEM, "out of memory");
+	run_queues_init(&run->queues, &run->core, run->settings, run->lanes);
 	enum status st = watch_signals(run, why);
 	if (st == ST_OK)
 		st = hook_turns(run, why);
@@ -604,6 +577,8 @@ static void tear_down(struct run *run)
 	timer_destroy(run->wake);
 	timer_destroy(run->patience);
 	core_fini(&run->core);
+	if (run->queues.core != NULL)
+		run_queues_fini(&run->queues);
 	loop_destroy(run->loop);
 	memory_free(run->executors);
 	memory_free(run->isolated);
@@ -660,6 +635,7 @@ int run_worker(struct settings *settings, const char *path, struct log *log)
 {
 	struct run run = {.settings = settings, .log = log};
 	run.reload = (struct reload){.path = path, .settings = settings, .log = log};
+	run.reload.queues = (struct reload_queues){take_queue, drop_queue, &run};
 	struct error why;
 	raise_descriptor_limit(settings);
 	if (loop_create(&run.loop, &why) != ST_OK) {

@@ -71,7 +71,7 @@ static void line_up_lane(struct dispatch *dispatch, struct lane *lane)
 
 static void line_up(struct dispatch *dispatch, struct route *route)
 {
-	if (route->held == 0 || route_is_full(route))
+	if (route->held == 0 || route->retired || route_is_full(route))
 		return;
 	if (!list_linked(&route->in_ready))
 		list_append(&route->lane->ready, &route->in_ready);
@@ -95,6 +95,14 @@ void dispatch_forget(struct dispatch *dispatch, struct job *job)
 	route->held--;
 	if (route->held == 0)
 		list_remove(&route->in_ready);
+}
+
+void dispatch_retire(struct dispatch *dispatch, struct route *route)
+{
+	roster_retire_route(dispatch->roster, route);
+	list_remove(&route->in_ready);
+	if (route->assigned > 0)
+		dispatch_retract_lane(route->lane);
 }
 
 struct job *dispatch_first_held(const struct route *route)

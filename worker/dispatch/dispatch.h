@@ -53,6 +53,9 @@ void dispatch_hold_again(struct dispatch *dispatch, struct job *job); /* one of 
 struct job *dispatch_first_held(const struct route *route);
 void dispatch_forget(struct dispatch *dispatch, struct job *job);
 
+/* The route begins no more jobs; what of its lane was staged is held again. */
+void dispatch_retire(struct dispatch *dispatch, struct route *route);
+
 /* The executor's width is another now. */
 void dispatch_resized(struct dispatch *dispatch, const struct executor *executor);
 

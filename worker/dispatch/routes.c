@@ -1,14 +1,18 @@
 #include "dispatch/routes.h"
 
 #include "base/memory.h"
+#include "base/must.h"
 #include "executors/executor.h"
 #include "sources/source.h"
+
+#include <string.h>
 
 void roster_init(struct roster *roster)
 {
 	list_init(&roster->sources);
 	list_init(&roster->lanes);
 	list_init(&roster->routes);
+	list_init(&roster->retired);
 }
 
 void roster_fini(struct roster *roster)
@@ -51,6 +55,55 @@ unsigned lane_widest(const struct lane *lane)
 	return limited(lane, lane->executor->widest);
 }
 
+struct route *route_of_counts(struct route *route)
+{
+	while (route->heir != NULL)
+		route = route->heir;
+	return route;
+}
+
+bool route_is_same_queue(const struct route *a, const struct route *b)
+{
+	return a == b || (a->source == b->source && strcmp(a->name, b->name) == 0);
+}
+
+static void hand_over_counts(struct route *to, struct route *from)
+{
+	memcpy(to->fates, from->fates, sizeof to->fates);
+	memset(from->fates, 0, sizeof from->fates);
+	to->waits = from->waits;
+	from->waits = (struct histogram){0};
+	to->runs = from->runs;
+	from->runs = (struct histogram){0};
+	to->orphans = from->orphans;
+	from->orphans = 0;
+	to->told_too_long = from->told_too_long;
+}
+
+/* The queue may have been retired more than once: the last of those has the counts of all. */
+static void inherit(struct roster *roster, struct route *heir)
+{
+	list_each (it, &roster->retired) {
+		struct route *route = list_entry(it, struct route, in_retired);
+		if (route->heir != NULL || !route_is_same_queue(route, heir))
+			continue;
+		hand_over_counts(heir, route);
+		route->heir = heir;
+	}
+}
+
+static void disinherit(struct roster *roster, struct route *heir)
+{
+	list_each (it, &roster->retired) {
+		struct route *route = list_entry(it, struct route, in_retired);
+		if (route->heir != heir)
+			continue;
+		route->heir = heir->heir;
+		if (route->heir == NULL)
+			hand_over_counts(route, heir);
+	}
+}
+
 struct route *roster_add_route(struct roster *roster, const char *name, struct source *source,
 			       struct lane *lane, const struct retry_settings *retry,
 			       unsigned limit)
@@ -67,8 +120,27 @@ struct route *roster_add_route(struct roster *roster, const char *name, struct s
 	list_init(&route->held_jobs);
 	list_init(&route->parked);
 	list_init(&route->in_ready);
+	list_init(&route->in_retired);
 	list_append(&roster->routes, &route->in_roster);
+	inherit(roster, route);
 	return route;
+}
+
+void roster_retire_route(struct roster *roster, struct route *route)
+{
+	must(!route->retired);
+	route->retired = true;
+	list_append(&roster->retired, &route->in_retired);
+}
+
+void roster_remove_route(struct roster *roster, struct route *route)
+{
+	must(route->in_ledger == 0 && route->assigned == 0);
+	disinherit(roster, route);
+	list_remove(&route->in_retired);
+	list_remove(&route->in_ready);
+	list_remove(&route->in_roster);
+	memory_free(route);
 }
 
 void roster_add_source(struct roster *roster, struct source *source)

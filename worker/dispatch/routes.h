@@ -3,9 +3,13 @@
  * A route is one configured queue or list. A lane is one handler with its executor. Many routes
  * may lead to one lane; a route leads to exactly one.
  *
+ * A queue that is no longer wanted has its route retired: nothing begins there any more, and it goes
+ * when its jobs have gone. The same queue may be wanted again before that; then it has a second route,
+ * its heir, and who looks from outside should see one queue: what is counted is counted there.
+ *
  * Thread: the loop's.
- * Owns:   routes and lanes live in their roster from roster_add_*() to roster_fini(); names and
- *         settings are borrowed and must outlive it.
+ * Owns:   routes and lanes live in their roster from roster_add_*() to roster_fini(), routes until
+ *         roster_remove_route() at the latest; names and settings are borrowed and must outlive them.
  * Units:  counts of jobs.
  * Fails:  adding, with NULL, for lack of memory. */
 #ifndef OUTFALL_DISPATCH_ROUTES_H
@@ -62,12 +66,17 @@ struct route {
 	struct histogram runs;  /* from begun to ended */
 	bool told_too_long;     /* operators were told that its jobs do not fit into a drain */
 	void *source_ref;       /* the source's own record of this queue */
+	bool retired;           /* begins no more jobs, and goes when it has none; see retire.h */
+	uint64_t retired_ns;    /* since when */
+	struct list in_retired; /* struct roster.retired */
+	struct route *heir;     /* of a retired one: the route its queue has now; or NULL */
 };
 
 struct roster {
 	struct list sources; /* struct source.in_roster */
 	struct list lanes;
 	struct list routes;
+	struct list retired; /* those of them that are (struct route.in_retired) */
 };
 
 /* How many of its jobs can run at once. Changes with the executor's. */
@@ -80,6 +89,17 @@ struct lane *roster_add_lane(struct roster *roster, struct executor *executor, u
 struct route *roster_add_route(struct roster *roster, const char *name, struct source *source,
 			       struct lane *lane, const struct retry_settings *retry,
 			       unsigned limit);
+void roster_retire_route(struct roster *roster, struct route *route);
+void roster_remove_route(struct roster *roster, struct route *route); /* has no jobs; freed */
+/* Where what happens to its jobs is counted: fates, histograms, orphans. */
+struct route *route_of_counts(struct route *route);
+static inline const struct histogram *route_runs(const struct route *route)
+{
+	while (route->heir != NULL)
+		route = route->heir;
+	return &route->runs;
+}
+bool route_is_same_queue(const struct route *a, const struct route *b);
 void roster_add_source(struct roster *roster, struct source *source);
 
 #endif

@@ -176,19 +176,23 @@ static void carry_out(struct drain *drain, unsigned actions)
 		close_sources(drain);
 }
 
+void drain_give_back_route(struct drain *drain, struct route *route)
+{
+	struct job *job;
+	while ((job = dispatch_first_held(route)) != NULL) {
+		dispatch_forget(drain->dispatch, job);
+		settle_job(drain->settle, job);
+	}
+}
+
 void drain_give_back(struct drain *drain, struct source *source)
 {
 	if (phase_begins_jobs(drain->phase) || source->intake != INTAKE_SHUT)
 		return;
 	list_each (it, &drain->roster->routes) {
 		struct route *route = list_entry(it, struct route, in_roster);
-		if (route->source != source)
-			continue;
-		struct job *job;
-		while ((job = dispatch_first_held(route)) != NULL) {
-			dispatch_forget(drain->dispatch, job);
-			settle_job(drain->settle, job);
-		}
+		if (route->source == source)
+			drain_give_back_route(drain, route);
 	}
 }
 

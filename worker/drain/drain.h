@@ -20,6 +20,7 @@ struct ledger;
 struct log;
 struct roster;
 struct settle;
+struct route;
 struct source;
 
 struct drain {
@@ -63,7 +64,8 @@ void drain_turn(struct drain *drain);
 /* Gives back what this source's routes hold, if jobs do not begin any more and its intake is
  * shut. */
 void drain_give_back(struct drain *drain, struct source *source);
-void drain_give_back_all(struct drain *drain); /* of each source */
+void drain_give_back_all(struct drain *drain);                        /* of each source */
+void drain_give_back_route(struct drain *drain, struct route *route); /* in any phase */
 
 /* When drain_turn() must be called again even if nothing happens. */
 uint64_t drain_next_ns(const struct drain *drain);

@@ -33,7 +33,7 @@ static uint64_t usual_end_ns(const struct histogram *runs, uint64_t age_ns)
 
 uint64_t forecast_left_ns(const struct route *route, uint64_t age_ns)
 {
-	uint64_t end_ns = usual_end_ns(&route->runs, age_ns);
+	uint64_t end_ns = usual_end_ns(route_runs(route), age_ns);
 	uint64_t timeout_ns = route->lane->timeout_ns;
 	if (timeout_ns != 0 && timeout_ns < end_ns)
 		end_ns = timeout_ns;

@@ -12,6 +12,7 @@
  * at once what it was not told of; if it gave it to another worker, waiting for it is in vain. */
 #include "job/recall.h"
 
+#include "dispatch/routes.h"
 #include "job/job.h"
 
 #include <string.h>
@@ -44,11 +45,15 @@ static void let_go(struct recall *recall, struct job *job)
 	recall->bytes -= job->body.len;
 }
 
-static void forget_first(struct recall *recall)
+static void forget(struct recall *recall, struct job *job)
 {
-	struct job *job = of_age(recall->by_age.next);
 	let_go(recall, job);
 	job_destroy(job);
+}
+
+static void forget_first(struct recall *recall)
+{
+	forget(recall, of_age(recall->by_age.next));
 }
 
 void recall_fini(struct recall *recall)
@@ -101,8 +106,8 @@ void recall_keep(struct recall *recall, struct job **kept, uint64_t now_ns)
 
 bool recall_is_same(const struct job *a, const struct job *b)
 {
-	if (a->route != b->route || a->id_made_up != b->id_made_up || a->attempt != b->attempt ||
-	    !span_equal(a->body, b->body))
+	if (!route_is_same_queue(a->route, b->route) || a->id_made_up != b->id_made_up ||
+	    a->attempt != b->attempt || !span_equal(a->body, b->body))
 		return false;
 	return a->id_made_up || strcmp(a->id, b->id) == 0;
 }
@@ -120,4 +125,17 @@ struct job *recall_take(struct recall *recall, const struct job *job, uint64_t n
 		return kept;
 	}
 	return NULL;
+}
+
+void recall_part(struct recall *recall, const struct route *route, struct route *heir)
+{
+	list_each_safe (it, &recall->by_age) {
+		struct job *job = of_age(it);
+		if (job->route != route)
+			continue;
+		if (heir != NULL)
+			job->route = heir;
+		else
+			forget(recall, job);
+	}
 }

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 struct job;
+struct route;
 
 enum { RECALL_BUCKETS = 1024 };
 
@@ -32,6 +33,9 @@ void recall_keep(struct recall *recall, struct job **job, uint64_t now_ns);
 
 /* The one that `job`, just given out, is a second delivery of; the caller's then. NULL: none. */
 struct job *recall_take(struct recall *recall, const struct job *job, uint64_t now_ns);
+
+/* The route is about to go: what is kept of it is its heir's, or is forgotten. */
+void recall_part(struct recall *recall, const struct route *route, struct route *heir);
 
 /* Whether these two are deliveries of the same run of a job: the same queue and attempt, the same id or,
  * where the producer gave none, the same body. */

@@ -121,6 +121,8 @@ static void put_routes(struct text *text, const struct metric_row *row, const st
 	int whichs = row->scope == PER_FATE ? FATE_COUNT : 1;
 	list_each (it, &view->core->roster.routes) {
 		struct metric_subject of = {.route = list_entry(it, struct route, in_roster)};
+		if (of.route->heir != NULL)
+			continue; /* no two samples may have the same labels */
 		for (of.which = 0; of.which < whichs; of.which++)
 			put_sample(text, row, view, &of);
 	}

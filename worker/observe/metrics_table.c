@@ -19,16 +19,37 @@ static double jobs_left(const struct view *view, const struct metric_subject *of
 	return (double)of->route->fates[of->which];
 }
 
+/* Of its queue: those of a route that was retired before it are there as well. */
+static size_t of_queue(const struct view *view, const struct route *route,
+		       size_t (*count)(const struct route *route))
+{
+	size_t n = count(route);
+	list_each (it, &view->core->roster.retired) {
+		struct route *retired = list_entry(it, struct route, in_retired);
+		if (retired != route && route_of_counts(retired) == route)
+			n += count(retired);
+	}
+	return n;
+}
+
+static size_t running_of(const struct route *route)
+{
+	return route->assigned;
+}
+
+static size_t held_of(const struct route *route)
+{
+	return route->held;
+}
+
 static double jobs_running(const struct view *view, const struct metric_subject *of)
 {
-	(void)view;
-	return of->route->assigned;
+	return (double)of_queue(view, of->route, running_of);
 }
 
 static double jobs_held(const struct view *view, const struct metric_subject *of)
 {
-	(void)view;
-	return (double)of->route->held;
+	return (double)of_queue(view, of->route, held_of);
 }
 
 static double jobs_settling(const struct view *view, const struct metric_subject *of)
@@ -88,6 +109,12 @@ static double source_consuming(const struct view *view, const struct metric_subj
 {
 	(void)view;
 	return of->source->link == LINK_UP && of->source->intake == INTAKE_OPEN;
+}
+
+static double source_blocked(const struct view *view, const struct metric_subject *of)
+{
+	(void)view;
+	return source_is_blocked(of->source);
 }
 
 static double source_reconnects(const struct view *view, const struct metric_subject *of)
@@ -176,6 +203,8 @@ const struct metric_row metrics_table[] = {
      .help = "1 while logged in to the broker."},
     {.name = "outfall_source_consuming", .unit = "0 or 1", .kind = METRIC_GAUGE, .scope = PER_SOURCE, .value = source_consuming,
      .help = "1 while jobs are really being taken from each of its queues."},
+    {.name = "outfall_source_blocked", .unit = "0 or 1", .kind = METRIC_GAUGE, .scope = PER_SOURCE, .value = source_blocked,
+     .help = "1 while the broker takes no publications (a resource alarm): retries, dead letters and checkpoints wait."},
     {.name = "outfall_source_reconnects_total", .unit = "times", .kind = METRIC_COUNTER, .scope = PER_SOURCE,
      .value = source_reconnects, .help = "How often the connection was lost and sought again."},
     {.name = "outfall_handler_width", .unit = "jobs", .kind = METRIC_GAUGE, .scope = PER_HANDLER, .value = handler_width,

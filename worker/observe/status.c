@@ -202,6 +202,7 @@ static void put_source(struct text *text, const struct source *source)
 	put_text(text, "kind", source->ops->kind);
 	put_text(text, "link", status_link_name(source->link));
 	put_text(text, "intake", status_intake_name(source->intake));
+	put_bool(text, "blocked", source_is_blocked(source));
 	put_number(text, "reconnects", source->reconnects);
 	put_text(text, "waiting_for", waiting_for[0] != '\0' ? waiting_for : NULL);
 	close_object(text);
@@ -213,6 +214,7 @@ static void put_queue(struct text *text, const struct route *route)
 	put_text(text, "source", route->source_name);
 	put_text(text, "name", route->name);
 	put_text(text, "handler", route->lane->executor->name);
+	put_bool(text, "removed", route->retired);
 	put_number(text, "held", route->held);
 	put_number(text, "running", route->assigned);
 	put_number(text, "in_worker", route->in_ledger);

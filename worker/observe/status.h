@@ -14,7 +14,7 @@
  *                that; until the exit; what running jobs still need, and how many nobody knows about
  *     jobs       {held, running, settling}
  *     fates      {done, retried, dead, returned, unsettled}: since the start
- *     sources    [{name, kind, link, intake, reconnects, waiting_for}]
+ *     sources    [{name, kind, link, intake, blocked, reconnects, waiting_for}]
  *     queues     [{source, name, handler, held, running, in_worker, limit, fates}]
  *     handlers   [{name, kind, width, widest, assigned, permits, timeout_ms}]
  *     running    [{id, source, queue, handler, attempt, interruptions, age_ms, progress, note,

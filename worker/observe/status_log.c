@@ -15,6 +15,7 @@ static void log_source(struct log *log, const struct source *source)
 	log_say(log, LOG_WARN, "status of source", kv_text("source", source->name),
 		kv_text("kind", source->ops->kind), kv_text("link", status_link_name(source->link)),
 		kv_text("intake", status_intake_name(source->intake)),
+		kv_text("blocked", source_is_blocked(source) ? "yes" : "no"),
 		kv_int("reconnects", (int64_t)source->reconnects),
 		kv_text("waiting_for", waiting_for[0] != '\0' ? waiting_for : NULL));
 }
@@ -23,6 +24,7 @@ static void log_queue(struct log *log, const struct route *route)
 {
 	log_say(log, LOG_WARN, "status of queue", kv_text("source", route->source_name),
 		kv_text("queue", route->name), kv_text("handler", route->lane->executor->name),
+		kv_text("removed", route->retired ? "draining" : NULL),
 		kv_int("held", (int64_t)route->held), kv_int("running", route->assigned),
 		kv_int("in_worker", (int64_t)route->in_ledger));
 }

@@ -1,13 +1,15 @@
 /* Two documents are walked block by block, and each block's counterpart is the one with the same titles.
  * What is live is a table of keys here. All of them are numbers and words that are looked at anew each
  * time they are needed; what was used once to build something (an address, a command, a prefetch
- * that the broker was told) needs a new worker, and so does a section that comes or goes.
+ * that the broker was told) needs a new worker, and so does a section that comes or goes, unless it is
+ * a queue's.
  *
  * A limit on how many jobs run at once is live downwards: processes, transfers and prefetch were built for
  * what it was at the start. Whoever wants more than that is told that it takes a new worker. */
 #include "settings/changes.h"
 
 #include "base/must.h"
+#include "settings/late.h"
 #include "settings/loaded.h"
 
 #include <limits.h>
@@ -110,16 +112,21 @@ static bool grows(const struct block *before, const struct block *after, const s
 	       limit_in(after, key) > limit_in(before, key);
 }
 
-static void tell_section(const struct comparison *c, enum change_kind kind,
-			 const struct block *block)
+struct change change_of_section(enum change_kind kind, const struct block *block)
 {
-	struct change change = {
+	return (struct change){
 	    .kind = kind,
 	    .section = (enum section)block->section,
 	    .inside = block->parent != NULL ? block->parent->title : NULL,
 	    .title = block->title,
 	    .place = block->place,
 	};
+}
+
+static void tell_section(const struct comparison *c, enum change_kind kind,
+			 const struct block *block)
+{
+	struct change change = change_of_section(kind, block);
 	c->seen(c->arg, &change);
 }
 
@@ -177,6 +184,26 @@ void settings_compare(const struct settings *before, const struct settings *afte
 		else
 			compare_blocks(&c, b, NULL);
 	}
+}
+
+static bool is_queue(const struct block *block)
+{
+	return block->section == SECTION_QUEUE || block->section == SECTION_LIST;
+}
+
+void settings_compare_queues(const struct settings *before, const struct settings *after,
+			     const struct queue_changes *seen)
+{
+	const struct document *old = &loaded_of(before)->document;
+	const struct document *new = &loaded_of(after)->document;
+	for (struct block *b = old->first, *next; b != NULL; b = next) {
+		next = b->next;
+		if (is_queue(b) && counterpart(new, b) == NULL)
+			seen->went(seen->arg, b);
+	}
+	for (const struct block *b = new->first; b != NULL; b = b->next)
+		if (is_queue(b) && counterpart(old, b) == NULL)
+			seen->came(seen->arg, b);
 }
 
 void change_name(const struct change *change, char *buf, size_t size)
@@ -238,6 +265,7 @@ void settings_adopt(struct settings *settings, const struct settings *after)
 		if (is_titled(b) && now != NULL)
 			adopt_block(b, now);
 	}
+	late_adopt_retries(settings, after);
 	settings->worker.concurrency = after->worker.concurrency;
 	settings->drain = after->drain;
 	settings->log.level = after->log.level;

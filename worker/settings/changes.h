@@ -9,6 +9,7 @@
 #ifndef OUTFALL_SETTINGS_CHANGES_H
 #define OUTFALL_SETTINGS_CHANGES_H
 
+#include "settings/parse.h"
 #include "settings/settings.h"
 #include "settings/table.h"
 
@@ -25,9 +26,22 @@ struct change {
 	struct place place;        /* where it is said now; or, of a section that went, was */
 };
 
+/* A section as a change of that kind, for its name. */
+struct change change_of_section(enum change_kind kind, const struct block *block);
+
 typedef void change_seen(void *arg, const struct change *change);
 void settings_compare(const struct settings *before, const struct settings *after,
 		      change_seen *seen, void *arg);
+
+/* Queues and lists that only one of the two has: a block of `before` that went, one of `after` that came. Both
+ * calls may take blocks out of `before` and put others in. */
+struct queue_changes {
+	void (*went)(void *arg, struct block *block);
+	void (*came)(void *arg, const struct block *block);
+	void *arg;
+};
+void settings_compare_queues(const struct settings *before, const struct settings *after,
+			     const struct queue_changes *seen);
 
 /* What is live in `after` becomes what `settings` says, for the sections that both have. Texts stay those
  * of `after`, which must outlive `settings` or the next call. */

@@ -14,6 +14,7 @@
 #include "base/must.h"
 #include "settings/check.h"
 #include "settings/duration.h"
+#include "settings/late.h"
 #include "settings/loaded.h"
 #include "settings/parse.h"
 #include "settings/problems.h"
@@ -295,6 +296,7 @@ enum status settings_load(const char *path, struct settings **ret_settings,
 	struct loaded *loaded = memory_clear(1, sizeof *loaded);
 	if (loaded == NULL)
 		return ST_NOMEM;
+	list_init(&loaded->late);
 	*problems = (struct problems){0};
 	struct loading l = {
 	    .settings = &loaded->settings, .region = &loaded->region, .problems = problems};
@@ -314,6 +316,7 @@ void settings_destroy(struct settings *settings)
 	if (settings == NULL)
 		return;
 	struct loaded *loaded = (struct loaded *)(void *)settings;
+	late_destroy_all(settings);
 	region_free(&loaded->region);
 	memory_free(loaded);
 }

@@ -1,11 +1,12 @@
 /* loaded - what stands around a struct settings: the blocks it was made of, and their memory.
  *
- * Thread: any; read-only once settings_load() has returned.
- * Owns:   the region owns all of it, until settings_destroy().
+ * Thread: any; read-only once settings_load() has returned, but for what a reload takes over.
+ * Owns:   the region owns all of it but what came later, until settings_destroy().
  * Fails:  never. */
 #ifndef OUTFALL_SETTINGS_LOADED_H
 #define OUTFALL_SETTINGS_LOADED_H
 
+#include "base/list.h"
 #include "settings/parse.h"
 #include "settings/region.h"
 #include "settings/settings.h"
@@ -15,6 +16,7 @@ struct loaded {
 	struct settings settings;
 	struct region region;
 	struct document document;
+	struct list late; /* queues that came later, those among them that have left the document */
 };
 
 static inline const struct loaded *loaded_of(const struct settings *settings)

@@ -65,7 +65,7 @@ void census_begin(struct census *census)
 	census->to_tell = 0;
 	text_clear(&census->alone);
 	list_each (it, &census->roster->routes)
-		census->to_tell++;
+		census->to_tell += !list_entry(it, struct route, in_roster)->retired;
 	timer_start(census->timer, census->to_tell > 0 ? PATIENCE_MS : 0);
 	list_each (it, &census->roster->sources) {
 		struct source *source = list_entry(it, struct source, in_roster);

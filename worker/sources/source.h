@@ -40,6 +40,13 @@ enum intake {
 	INTAKE_SHUTTING, /* cancelled, deliveries may still arrive and count as held */
 };
 
+/* How far a retired route has come. */
+enum leaving {
+	LEAVING_INTAKE, /* deliveries may still arrive, and count as held */
+	LEAVING_JOBS,   /* nothing will be delivered any more; its jobs are settled as ever */
+	LEAVING_GONE,   /* the source has let go of it and never names it again */
+};
+
 enum settled {
 	SETTLED,      /* the broker has it, proved by a round trip */
 	SETTLED_LOST, /* the connection (or our lease) was gone first: the broker will redeliver */
@@ -89,6 +96,13 @@ struct source_ops {
 	void (*flush)(struct source *source);
 	/* Room has come for this route (a job began or left). Cheap; may be NULL. */
 	void (*room_came)(struct source *source, struct route *route);
+	/* Shuts the intake of this route alone, for good; the others are not disturbed, and `intake` is
+	 * about them. NULL, with leave(): routes come and go with their source. */
+	void (*retire)(struct source *source, struct route *route);
+	/* How far that has come, asked at the end of each turn. Closes what there is of the route once
+	 * its intake is shut and none of its jobs is in the ledger. A broker that does not answer
+	 * delays this for as long as it takes. */
+	enum leaving (*leave)(struct source *source, struct route *route);
 	/* Closes channels, then connections, in order. Ends in LINK_CLOSED, at once when nothing is
 	 * connected. Settles still open end in SETTLED_LOST first. */
 	void (*close)(struct source *source);
@@ -98,9 +112,11 @@ struct source_ops {
 	/* Appends what came with the job beside its body, as members of a JSON object, each behind a
 	 * comma: `,"properties":{...},"headers":{...}`. May append nothing; may be NULL. */
 	void (*describe)(const struct source *source, const struct job *job, struct text *to);
-	/* Asks the broker how many others take from each queue; census_tell() for each as answers come.
+	/* Asks the broker how many others take from each queue that is not retired; census_tell() for each as answers come.
 	 * NULL in sources without a broker. */
 	void (*count_others)(struct source *source, struct census *census, unsigned round);
+	/* The broker takes no publications now (a resource alarm), so copies of jobs wait. NULL: never. */
+	bool (*is_blocked)(const struct source *source);
 	/* Appends what is still in the way, for people: "cancel-ok of \"emails\"". Returns bytes. */
 	size_t (*waiting_for)(const struct source *source, char *buf, size_t size);
 };
@@ -115,5 +131,10 @@ struct source {
 	enum intake intake;
 	uint64_t reconnects; /* since the start */
 };
+
+static inline bool source_is_blocked(const struct source *source)
+{
+	return source->ops->is_blocked != NULL && source->ops->is_blocked(source);
+}
 
 #endif

@@ -73,7 +73,8 @@ struct amqp_conn {
 	uint64_t heartbeat_ms;
 	uint64_t login_ms;
 	enum amqp_auth auth;
-	uint16_t channels;
+	uint16_t channels;    /* the highest number in use */
+	uint16_t channel_max; /* that the broker allows */
 	uint32_t frame_max;
 
 	uint32_t body_left;    /* of the body frame we are in */
@@ -172,6 +173,15 @@ void amqp_conn_send(struct amqp_conn *c, uint16_t channel, amqp_method_number_t 
 {
 	if (may_send(c))
 		send_method(c, channel, id, method);
+}
+
+bool amqp_conn_use_channel(struct amqp_conn *c, uint16_t channel)
+{
+	if (channel > c->channel_max)
+		return false;
+	if (channel > c->channels)
+		c->channels = channel;
+	return true;
 }
 
 void amqp_conn_ack(struct amqp_conn *c, uint16_t channel, uint64_t tag, enum amqp_reach reach)
@@ -422,6 +432,7 @@ static void answer_tune(struct amqp_conn *c, const amqp_connection_tune_t *tune)
 		       tune->channel_max, c->channels);
 		return;
 	}
+	c->channel_max = tune->channel_max != 0 ? tune->channel_max : UINT16_MAX;
 	c->frame_max = frame_max_for(tune->frame_max);
 	uint64_t offered_ms = (uint64_t)tune->heartbeat * 1000;
 	if (offered_ms != 0 && offered_ms < c->heartbeat_ms)

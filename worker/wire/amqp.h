@@ -31,7 +31,7 @@ struct amqp_login { /* borrowed texts; copied by amqp_conn_open() */
 	enum amqp_auth auth;
 	const char *user, *password, *vhost;
 	const char *name;      /* shown in the broker's list of connections */
-	uint16_t channels;     /* the highest channel number that will be used */
+	uint16_t channels;     /* the highest channel number that is needed at least */
 	uint64_t heartbeat_ms; /* 0 = none; else a second or more. The broker may ask for less */
 	uint64_t login_ms;     /* from amqp_conn_open() to opened() */
 };
@@ -67,6 +67,9 @@ void amqp_conn_destroy(struct amqp_conn *c); /* at once; NULL is fine */
 /* The peer broke the protocol in a way that only the owner could see: ends in closed(). */
 void amqp_conn_fail(struct amqp_conn *c, const char *what);
 
+/* After opened(), before channel.open on a higher number than login->channels. False: the broker does
+ * not allow it. */
+bool amqp_conn_use_channel(struct amqp_conn *c, uint16_t channel);
 void amqp_conn_send(struct amqp_conn *c, uint16_t channel, amqp_method_number_t id,
 		    const void *method);
 void amqp_conn_ack(struct amqp_conn *c, uint16_t channel, uint64_t tag, enum amqp_reach reach);

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-static struct route emails, invoices;
+static struct route emails = {.name = "emails"}, invoices = {.name = "invoices"};
 
 static struct job *a_job(struct route *route, const char *id, const char *body)
 {

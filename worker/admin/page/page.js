@@ -164,23 +164,26 @@ function showRunning(status) {
 
 const left = (queue) => Object.values(queue.fates).reduce((sum, n) => sum + n, 0);
 
-// Jobs that left the queue each second since the status before.
-function rate(status, i) {
-  if (!last || !last.queues[i] || status.goodbye) return "–";
+const nameOf = (queue) => `${queue.source}/${queue.name}${queue.removed ? " (removed)" : ""}`;
+
+// Jobs that left the queue each second since the status before. Queues come and go.
+function rate(status, queue) {
+  const before = last && last.queues.find((other) => nameOf(other) === nameOf(queue));
+  if (!before || status.goodbye) return "–";
   const ms = status.process.uptime_ms - last.process.uptime_ms;
-  return ms > 0 ? ((left(status.queues[i]) - left(last.queues[i])) * 1000 / ms).toFixed(1) : "–";
+  return ms > 0 ? ((left(queue) - left(before)) * 1000 / ms).toFixed(1) : "–";
 }
 
 function showQueues(status) {
-  fill($("queues"), status.queues, (queue) => `${queue.source}/${queue.name}`, () => {
+  fill($("queues"), status.queues, nameOf, () => {
     const head = element("th");
     head.scope = "row";
     const row = element("tr", "", head, element("td"));
     for (let i = 0; i < 8; i++) row.append(element("td", "n"));
     return row;
-  }, (row, queue, i) => {
+  }, (row, queue) => {
     const { fates } = queue;
-    const cells = [`${queue.source}/${queue.name}`, queue.handler, rate(status, i), queue.running, queue.held,
+    const cells = [nameOf(queue), queue.handler, rate(status, queue), queue.running, queue.held,
       fates.done, fates.retried, fates.dead, fates.returned, fates.unsettled];
     cells.forEach((cell, n) => set(row.children[n], String(cell)));
     row.children[7].className = fates.dead > 0 ? "n bad" : "n";
@@ -208,10 +211,12 @@ function sourcesOf(status) {
 function sourceWords(source) {
   const again = source.reconnects > 0 ? `, ${source.reconnects} reconnects` : "";
   const consuming = source.link === "up" && source.intake === "open";
+  const blocked = source.blocked ? ", publishing blocked" : "";
   const state = consuming ? "consuming" : source.link === "up" ? `connected, intake ${source.intake}` : source.link;
   const waits = source.waiting_for ? `, waits for ${source.waiting_for}` : "";
   const classNames = { up: consuming ? "good" : "warn", closing: "", closed: "" };
-  return [source.kind + again + waits, state, classNames[source.link] ?? "bad"];
+  const shade = source.blocked ? "warn" : (classNames[source.link] ?? "bad");
+  return [source.kind + again + waits, state + blocked, shade];
 }
 
 function handlerWords(handler) {

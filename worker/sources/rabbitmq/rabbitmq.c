@@ -1,10 +1,11 @@
 /* The source is the sum of its parts: a link that comes back (rabbitmq_link), a channel for each
- * queue (rabbitmq_channel), and the copies (rabbitmq_copies). Here is what concerns all of them: the
- * state of the link and of the intake, which follow from theirs, and the order of closing.
+ * queue (rabbitmq_channel), the copies (rabbitmq_copies), and what only passes by (rabbitmq_passage).
+ * Here is what concerns all of them: the state of the link and of the intake, which follow from theirs,
+ * and the order of closing.
  *
  *     pause()   basic.cancel on each channel; shut once every cancel-ok is in
  *     close()   channel.close on all channels in one write, each close-ok proving its answers;
- *               then connection.close; the publishing connection beside it
+ *               then connection.close; the publishing connections beside it
  *
  * All channels that have something to tell are on one list, so a turn costs what the busy ones cost,
  * however many are quiet. */
@@ -32,8 +33,8 @@ struct rabbitmq {
 	struct source base;
 	struct rabbitmq_link link;
 	struct rabbitmq_channels all;
-	struct rabbitmq_channel **channels; /* settings->queues[i] on channel i + 1 */
-	size_t n_channels;
+	struct rabbitmq_channel **channels; /* number i + 1 is at i; NULL: that number is free */
+	size_t n_channels;                  /* how far that goes */
 	struct turn_hook turn;
 	struct timer *wake; /* answers may not wait longer */
 	uint64_t wake_at_ns;
@@ -51,22 +52,34 @@ static struct rabbitmq *of(struct source *source)
 	return list_entry(source, struct rabbitmq, base);
 }
 
+/* The first of those from number *at + 1 on that are in use. */
+static struct rabbitmq_channel *next_channel(const struct rabbitmq *s, size_t *at)
+{
+	while (*at < s->n_channels) {
+		struct rabbitmq_channel *ch = s->channels[(*at)++];
+		if (ch != NULL)
+			return ch;
+	}
+	return NULL;
+}
+
 static struct rabbitmq_channel *channel_of(const struct rabbitmq *s, uint16_t number)
 {
-	return number <= s->n_channels ? s->channels[number - 1] : NULL;
+	return number <= s->n_channels ? s->channels[number - 1] : NULL; /* 0 never comes here */
 }
 
 /* --- link and intake --------------------------------------------------------------------------- */
 
 static enum intake intake_now(const struct rabbitmq *s)
 {
-	size_t consume = 0, may_deliver = 0;
-	for (size_t i = 0; i < s->n_channels; i++) {
-		consume += rabbitmq_channel_consumes(s->channels[i]);
-		may_deliver += rabbitmq_channel_may_deliver(s->channels[i]);
+	size_t idle = 0, may_deliver = 0;
+	struct rabbitmq_channel *ch;
+	for (size_t at = 0; (ch = next_channel(s, &at)) != NULL;) {
+		idle += !rabbitmq_channel_consumes(ch) && !rabbitmq_channel_is_retired(ch);
+		may_deliver += rabbitmq_channel_may_deliver(ch);
 	}
 	if (s->all.intake_wanted)
-		return consume == s->n_channels ? INTAKE_OPEN : INTAKE_OPENING;
+		return idle == 0 ? INTAKE_OPEN : INTAKE_OPENING;
 	bool passes = rabbitmq_passage_count(s->all.passage) > 0;
 	return may_deliver > 0 || passes ? INTAKE_SHUTTING : INTAKE_SHUT;
 }
@@ -83,8 +96,9 @@ static void update(struct rabbitmq *s, enum link_state link)
 
 static bool all_channels_closed(const struct rabbitmq *s)
 {
-	for (size_t i = 0; i < s->n_channels; i++)
-		if (!rabbitmq_channel_is_closed(s->channels[i]))
+	struct rabbitmq_channel *ch;
+	for (size_t at = 0; (ch = next_channel(s, &at)) != NULL;)
+		if (!rabbitmq_channel_is_closed(ch))
 			return false;
 	return true;
 }
@@ -103,8 +117,9 @@ static void close_further(struct rabbitmq *s)
 static void find_least_prefetch(struct rabbitmq *s)
 {
 	s->least_prefetch = UINT16_MAX;
-	for (size_t i = 0; i < s->n_channels; i++) {
-		unsigned prefetch = rabbitmq_channel_limit(s->channels[i]);
+	struct rabbitmq_channel *ch;
+	for (size_t at = 0; (ch = next_channel(s, &at)) != NULL;) {
+		unsigned prefetch = rabbitmq_channel_limit(ch);
 		if (prefetch != 0 && prefetch < s->least_prefetch)
 			s->least_prefetch = prefetch;
 	}
@@ -138,6 +153,25 @@ static void on_dialing(void *arg)
 	update(s, LINK_CONNECTING);
 }
 
+/* Beyond what we had asked for at the start the broker may allow fewer than the one before. */
+static void open_channel(struct rabbitmq *s, struct rabbitmq_channel *ch, size_t number)
+{
+	if (amqp_conn_use_channel(s->all.conn, (uint16_t)number)) {
+		rabbitmq_channel_open(ch);
+		return;
+	}
+	log_say(s->all.log, LOG_ERROR, "broker allows no channel more, queue not consumed",
+		kv_text("source", s->base.name), kv_text("queue", rabbitmq_channel_queue(ch)));
+}
+
+static void open_channels(struct rabbitmq *s)
+{
+	struct rabbitmq_channel *ch;
+	for (size_t at = 0; (ch = next_channel(s, &at)) != NULL;)
+		if (!rabbitmq_channel_is_retired(ch))
+			open_channel(s, ch, at);
+}
+
 static void on_opened(void *arg)
 {
 	struct rabbitmq *s = arg;
@@ -151,8 +185,7 @@ static void on_opened(void *arg)
 	log_say(s->all.log, LOG_INFO, "rabbitmq connected", kv_text("source", s->base.name),
 		kv_text("url", url), kv_text("server", amqp_conn_server(s->link.conn)),
 		kv_text("tls", amqp_conn_tls(s->link.conn)));
-	for (size_t i = 0; i < s->n_channels; i++)
-		rabbitmq_channel_open(s->channels[i]);
+	open_channels(s);
 	update(s, LINK_UP);
 }
 
@@ -199,8 +232,9 @@ static void on_closed(void *arg, const struct error *why)
 	struct rabbitmq *s = arg;
 	bool closing = s->base.link == LINK_CLOSING;
 	s->all.conn = NULL;
-	for (size_t i = 0; i < s->n_channels; i++)
-		rabbitmq_channel_lose(s->channels[i]);
+	struct rabbitmq_channel *ch;
+	for (size_t at = 0; (ch = next_channel(s, &at)) != NULL;)
+		rabbitmq_channel_lose(ch);
 	if (closing) {
 		rabbitmq_link_stop(&s->link);
 		update(s, LINK_CLOSING);
@@ -380,8 +414,9 @@ static void want_intake(struct rabbitmq *s, bool wanted)
 		return;
 	s->all.intake_wanted = wanted;
 	read_on(s);
-	for (size_t i = 0; i < s->n_channels; i++)
-		rabbitmq_channel_follow(s->channels[i]);
+	struct rabbitmq_channel *ch;
+	for (size_t at = 0; (ch = next_channel(s, &at)) != NULL;)
+		rabbitmq_channel_follow(ch);
 	rabbitmq_passage_follow(s->all.passage, wanted);
 	update(s, s->base.link);
 }
@@ -411,6 +446,28 @@ static void flush(struct source *source)
 	loop_turn_again(s->all.loop);
 }
 
+static void retire(struct source *source, struct route *route)
+{
+	(void)source;
+	rabbitmq_channel_retire(route->source_ref);
+}
+
+/* Its number is free again: with close-ok nothing more comes on it. */
+static enum leaving leave(struct source *source, struct route *route)
+{
+	struct rabbitmq *s = of(source);
+	struct rabbitmq_channel *ch = route->source_ref;
+	enum leaving leaving = rabbitmq_channel_leave(ch);
+	if (leaving != LEAVING_GONE)
+		return leaving;
+	for (size_t i = 0; i < s->n_channels; i++)
+		if (s->channels[i] == ch)
+			s->channels[i] = NULL;
+	rabbitmq_channel_destroy(ch);
+	find_least_prefetch(s);
+	return leaving;
+}
+
 static void close_in_order(struct source *source)
 {
 	struct rabbitmq *s = of(source);
@@ -419,8 +476,9 @@ static void close_in_order(struct source *source)
 	s->all.intake_wanted = false;
 	read_on(s);
 	s->base.link = LINK_CLOSING; /* told below, with what follows from it */
-	for (size_t i = 0; i < s->n_channels; i++)
-		rabbitmq_channel_close(s->channels[i]);
+	struct rabbitmq_channel *ch;
+	for (size_t at = 0; (ch = next_channel(s, &at)) != NULL;)
+		rabbitmq_channel_close(ch);
 	if (s->all.conn == NULL)
 		rabbitmq_link_stop(&s->link);
 	s->base.intake = intake_now(s);
@@ -433,8 +491,9 @@ static void close_in_order(struct source *source)
 static void destroy(struct source *source)
 {
 	struct rabbitmq *s = of(source);
-	for (size_t i = 0; i < s->n_channels; i++)
-		rabbitmq_channel_destroy(s->channels[i]);
+	struct rabbitmq_channel *ch;
+	for (size_t at = 0; (ch = next_channel(s, &at)) != NULL;)
+		rabbitmq_channel_destroy(ch);
 	memory_free(s->channels);
 	rabbitmq_copies_destroy(s->all.copies);
 	rabbitmq_passage_destroy(s->all.passage);
@@ -465,8 +524,17 @@ static void count_others(struct source *source, struct census *census, unsigned 
 {
 	struct rabbitmq *s = of(source);
 	s->all.census = census;
-	for (size_t i = 0; i < s->n_channels; i++)
-		rabbitmq_channel_count(s->channels[i], round);
+	struct rabbitmq_channel *ch;
+	for (size_t at = 0; (ch = next_channel(s, &at)) != NULL;)
+		if (!rabbitmq_channel_is_retired(ch))
+			rabbitmq_channel_count(ch, round);
+}
+
+static bool is_blocked(const struct source *source)
+{
+	const struct rabbitmq *s = list_entry(source, const struct rabbitmq, base);
+	return rabbitmq_copies_are_blocked(s->all.copies) ||
+	       rabbitmq_passage_is_blocked(s->all.passage);
 }
 
 static size_t waiting_for(const struct source *source, char *buf, size_t size)
@@ -476,10 +544,11 @@ static size_t waiting_for(const struct source *source, char *buf, size_t size)
 	char copies[64];
 	if (size == 0)
 		return 0;
-	for (size_t i = 0; i < s->n_channels; i++) {
-		const char *what = rabbitmq_channel_waits_for(s->channels[i]);
+	struct rabbitmq_channel *ch;
+	for (size_t at = 0; (ch = next_channel(s, &at)) != NULL;) {
+		const char *what = rabbitmq_channel_waits_for(ch);
 		if (what[0] != '\0')
-			append(buf, size, &len, what, rabbitmq_channel_queue(s->channels[i]));
+			append(buf, size, &len, what, rabbitmq_channel_queue(ch));
 	}
 	size_t n = rabbitmq_copies_count(s->all.copies);
 	(void)snprintf(copies, sizeof copies, "confirms of %zu copies", n);
@@ -501,10 +570,13 @@ static const struct source_ops ops = {
     .resume = resume_intake,
     .settle = settle,
     .flush = flush,
+    .retire = retire,
+    .leave = leave,
     .close = close_in_order,
     .destroy = destroy,
     .describe = describe,
     .count_others = count_others,
+    .is_blocked = is_blocked,
     .waiting_for = waiting_for,
 };
 
@@ -611,4 +683,50 @@ void rabbitmq_source_bind(struct source *source, size_t index, struct route *rou
 	struct rabbitmq *s = of(source);
 	must(source->ops == &ops && index < s->n_channels);
 	rabbitmq_channel_bind(s->channels[index], route);
+}
+
+/* The lowest number that is free, whose place in `channels` is made. */
+static enum status find_number(struct rabbitmq *s, size_t *ret_number, struct error *why)
+{
+	size_t i = 0;
+	while (i < s->n_channels && s->channels[i] != NULL)
+		i++;
+	if (i >= UINT16_MAX ||
+	    (s->all.conn != NULL && !amqp_conn_use_channel(s->all.conn, (uint16_t)(i + 1))))
+		return error_set(why, ST_REFUSED,
+				 "the broker allows %zu channels on a connection, and each has its "
+				 "queue",
+				 i);
+	*ret_number = i + 1;
+	if (i < s->n_channels)
+		return ST_OK;
+	struct rabbitmq_channel **channels =
+	    memory_grow(s->channels, (i + 1) * sizeof(struct rabbitmq_channel *));
+	if (channels == NULL)
+		return error_set(why, ST_NOMEM, "out of memory");
+	channels[i] = NULL;
+	s->channels = channels;
+	s->n_channels = i + 1;
+	return ST_OK;
+}
+
+enum status rabbitmq_source_add(struct source *source, const struct queue_settings *queue,
+				struct route *route, struct error *why)
+{
+	struct rabbitmq *s = of(source);
+	struct rabbitmq_channel *ch;
+	size_t number = 0;
+	must(source->ops == &ops);
+	enum status st = find_number(s, &number, why);
+	if (st == ST_OK)
+		st = rabbitmq_channel_create(&s->all, queue, (uint16_t)number, &ch, why);
+	if (st != ST_OK)
+		return st;
+	s->channels[number - 1] = ch;
+	rabbitmq_channel_bind(ch, route);
+	rabbitmq_channel_forgive(ch);
+	if (s->all.conn != NULL)
+		open_channel(s, ch, number);
+	update(s, s->base.link);
+	return ST_OK;
 }

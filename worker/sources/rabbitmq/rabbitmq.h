@@ -1,5 +1,6 @@
 /* rabbitmq - jobs from RabbitMQ queues: one connection for each `rabbitmq` section, one channel for
- * each queue, and a second connection for copies of jobs (retries, dead letters) when there are any.
+ * each queue, a second connection for copies of jobs (retries, dead letters) when there are any, and a
+ * third for messages that are too large to be jobs.
  *
  * Thread: the loop's.
  * Owns:   see source.h. Settings and host are borrowed and must outlive the source. The source must
@@ -16,6 +17,7 @@
 
 struct log;
 struct loop;
+struct queue_settings;
 struct rabbitmq_settings;
 struct route;
 struct source;
@@ -29,5 +31,10 @@ enum status rabbitmq_source_create(struct loop *loop, struct log *log,
 
 /* Which route the jobs of settings->queues[index] take. Once for each, before start(). */
 void rabbitmq_source_bind(struct source *source, size_t index, struct route *route);
+
+/* One queue more, at any time until it is closed; `queue` must outlive the route. ST_NOMEM, or ST_REFUSED
+ * when the connection has no channel left. The queue need not be there: it is awaited. */
+enum status rabbitmq_source_add(struct source *source, const struct queue_settings *queue,
+				struct route *route, struct error *why);
 
 #endif

@@ -44,6 +44,8 @@ struct rabbitmq_channel {
 
 	enum channel_state state;
 	bool has_consumed;
+	bool forgiven; /* before it has, too, no refusal is for good */
+	bool retired;
 	bool makes_dead; /* its dead letter queue was found missing: the next opening makes it */
 	struct timer *again; /* while CANCELLED or BROKEN: to try again */
 	struct reconnect backoff;
@@ -413,7 +415,7 @@ static void finish_jobs(struct rabbitmq_channel *ch)
 /* Towards what the source wants, one step: the next one follows from its answer. */
 static void follow(struct rabbitmq_channel *ch)
 {
-	bool wanted = ch->all->intake_wanted;
+	bool wanted = ch->all->intake_wanted && !ch->retired;
 	if (ch->state == CHANNEL_READY && wanted)
 		subscribe(ch);
 	else if (ch->state == CHANNEL_RELEASED && wanted)
@@ -493,7 +495,7 @@ static void cancelled_by_broker(struct rabbitmq_channel *ch, const amqp_basic_ca
 /* Only before it has ever worked: a mistake in the configuration shows at the start. */
 static bool is_for_good(const struct rabbitmq_channel *ch, const struct error *why)
 {
-	if (ch->has_consumed)
+	if (ch->has_consumed || ch->forgiven)
 		return false;
 	if (why->status == ST_MISSING)
 		return ch->settings->missing == MISSING_FAIL;
@@ -522,6 +524,12 @@ static void be_broken(struct rabbitmq_channel *ch, const struct error *why)
 	enum channel_state when = ch->state;
 	move(ch, CHANNEL_BROKEN);
 	lose_everything(ch);
+	if (ch->retired) {
+		log_say(ch->all->log, LOG_WARN, "channel of a removed queue closed by the broker",
+			kv_text("source", ch->all->source->name),
+			kv_text("queue", ch->settings->name), kv_why(why));
+		return;
+	}
 	if (makes_dead) {
 		rabbitmq_channel_open(ch);
 		return;
@@ -572,6 +580,8 @@ static void closed_by_broker(struct rabbitmq_channel *ch, const amqp_channel_clo
 static void try_again(void *arg)
 {
 	struct rabbitmq_channel *ch = arg;
+	if (ch->retired)
+		return;
 	if (ch->state == CHANNEL_CANCELLED)
 		declare(ch);
 	else if (ch->state == CHANNEL_BROKEN && ch->all->conn != NULL)
@@ -605,6 +615,24 @@ void rabbitmq_channel_close(struct rabbitmq_channel *ch)
 		return;
 	}
 	close_channel(ch, CHANNEL_CLOSING);
+}
+
+void rabbitmq_channel_retire(struct rabbitmq_channel *ch)
+{
+	ch->retired = true;
+	follow(ch);
+	moved(ch);
+}
+
+enum leaving rabbitmq_channel_leave(struct rabbitmq_channel *ch)
+{
+	must(ch->retired);
+	if (rabbitmq_channel_may_deliver(ch))
+		return LEAVING_INTAKE;
+	if (ch->route->in_ledger > 0 || rabbitmq_passage_has(ch->all->passage, ch->route))
+		return LEAVING_JOBS;
+	rabbitmq_channel_close(ch);
+	return ch->state == CHANNEL_CLOSED ? LEAVING_GONE : LEAVING_JOBS;
 }
 
 static void close_answered(struct rabbitmq_channel *ch)
@@ -705,6 +733,11 @@ void rabbitmq_channel_count(struct rabbitmq_channel *ch, unsigned round)
 	rabbitmq_consumer_count(ch->consumer, ch->all->conn, ch->all->census, round, ch->route);
 }
 
+bool rabbitmq_channel_is_retired(const struct rabbitmq_channel *ch)
+{
+	return ch->retired;
+}
+
 bool rabbitmq_channel_consumes(const struct rabbitmq_channel *ch)
 {
 	return ch->state == CHANNEL_CONSUMING;
@@ -785,6 +818,11 @@ void rabbitmq_channel_bind(struct rabbitmq_channel *ch, struct route *route)
 	must(ch->route == NULL);
 	ch->route = route;
 	route->source_ref = ch;
+}
+
+void rabbitmq_channel_forgive(struct rabbitmq_channel *ch)
+{
+	ch->forgiven = true;
 }
 
 void rabbitmq_channel_destroy(struct rabbitmq_channel *ch)

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/list.h"
 #include "base/span.h"
+#include "sources/source.h"
 #include "wire/amqp.h"
 
 #include <stdbool.h>
@@ -55,6 +56,8 @@ enum status rabbitmq_channel_create(struct rabbitmq_channels *all,
 				    const struct queue_settings *settings, uint16_t number,
 				    struct rabbitmq_channel **ret_channel, struct error *why);
 void rabbitmq_channel_bind(struct rabbitmq_channel *ch, struct route *route); /* once */
+/* The worker has worked before this queue came: no refusal of it ends the worker. */
+void rabbitmq_channel_forgive(struct rabbitmq_channel *ch);
 /* Settles still open end in SETTLED_LOST. */
 void rabbitmq_channel_destroy(struct rabbitmq_channel *ch);
 
@@ -62,6 +65,9 @@ void rabbitmq_channel_open(struct rabbitmq_channel *ch);   /* the connection is 
 void rabbitmq_channel_lose(struct rabbitmq_channel *ch);   /* the connection is gone */
 void rabbitmq_channel_follow(struct rabbitmq_channel *ch); /* intake_wanted has changed */
 void rabbitmq_channel_close(struct rabbitmq_channel *ch);  /* in order */
+/* See source.h. It consumes no more, whatever is wanted. */
+void rabbitmq_channel_retire(struct rabbitmq_channel *ch);
+enum leaving rabbitmq_channel_leave(struct rabbitmq_channel *ch);
 
 void rabbitmq_channel_method(struct rabbitmq_channel *ch, amqp_method_number_t id,
 			     const void *decoded);
@@ -76,6 +82,7 @@ void rabbitmq_channel_not_copied(struct rabbitmq_channel *ch, struct job *job); 
 uint64_t rabbitmq_channel_turn(struct rabbitmq_channel *ch, uint64_t now_ns);
 struct rabbitmq_channel *rabbitmq_channel_of_busy(struct list *node);
 
+bool rabbitmq_channel_is_retired(const struct rabbitmq_channel *ch);
 bool rabbitmq_channel_consumes(const struct rabbitmq_channel *ch);
 bool rabbitmq_channel_may_deliver(const struct rabbitmq_channel *ch);
 bool rabbitmq_channel_is_closed(const struct rabbitmq_channel *ch);

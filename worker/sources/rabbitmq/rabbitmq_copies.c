@@ -244,6 +244,11 @@ void rabbitmq_copies_forget(struct rabbitmq_copies *copies, const struct route *
 	}
 }
 
+bool rabbitmq_copies_are_blocked(const struct rabbitmq_copies *copies)
+{
+	return publisher_is_blocked(copies->publisher);
+}
+
 size_t rabbitmq_copies_count(const struct rabbitmq_copies *copies)
 {
 	return copies->count;

@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct job;
@@ -52,6 +53,7 @@ void rabbitmq_copies_release(struct rabbitmq_copies *copies, const struct route 
 void rabbitmq_copies_forget(struct rabbitmq_copies *copies, const struct route *route);
 /* Somebody waits: what goes back and cannot even be sent within a second is given up. */
 void rabbitmq_copies_hurry(struct rabbitmq_copies *copies);
+bool rabbitmq_copies_are_blocked(const struct rabbitmq_copies *copies); /* by the broker */
 size_t rabbitmq_copies_count(const struct rabbitmq_copies *copies);
 void rabbitmq_copies_close(struct rabbitmq_copies *copies); /* ends in closed() */
 void rabbitmq_copies_destroy(struct rabbitmq_copies *copies);

@@ -334,21 +334,36 @@ void rabbitmq_passage_body(struct rabbitmq_passage *p, const struct route *route
 	waiting_go_back(p);
 }
 
+static void forget_those(struct list *those, const struct route *route)
+{
+	list_each_safe (node, those) {
+		struct passing *it = list_entry(node, struct passing, node);
+		if (it->job->route != route)
+			continue;
+		list_remove(node);
+		memory_free(it);
+	}
+}
+
+static void doubt_those(const struct rabbitmq_passage *p, const struct route *route)
+{
+	struct error why;
+	(void)error_set(&why, ST_CLOSED, "its channel has ended");
+	list_each (node, &p->under_way) {
+		const struct passing *it = list_entry(node, const struct passing, node);
+		if (it != p->current && it->job->route == route)
+			log_doubt(p, it->job, &why);
+	}
+}
+
 void rabbitmq_passage_forget(struct rabbitmq_passage *p, const struct route *route)
 {
-	struct list *const lists[] = {&p->under_way, &p->waiting};
 	bool in_the_middle = p->current != NULL && p->current->job->route == route;
+	doubt_those(p, route);
 	if (in_the_middle)
 		p->current = NULL;
-	for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
-		list_each_safe (node, lists[i]) {
-			struct passing *it = list_entry(node, struct passing, node);
-			if (it->job->route != route)
-				continue;
-			list_remove(node);
-			memory_free(it);
-		}
-	}
+	forget_those(&p->under_way, route);
+	forget_those(&p->waiting, route);
 	if (in_the_middle)
 		leave(p, "the broker has taken it back");
 }
@@ -385,6 +400,20 @@ void rabbitmq_passage_ended(struct rabbitmq_passage *p, struct job *job, enum se
 		host->buried(host, job->route, 1);
 	}
 	job_destroy(job);
+}
+
+bool rabbitmq_passage_has(const struct rabbitmq_passage *p, const struct route *route)
+{
+	list_each (node, &p->under_way) {
+		if (list_entry(node, const struct passing, node)->job->route == route)
+			return true;
+	}
+	return false;
+}
+
+bool rabbitmq_passage_is_blocked(const struct rabbitmq_passage *p)
+{
+	return p->blocked;
 }
 
 /* --- confirms and returns ----------------------------------------------------------------------- */

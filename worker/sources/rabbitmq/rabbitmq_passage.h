@@ -63,6 +63,9 @@ void rabbitmq_passage_follow(struct rabbitmq_passage *p, bool intake_wanted);
 /* The broker has taken this route's originals back. */
 void rabbitmq_passage_forget(struct rabbitmq_passage *p, const struct route *route);
 size_t rabbitmq_passage_count(const struct rabbitmq_passage *p); /* under way */
+bool rabbitmq_passage_has(const struct rabbitmq_passage *p,
+			  const struct route *route);               /* of them */
+bool rabbitmq_passage_is_blocked(const struct rabbitmq_passage *p); /* by the broker */
 
 /* The answer to its original is told and proved, or lost: says what became of it, and frees it. */
 void rabbitmq_passage_ended(struct rabbitmq_passage *p, struct job *job, enum settled how);

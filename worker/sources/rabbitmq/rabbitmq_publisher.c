@@ -403,6 +403,11 @@ static void on_blocked(void *arg, const char *reason)
 	pump(p);
 }
 
+bool publisher_is_blocked(const struct publisher *p)
+{
+	return p->blocked;
+}
+
 static void finish_closing(struct publisher *p)
 {
 	p->state = PUBLISHER_CLOSED;

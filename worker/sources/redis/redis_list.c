@@ -80,7 +80,8 @@ struct redis_source {
 	uint64_t tick_ms;
 	struct turn_hook settle_hook;
 
-	struct redis_queue **queues; /* one for each of settings->lists */
+	struct redis_queue **queues; /* first one for each of settings->lists */
+	size_t n_queues;
 };
 
 static struct redis_source *of_source(const struct source *source)
@@ -97,16 +98,21 @@ static struct redis_source *of_shared(struct redis_shared *shared)
 
 static bool all_queues(const struct redis_source *s, bool (*ask)(const struct redis_queue *queue))
 {
-	for (size_t i = 0; i < s->settings->n_lists; i++)
+	for (size_t i = 0; i < s->n_queues; i++)
 		if (!ask(s->queues[i]))
 			return false;
 	return true;
 }
 
+static bool is_as_wanted(const struct redis_queue *queue)
+{
+	return redis_queue_is_taking(queue) || redis_queue_is_retired(queue);
+}
+
 static enum intake intake_now(const struct redis_source *s)
 {
 	if (s->wants_open)
-		return all_queues(s, redis_queue_is_taking) ? INTAKE_OPEN : INTAKE_OPENING;
+		return all_queues(s, is_as_wanted) ? INTAKE_OPEN : INTAKE_OPENING;
 	return all_queues(s, redis_queue_is_shut) ? INTAKE_SHUT : INTAKE_SHUTTING;
 }
 
@@ -117,7 +123,7 @@ static void show(struct redis_source *s, enum link_state link)
 		return;
 	s->source.link = link;
 	s->source.intake = intake;
-	s->was_open |= intake == INTAKE_OPEN;
+	s->was_open |= link == LINK_UP && intake == INTAKE_OPEN; /* open without a list, too */
 	s->source.host->changed(s->source.host, &s->source);
 }
 
@@ -164,7 +170,7 @@ static void say_link(const struct redis_source *s, enum log_level level, const c
 		kv_text("tls", s->redis != NULL ? resp_tls(s->redis) : NULL),
 		kv_text("why", why != NULL ? why->text : NULL),
 		kv_int(why != NULL ? "retry_ms" : "lists",
-		       why != NULL ? (int64_t)retry_ms : (int64_t)s->settings->n_lists));
+		       why != NULL ? (int64_t)retry_ms : (int64_t)s->n_queues));
 }
 
 static void plan_retry(struct redis_source *s, const struct error *why)
@@ -183,7 +189,7 @@ static void link_failed(struct redis_shared *shared, const struct error *why)
 	struct redis_source *s = of_shared(shared);
 	bool closing = s->source.link == LINK_CLOSING;
 	let_go_of_link(s);
-	for (size_t i = 0; i < s->settings->n_lists; i++)
+	for (size_t i = 0; i < s->n_queues; i++)
 		redis_queue_link_lost(s->queues[i]);
 	if (closing) {
 		queue_changed(shared);
@@ -196,6 +202,15 @@ static void link_failed(struct redis_shared *shared, const struct error *why)
 	}
 	plan_retry(s, why);
 	show(s, LINK_DOWN);
+}
+
+static bool list_refused(struct redis_shared *shared, const char *list, const struct error *why)
+{
+	struct redis_source *s = of_shared(shared);
+	for (size_t i = 0; i < s->n_queues; i++)
+		if (redis_queue_settings(s->queues[i])->name == list)
+			return redis_queue_set_aside(s->queues[i], why);
+	return false;
 }
 
 static void link_closed(void *arg, const struct error *why)
@@ -214,7 +229,7 @@ static void link_up(struct redis_source *s)
 		timer_start(s->ask_again, ASK_AGAIN_MS);
 	s->next_node = 0;
 	show(s, LINK_UP);
-	for (size_t i = 0; i < s->settings->n_lists && s->shared.redis != NULL; i++)
+	for (size_t i = 0; i < s->n_queues && s->shared.redis != NULL; i++)
 		redis_queue_link_up(s->queues[i]);
 }
 
@@ -254,7 +269,7 @@ static void length_answered(void *arg, const struct reply *reply);
 /* Whether this is the server to be spoken to. */
 static void probe(struct redis_source *s)
 {
-	if (hosts_is_cluster(&s->hosts)) {
+	if (hosts_is_cluster(&s->hosts) && s->settings->n_lists > 0) {
 		resp_begin(s->redis, 2, length_answered, s);
 		resp_arg_text(s->redis, "LLEN");
 		resp_arg_text(s->redis, s->settings->lists[0].name);
@@ -372,7 +387,8 @@ static void connect_now(void *arg)
 		try_failed(s, &why);
 		return;
 	}
-	if (hosts_is_cluster(&s->hosts)) {
+	s->shared.is_cluster = hosts_is_cluster(&s->hosts);
+	if (s->shared.is_cluster) {
 		dial_next_node(s);
 		return;
 	}
@@ -424,7 +440,7 @@ static void ticked(void *arg)
 {
 	struct redis_source *s = arg;
 	timer_start(s->tick, s->tick_ms);
-	for (size_t i = 0; i < s->settings->n_lists; i++)
+	for (size_t i = 0; i < s->n_queues; i++)
 		redis_queue_tick(s->queues[i]);
 }
 
@@ -442,7 +458,7 @@ static void redis_start(struct source *source)
 {
 	struct redis_source *s = of_source(source);
 	s->wants_open = true;
-	for (size_t i = 0; i < s->settings->n_lists; i++)
+	for (size_t i = 0; i < s->n_queues; i++)
 		redis_queue_open(s->queues[i]);
 	timer_start(s->tick, s->tick_ms);
 	connect_now(s);
@@ -452,7 +468,7 @@ static void redis_pause(struct source *source)
 {
 	struct redis_source *s = of_source(source);
 	s->wants_open = false;
-	for (size_t i = 0; i < s->settings->n_lists; i++)
+	for (size_t i = 0; i < s->n_queues; i++)
 		redis_queue_shut(s->queues[i]);
 	show(s, source->link);
 }
@@ -461,7 +477,7 @@ static void redis_resume(struct source *source)
 {
 	struct redis_source *s = of_source(source);
 	s->wants_open = true;
-	for (size_t i = 0; i < s->settings->n_lists; i++)
+	for (size_t i = 0; i < s->n_queues; i++)
 		redis_queue_open(s->queues[i]);
 	show(s, source->link);
 }
@@ -475,7 +491,7 @@ static void redis_settle(struct source *source, struct job *job)
 static void redis_flush(struct source *source)
 {
 	struct redis_source *s = of_source(source);
-	for (size_t i = 0; i < s->settings->n_lists; i++)
+	for (size_t i = 0; i < s->n_queues; i++)
 		redis_queue_flush(s->queues[i]);
 }
 
@@ -485,13 +501,50 @@ static void redis_room_came(struct source *source, struct route *route)
 	redis_queue_look(route->source_ref);
 }
 
+/* Each lease is to be renewed in time. A lease that nobody can renew is lost, so a server need not be
+ * waited for longer than that. */
+static void find_tick(struct redis_source *s)
+{
+	uint64_t least_ms = s->n_queues > 0 ? UINT64_MAX : 3 * DEAD_AFTER_MOST_MS;
+	for (size_t i = 0; i < s->n_queues; i++) {
+		uint64_t lease_ms = redis_queue_settings(s->queues[i])->lease_ms;
+		if (lease_ms < least_ms)
+			least_ms = lease_ms;
+	}
+	s->tick_ms = least_ms / 3;
+	least_ms = 3 * s->tick_ms;
+	s->hosts.dead_after_ms = least_ms < DEAD_AFTER_MOST_MS ? least_ms : DEAD_AFTER_MOST_MS;
+}
+
+static void redis_retire(struct source *source, struct route *route)
+{
+	(void)source;
+	redis_queue_retire(route->source_ref);
+}
+
+static enum leaving redis_leave(struct source *source, struct route *route)
+{
+	struct redis_source *s = of_source(source);
+	struct redis_queue *queue = route->source_ref;
+	enum leaving leaving = redis_queue_part(queue);
+	if (leaving != LEAVING_GONE)
+		return leaving;
+	size_t i = 0;
+	while (s->queues[i] != queue)
+		i++;
+	s->queues[i] = s->queues[--s->n_queues];
+	redis_queue_destroy(queue);
+	find_tick(s);
+	return leaving;
+}
+
 static void redis_close(struct source *source)
 {
 	struct redis_source *s = of_source(source);
 	must(source->link != LINK_CLOSING && source->link != LINK_CLOSED);
 	s->wants_open = false;
 	source->link = LINK_CLOSING;
-	for (size_t i = 0; i < s->settings->n_lists; i++)
+	for (size_t i = 0; i < s->n_queues; i++)
 		redis_queue_leave(s->queues[i]);
 	queue_changed(&s->shared);
 }
@@ -500,7 +553,7 @@ static void redis_destroy(struct source *source)
 {
 	struct redis_source *s = of_source(source);
 	loop_remove_hook(&s->settle_hook);
-	for (size_t i = 0; s->queues != NULL && i < s->settings->n_lists; i++)
+	for (size_t i = 0; i < s->n_queues; i++)
 		redis_queue_destroy(s->queues[i]);
 	resp_close(s->redis);
 	redis_sentinel_destroy(s->sentinel);
@@ -517,15 +570,16 @@ static void redis_count_others(struct source *source, struct census *census, uns
 {
 	struct redis_source *s = of_source(source);
 	s->shared.census = census;
-	for (size_t i = 0; i < s->settings->n_lists; i++)
-		redis_queue_count(s->queues[i], round);
+	for (size_t i = 0; i < s->n_queues; i++)
+		if (!redis_queue_is_retired(s->queues[i]))
+			redis_queue_count(s->queues[i], round);
 }
 
 static size_t redis_waiting_for(const struct source *source, char *buf, size_t size)
 {
 	const struct redis_source *s = of_source(source);
 	size_t used = 0;
-	for (size_t i = 0; i < s->settings->n_lists && used + 3 < size; i++) {
+	for (size_t i = 0; i < s->n_queues && used + 3 < size; i++) {
 		size_t comma = used > 0 ? 2 : 0;
 		size_t len =
 		    redis_queue_waiting_for(s->queues[i], buf + used + comma, size - used - comma);
@@ -549,6 +603,8 @@ static const struct source_ops redis_list_ops = {
     .settle = redis_settle,
     .flush = redis_flush,
     .room_came = redis_room_came,
+    .retire = redis_retire,
+    .leave = redis_leave,
     .close = redis_close,
     .destroy = redis_destroy,
     .count_others = redis_count_others,
@@ -574,14 +630,11 @@ static enum status create_queues(struct redis_source *s)
 	s->queues = memory_clear(s->settings->n_lists, sizeof *s->queues);
 	if (s->queues == NULL)
 		return ST_NOMEM;
-	s->tick_ms = UINT64_MAX;
 	for (size_t i = 0; i < s->settings->n_lists; i++) {
-		uint64_t third = s->settings->lists[i].lease_ms / 3;
 		s->queues[i] = redis_queue_create(&s->shared, &s->settings->lists[i]);
 		if (s->queues[i] == NULL)
 			return ST_NOMEM;
-		if (third < s->tick_ms)
-			s->tick_ms = third;
+		s->n_queues++;
 	}
 	return ST_OK;
 }
@@ -597,9 +650,7 @@ static enum status build(struct redis_source *s, struct error *why)
 	    create_queues(s) != ST_OK ||
 	    hosts_init(&s->hosts, &s->settings->broker, s->shared.log, s->source.name, 0) != ST_OK)
 		return error_set(why, ST_NOMEM, "out of memory");
-	/* A lease that nobody can renew is lost; no use in waiting longer than that. */
-	uint64_t lease_ms = 3 * s->tick_ms;
-	s->hosts.dead_after_ms = lease_ms < DEAD_AFTER_MOST_MS ? lease_ms : DEAD_AFTER_MOST_MS;
+	find_tick(s);
 	return ST_OK;
 }
 
@@ -631,6 +682,7 @@ enum status redis_list_source_create(struct loop *loop, struct log *log,
 	    .claim_bytes = CLAIM_BYTES,
 	    .wait_replicas = settings->wait_replicas,
 	    .wait_timeout_ms = settings->wait_timeout_ms,
+	    .refused = list_refused,
 	    .link_failed = link_failed,
 	    .changed = queue_changed,
 	};
@@ -651,4 +703,51 @@ void redis_list_source_bind(struct source *source, size_t list_index, struct rou
 	struct redis_source *s = of_source(source);
 	must(list_index < s->settings->n_lists);
 	redis_queue_bind(s->queues[list_index], route);
+}
+
+/* A cluster was searched for the node of the one list it had at the start. */
+static enum status check_node(const struct redis_source *s, const char *list, struct error *why)
+{
+	const struct redis_settings *settings = s->settings;
+	if (!hosts_is_cluster(&s->hosts) ||
+	    (settings->n_lists > 0 && strcmp(list, settings->lists[0].name) == 0))
+		return ST_OK;
+	return error_set(why, ST_REFUSED,
+			 "in a cluster another list may be on another node: this takes a new "
+			 "worker");
+}
+
+static void begin_queue(struct redis_source *s, struct redis_queue *queue)
+{
+	uint64_t tick_ms = s->tick_ms;
+	find_tick(s);
+	if (s->wants_open)
+		redis_queue_open(queue);
+	if (s->shared.redis != NULL)
+		redis_queue_link_up(queue);
+	if (s->tick_ms < tick_ms && timer_armed(s->tick))
+		ticked(s); /* and not merely begun anew: others wait for it, too */
+}
+
+enum status redis_list_source_add(struct source *source, const struct list_settings *list,
+				  struct route *route, struct error *why)
+{
+	struct redis_source *s = of_source(source);
+	must(source->ops == &redis_list_ops);
+	enum status st = check_node(s, list->name, why);
+	if (st != ST_OK)
+		return st;
+	struct redis_queue **queues = memory_grow(s->queues, (s->n_queues + 1) * sizeof *queues);
+	if (queues == NULL)
+		return error_set(why, ST_NOMEM, "out of memory");
+	s->queues = queues;
+	struct redis_queue *queue = redis_queue_create(&s->shared, list);
+	if (queue == NULL)
+		return error_set(why, ST_NOMEM, "out of memory");
+	s->queues[s->n_queues++] = queue;
+	redis_queue_bind(queue, route);
+	redis_queue_forgive(queue);
+	begin_queue(s, queue);
+	show(s, source->link);
+	return ST_OK;
 }

@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 
+struct list_settings;
 struct log;
 struct loop;
 struct redis_settings;
@@ -25,5 +26,10 @@ enum status redis_list_source_create(struct loop *loop, struct log *log,
 
 /* Once for each of settings->lists, before it is started: where jobs from that list go. */
 void redis_list_source_bind(struct source *source, size_t list_index, struct route *route);
+
+/* One list more, at any time until it is closed; `list` must outlive the route. ST_NOMEM, or
+ * ST_REFUSED in a cluster. */
+enum status redis_list_source_add(struct source *source, const struct list_settings *list,
+				  struct route *route, struct error *why);
 
 #endif

@@ -370,7 +370,8 @@ void redis_member_vanish(struct redis_member *m)
 static void leave_answered(void *arg, const struct reply *reply)
 {
 	struct redis_member *m = arg;
-	(void)reply; /* still a member: then another worker brings back what is held */
+	/* Where it still held jobs it stays a member, and another worker brings them back. */
+	m->joined = reply->kind != REPLY_NUMBER || reply->number == 0;
 	move(m, MEMBER_LEFT);
 	m->shared->changed(m->shared);
 }
@@ -396,6 +397,16 @@ uint64_t redis_member_epoch(const struct redis_member *m)
 	return m->epoch;
 }
 
+bool redis_member_is_out(const struct redis_member *m)
+{
+	return m->membership == MEMBER_OUT;
+}
+
+bool redis_member_has_joined(const struct redis_member *m)
+{
+	return m->joined;
+}
+
 bool redis_member_is_in(const struct redis_member *m)
 {
 	return m->membership == MEMBER_IN;
@@ -409,6 +420,11 @@ bool redis_member_has_moved(const struct redis_member *m)
 bool redis_member_is_stopping(const struct redis_member *m)
 {
 	return m->membership >= MEMBER_LEAVING;
+}
+
+bool redis_member_may_hold(const struct redis_member *m)
+{
+	return m->joined;
 }
 
 bool redis_member_has_left(const struct redis_member *m)

@@ -60,6 +60,9 @@ const struct redis_keys *redis_member_keys(const struct redis_member *m); /* liv
 const char *redis_member_name(const struct redis_member *m);
 uint64_t redis_member_epoch(const struct redis_member *m); /* of the name; never 0 */
 
+bool redis_member_is_out(
+    const struct redis_member *m); /* of the list; will be asked in by link_up() */
+bool redis_member_has_joined(const struct redis_member *m); /* the server may know of us */
 bool redis_member_is_in(const struct redis_member *m); /* claims and settles may be asked for */
 /* The server is another one than claims were made on, and has yet to say what it knows of us. */
 bool redis_member_has_moved(const struct redis_member *m);
@@ -81,6 +84,8 @@ void redis_member_stop(struct redis_member *m);
 bool redis_member_is_stopping(const struct redis_member *m); /* or has left */
 void redis_member_leave(struct redis_member *m);             /* ends in redis_shared.changed() */
 void redis_member_vanish(struct redis_member *m);            /* the lease runs out by itself */
+/* The server may still have claims of ours, and only the end of the lease brings them back. */
+bool redis_member_may_hold(const struct redis_member *m);
 bool redis_member_has_left(const struct redis_member *m);
 
 #endif

@@ -20,6 +20,7 @@
 #include "sources/redis/redis_list_queue.h"
 
 #include "base/memory.h"
+#include "base/must.h"
 #include "dispatch/routes.h"
 #include "job/job.h"
 #include "loop/loop.h"
@@ -55,6 +56,8 @@ struct redis_queue {
 	struct timer *company; /* for how long finished jobs await others */
 
 	bool open;                /* the core wants jobs */
+	bool retired;             /* ... and never will again */
+	bool forgiven;            /* a refusal is this list's own, not the link's */
 	bool calling;             /* a turn call is without its reply */
 	size_t claiming;          /* ... and asks for so many */
 	bool more;                /* there may be jobs that we have not asked for */
@@ -268,8 +271,16 @@ static void drop_wait(struct redis_queue *queue)
 	redis_wait_drop(queue->wait);
 }
 
+/* Out, though the link is up. */
+static bool is_aside(const struct redis_queue *queue)
+{
+	return redis_member_is_out(queue->member) && queue->shared->redis != NULL;
+}
+
 void redis_queue_link_up(struct redis_queue *queue)
 {
+	if (redis_member_has_left(queue->member))
+		return;
 	if (redis_wait_is_elsewhere(queue->wait))
 		drop_wait(queue); /* nobody pushes there any more */
 	redis_member_link_up(queue->member);
@@ -289,6 +300,25 @@ void redis_queue_link_lost(struct redis_queue *queue)
 void redis_queue_tick(struct redis_queue *queue)
 {
 	redis_member_tick(queue->member);
+	if (is_aside(queue))
+		redis_queue_link_up(queue);
+}
+
+void redis_queue_forgive(struct redis_queue *queue)
+{
+	queue->forgiven = true;
+}
+
+bool redis_queue_set_aside(struct redis_queue *queue, const struct error *why)
+{
+	if (!queue->forgiven)
+		return false;
+	log_say(queue->shared->log, LOG_WARN, "list refused, trying again",
+		kv_text("source", queue->shared->source->name),
+		kv_text("queue", queue->settings->name), kv_why(why));
+	redis_queue_link_lost(queue);
+	queue->shared->changed(queue->shared);
+	return true;
 }
 
 /* --- claiming ---------------------------------------------------------------------------------- */
@@ -513,6 +543,8 @@ static void due_fired(void *arg)
 
 void redis_queue_open(struct redis_queue *queue)
 {
+	if (queue->retired)
+		return;
 	queue->open = true;
 	queue->more = true;
 	redis_member_renew(queue->member); /* others want to know that we take something */
@@ -590,6 +622,11 @@ void redis_queue_destroy(struct redis_queue *queue)
 {
 	if (queue == NULL)
 		return;
+	if (queue->member != NULL && redis_member_may_hold(queue->member))
+		say(queue, LOG_WARN,
+		    "list not left in order, what was claimed and not settled comes back when the "
+		    "lease has run out",
+		    "lease_ms", (int64_t)queue->settings->lease_ms);
 	drop_arrived(queue);
 	lose_settles(queue);
 	list_remove(&queue->in_work);
@@ -609,7 +646,9 @@ void redis_queue_bind(struct redis_queue *queue, struct route *route)
 
 void redis_queue_leave(struct redis_queue *queue)
 {
-	bool was_in = redis_member_is_in(queue->member);
+	bool was_in = redis_member_is_in(queue->member) || is_aside(queue);
+	if (redis_member_is_stopping(queue->member))
+		return;
 	drop_wait(queue);
 	timer_stop(queue->due);
 	timer_stop(queue->company);
@@ -621,6 +660,48 @@ void redis_queue_leave(struct redis_queue *queue)
 		redis_member_leave(queue->member);
 	else
 		redis_member_vanish(queue->member);
+}
+
+void redis_queue_retire(struct redis_queue *queue)
+{
+	queue->retired = true;
+	redis_queue_shut(queue);
+	queue->shared->changed(queue->shared);
+}
+
+bool redis_queue_is_retired(const struct redis_queue *queue)
+{
+	return queue->retired;
+}
+
+const struct list_settings *redis_queue_settings(const struct redis_queue *queue)
+{
+	return queue->settings;
+}
+
+/* Not while a claim may be the server's that we do not know of: whoever is a member again after a broken
+ * connection has put those back, and a BLMOVE that we lost sight of has ended by then. And not
+ * while anything is without its answer, except behind which our leaving is answered. */
+static bool may_leave(const struct redis_queue *queue)
+{
+	if (redis_member_is_out(queue->member) && !redis_member_has_joined(queue->member))
+		return true;
+	if (queue->shared->redis == NULL || now_ns(queue) < queue->unsure_until_ns)
+		return false;
+	return is_aside(queue) ||
+	       (redis_member_is_in(queue->member) && !queue->calling && !queue->woken);
+}
+
+enum leaving redis_queue_part(struct redis_queue *queue)
+{
+	must(queue->retired);
+	if (!redis_queue_is_shut(queue))
+		return LEAVING_INTAKE;
+	if (queue->route->in_ledger > 0)
+		return LEAVING_JOBS;
+	if (may_leave(queue))
+		redis_queue_leave(queue);
+	return redis_queue_has_left(queue) ? LEAVING_GONE : LEAVING_JOBS;
 }
 
 bool redis_queue_has_left(const struct redis_queue *queue)

@@ -11,6 +11,7 @@
 #define OUTFALL_SOURCES_REDIS_LIST_QUEUE_H
 
 #include "base/list.h"
+#include "sources/source.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,6 +26,11 @@ struct redis_queue *redis_queue_create(struct redis_shared *shared,
 				       const struct list_settings *settings);
 void redis_queue_destroy(struct redis_queue *queue); /* at once; settles end in SETTLED_LOST */
 void redis_queue_bind(struct redis_queue *queue, struct route *route);
+/* The worker has worked before this list came: that the server keeps us from it is no trouble of the
+ * connection, but this list's alone, which then tries again and again. */
+void redis_queue_forgive(struct redis_queue *queue);
+/* The server has refused it. False: it was not forgiven that. */
+bool redis_queue_set_aside(struct redis_queue *queue, const struct error *why);
 struct redis_queue *redis_queue_of_work(struct list *node); /* of redis_shared.work */
 
 void redis_queue_link_up(struct redis_queue *queue);
@@ -42,6 +48,11 @@ void redis_queue_tick(struct redis_queue *queue);   /* at least every third of a
 
 /* Asks how many other workers take from the list; redis_shared.census is told, in this round of it. */
 void redis_queue_count(struct redis_queue *queue, unsigned round);
+
+void redis_queue_retire(struct redis_queue *queue); /* shut, and for good */
+bool redis_queue_is_retired(const struct redis_queue *queue);
+enum leaving redis_queue_part(struct redis_queue *queue); /* see leave() in source.h */
+const struct list_settings *redis_queue_settings(const struct redis_queue *queue);
 
 /* Ends the membership, if nothing is held, and whatever is being settled. */
 void redis_queue_leave(struct redis_queue *queue);

@@ -2,12 +2,20 @@
  * loading or a replica, scripts flushed, an ACL. A new connection and its login sort that out. */
 #include "sources/redis/redis_list_shared.h"
 
+#include "wire/url.h"
+
 void redis_shared_call(struct redis_shared *shared, enum redis_script script,
 		       const char *const *keys, size_t n_keys, size_t n_args,
 		       resp_answered *answered, void *arg)
 {
 	redis_script_call(shared->redis, &shared->scripts[script], keys, n_keys, n_args, answered,
 			  arg);
+}
+
+static bool is_elsewhere(const struct reply *error)
+{
+	struct url_node node;
+	return resp_redirect(error->text, "", &node) != REDIRECT_NONE;
 }
 
 bool redis_shared_is_answer(struct redis_shared *shared, const char *list,
@@ -18,12 +26,20 @@ bool redis_shared_is_answer(struct redis_shared *shared, const char *list,
 	    reply->items[0].kind == REPLY_NUMBER &&
 	    (reply->items[0].number == 0 || reply->n_items >= n_items))
 		return true;
-	if (reply->kind == REPLY_ERROR)
+	if (reply->kind == REPLY_ERROR && !shared->is_cluster && is_elsewhere(reply))
+		(void)error_set(
+		    &why, ST_REFUSED,
+		    "list \"%s\": it is on another node of a Redis Cluster (%.*s): write "
+		    "redis+cluster:// where the address has redis://",
+		    list, (int)reply->text.len, reply->text.ptr);
+	else if (reply->kind == REPLY_ERROR)
 		(void)error_set(&why, resp_error_status(reply->text), "list \"%s\": %.*s", list,
 				(int)reply->text.len, reply->text.ptr);
 	else
 		(void)error_set(&why, ST_PROTO, "list \"%s\": a reply that makes no sense", list);
-	shared->link_failed(shared, &why);
+	bool lasting = why.status == ST_REFUSED || why.status == ST_AUTH;
+	if (!lasting || !shared->refused(shared, list, &why))
+		shared->link_failed(shared, &why);
 	return false;
 }
 

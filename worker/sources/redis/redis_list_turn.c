@@ -27,15 +27,16 @@ static const struct {
     [GROUP_RETURNED] = {FATE_RETURNED, 2},
 };
 
-/* "attempt:interruptions", and ".crashes" once there are any. */
-static void tell_counts(struct resp *redis, const struct verdict *verdict)
+/* "attempt:interruptions", ".crashes" once there are any; "!" for one that goes back and had begun. */
+static void tell_counts(struct resp *redis, const struct job *job)
 {
-	char counts[40];
-	int len = snprintf(counts, sizeof counts, "%u:%u", (unsigned)verdict->attempt,
-			   (unsigned)verdict->interruptions);
+	const struct verdict *verdict = &job->verdict;
+	const char *begun = verdict->fate == FATE_RETURNED && job->begun_ns != 0 ? "!" : "";
+	char counts[40], crashes[16] = "";
 	if (verdict->crashes > 0)
-		(void)snprintf(counts + len, sizeof counts - (size_t)len, ".%u",
-			       (unsigned)verdict->crashes);
+		(void)snprintf(crashes, sizeof crashes, ".%u", (unsigned)verdict->crashes);
+	(void)snprintf(counts, sizeof counts, "%u:%u%s%s", (unsigned)verdict->attempt,
+		       (unsigned)verdict->interruptions, crashes, begun);
 	resp_arg_text(redis, counts);
 }
 
@@ -49,7 +50,7 @@ static void tell_one(struct resp *redis, const struct job *job)
 		return;
 	case FATE_RETRIED:
 	case FATE_RETURNED:
-		tell_counts(redis, verdict);
+		tell_counts(redis, job);
 		if (verdict->fate == FATE_RETRIED)
 			resp_arg_number(redis, (int64_t)verdict->delay_ms);
 		return;

@@ -17,7 +17,7 @@
 --      done        field
 --      retried     field, its new counts, delay in ms
 --      dead        field, reason
---      returned    field, its new counts; the head of the list first
+--      returned    field, its new counts, "!" behind them if it had begun; the head of the list first
 -- Returns {1, ms until a delayed job is due (-1: none), 1 if the list ran dry, bodies buried as too
 --          large, error or "", n, then n times field and checkpoint, then field, body, field, body,
 --          ...}, or {0} when the worker holds no lease: then nothing was done, and whatever it held
@@ -120,7 +120,8 @@ local function return_unfinished(n)
 		local body = redis.call('HGET', held, field)
 		if body then
 			local id = split_facts(field)
-			jobs[#jobs + 1] = {id, ARGV[arg + 1], body}
+			local counts, begun = string.match(ARGV[arg + 1], '^([^!]*)(!?)')
+			jobs[#jobs + 1] = {id, counts, body, begun ~= ''}
 			fields[#fields + 1] = field
 		end
 		arg = arg + 2

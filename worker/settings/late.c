@@ -1,0 +1,219 @@
+/* A tree of settings is one piece of memory and is given back as one. What comes to it later has to be able
+ * to go by itself, or a worker that is reloaded every minute would grow for ever. So each such
+ * queue is a small tree of its own, hung into the document of the large one. */
+#include "settings/late.h"
+
+#include "base/memory.h"
+#include "base/must.h"
+#include "settings/loaded.h"
+
+#include <string.h>
+
+struct late {
+	struct list in_all; /* struct loaded.late */
+	struct loaded *of;
+	struct region region;
+	struct block block;
+	struct retry_settings retry;
+};
+
+static struct loaded *loaded_in_use(struct settings *settings)
+{
+	return (struct loaded *)(void *)settings;
+}
+
+/* --- copying --- */
+
+static const char *copy_text(struct region *region, const char *text)
+{
+	return text != NULL ? region_text(region, text, strlen(text)) : NULL;
+}
+
+static struct place copy_place(struct region *region, struct place place)
+{
+	return (struct place){.file = copy_text(region, place.file), .line = place.line};
+}
+
+static void copy_said(struct region *region, struct said *to, const struct said *from)
+{
+	if (from->n == 0)
+		return;
+	to->place = copy_place(region, from->place);
+	to->texts = region_take(region, (from->n + 1) * sizeof *to->texts);
+	for (size_t i = 0; i < from->n; i++)
+		to->texts[i] = copy_text(region, from->texts[i]);
+	to->n = from->n;
+}
+
+static void copy_fields(struct late *late, const struct block *from)
+{
+	const struct section_row *row = &table_sections[from->section];
+	char *fields = region_take(&late->region, row->bytes);
+	memcpy(fields, from->fields, row->bytes);
+	*(const char **)(void *)(fields + row->name_offset) = late->block.title;
+	*(struct place *)(void *)(fields + row->place_offset) = late->block.place;
+	for (size_t i = 0; i < table_n_keys; i++) {
+		const struct key_row *key = &table_keys[i];
+		if ((int)key->section != from->section || key->offset == TABLE_NO_FIELD)
+			continue;
+		must(key->type != VALUE_LIST); /* no queue has one */
+		const char **text = (const char **)(void *)(fields + key->offset);
+		if (key->type == VALUE_TEXT)
+			*text = copy_text(&late->region, *text);
+	}
+	late->block.fields = fields;
+}
+
+static void copy_block(struct late *late, const struct block *from)
+{
+	struct block *block = &late->block;
+	block->section = from->section;
+	block->title = copy_text(&late->region, from->title);
+	block->place = copy_place(&late->region, from->place);
+	block->said = region_take(&late->region, table_n_keys * sizeof *block->said);
+	for (size_t i = 0; i < table_n_keys; i++)
+		copy_said(&late->region, &block->said[i], &from->said[i]);
+	copy_fields(late, from);
+}
+
+/* --- names --- */
+
+static struct block *find_block(const struct loaded *loaded, int section, const char *title)
+{
+	for (struct block *b = loaded->document.first; b != NULL; b = b->next)
+		if (b->section == section && b->title != NULL && strcmp(b->title, title) == 0)
+			return b;
+	return NULL;
+}
+
+static const struct handler_settings *handler_of(const struct block *block)
+{
+	if (block->section == SECTION_QUEUE)
+		return ((const struct queue_settings *)block->fields)->handler;
+	return ((const struct list_settings *)block->fields)->handler;
+}
+
+static const struct retry_settings *retry_of(const struct block *block)
+{
+	if (block->section == SECTION_QUEUE)
+		return ((const struct queue_settings *)block->fields)->retry;
+	return ((const struct list_settings *)block->fields)->retry;
+}
+
+static void resolve(struct late *late, const struct handler_settings *handler)
+{
+	if (late->block.section == SECTION_QUEUE) {
+		struct queue_settings *queue = late->block.fields;
+		queue->handler = handler;
+		queue->retry = &late->retry;
+	} else {
+		struct list_settings *list = late->block.fields;
+		list->handler = handler;
+		list->retry = &late->retry;
+	}
+}
+
+static void copy_retry(struct late *late, const struct retry_settings *from)
+{
+	late->retry = *from;
+	late->retry.name = copy_text(&late->region, from->name);
+	late->retry.place = copy_place(&late->region, from->place);
+}
+
+/* --- coming --- */
+
+enum status late_create(struct settings *settings, const struct block *block,
+			struct late **ret_late, struct error *why)
+{
+	struct loaded *loaded = loaded_in_use(settings);
+	const char *name = handler_of(block)->name;
+	must(block->section == SECTION_QUEUE || block->section == SECTION_LIST);
+	struct block *parent = find_block(loaded, block->parent->section, block->parent->title);
+	const struct block *handler = find_block(loaded, SECTION_HANDLER, name);
+	if (parent == NULL)
+		return error_set(why, ST_MISSING, "its section is new and takes a new worker");
+	if (handler == NULL)
+		return error_set(why, ST_MISSING,
+				 "its handler \"%s\" is new and takes a new worker", name);
+	struct late *late = memory_clear(1, sizeof *late);
+	if (late == NULL)
+		return error_set(why, ST_NOMEM, "out of memory");
+	late->of = loaded;
+	copy_block(late, block);
+	copy_retry(late, retry_of(block));
+	resolve(late, handler->fields);
+	late->block.parent = parent;
+	list_append(&loaded->late, &late->in_all);
+	*ret_late = late;
+	return ST_OK;
+}
+
+void late_join(struct late *late)
+{
+	document_append(&late->of->document, &late->block);
+}
+
+const struct block *late_block(const struct late *late)
+{
+	return &late->block;
+}
+
+void late_adopt_retries(struct settings *settings, const struct settings *after)
+{
+	list_each (it, &loaded_in_use(settings)->late) {
+		struct late *late = list_entry(it, struct late, in_all);
+		const struct block *now =
+		    find_block(loaded_of(after), SECTION_RETRY, late->retry.name);
+		if (now == NULL)
+			continue;
+		struct retry_settings retry = *(const struct retry_settings *)now->fields;
+		retry.name = late->retry.name;
+		retry.place = late->retry.place;
+		late->retry = retry;
+	}
+}
+
+/* --- going --- */
+
+void settings_drop(struct settings *settings, struct block *block)
+{
+	struct document *document = &loaded_in_use(settings)->document;
+	struct block *before = NULL;
+	for (struct block *b = document->first; b != NULL && b != block; b = b->next)
+		before = b;
+	must(block == (before != NULL ? before->next : document->first));
+	if (before != NULL)
+		before->next = block->next;
+	else
+		document->first = block->next;
+	if (document->last == block)
+		document->last = before;
+}
+
+static bool is_part(const struct late *late)
+{
+	for (const struct block *b = late->of->document.first; b != NULL; b = b->next)
+		if (b == &late->block)
+			return true;
+	return false;
+}
+
+void late_destroy(struct late *late)
+{
+	if (late == NULL)
+		return;
+	must(!is_part(late));
+	list_remove(&late->in_all);
+	region_free(&late->region);
+	memory_free(late);
+}
+
+void late_destroy_all(struct settings *settings)
+{
+	struct list *it;
+	while ((it = list_take_first(&loaded_in_use(settings)->late)) != NULL) {
+		struct late *late = list_entry(it, struct late, in_all);
+		region_free(&late->region);
+		memory_free(late);
+	}
+}
