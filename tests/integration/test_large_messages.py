@@ -42,9 +42,11 @@ class Passing:
     def wait_dead(self, count, seconds=60):
         wait_for(f"{count} to be dead", lambda: self.queue.dead_depth() >= count, seconds)
 
-    def hold_in_the_middle(self, relay):
-        """The connection that large messages go out on, and nothing else that much."""
+    def publish_half(self, relay, *bodies):
+        """The first of them is on its way out, and there it stays for now; the connection that it goes
+        out on is the only one that has so much to send."""
         relay.hold_after(4 * MB)
+        self.queue.publish(bodies)
         wait_for("it to be on its way", relay.holds, 60)
 
     def end(self, worker, dead, code=0):
@@ -63,6 +65,12 @@ class LargeMessages(Passing, RabbitCase):
         status = Path(f"/proc/{worker.pid}/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
+    def assert_little(self, grown_mb):
+        """Sanitizers keep what was freed: their figures are not judged."""
+        self.figure(f"peak memory grew by {grown_mb:.1f} MB")
+        if patience() == 1:
+            self.assertLess(grown_mb, 6)
+
     def test_byte_for_byte_with_its_headers(self):
         body = random_body(20)
         worker = self.begin()
@@ -71,7 +79,7 @@ class LargeMessages(Passing, RabbitCase):
             [body], message_id="m1", content_type="text/x-large", headers={"own": "kept", "n": 7}
         )
         self.wait_dead(1)
-        grown = self.peak_mb(worker) - before
+        self.assert_little(self.peak_mb(worker) - before)
         [(copy, properties)] = self.take_dead()
         self.assertTrue(copy == body, f"{len(copy)} bytes of {len(body)}")
         self.assertEqual(properties.message_id, "m1")
@@ -81,9 +89,6 @@ class LargeMessages(Passing, RabbitCase):
         self.assertEqual(properties.headers["x-outfall-queue"], self.queue.name)
         self.assertEqual(properties.headers["x-outfall-attempt"], 1)
         self.assertIn(f"{len(body)} bytes is larger than max_body", properties.headers["x-outfall-reason"])
-        self.figure(f"peak memory grew by {grown:.1f} MB")
-        if patience() == 1:
-            self.assertLess(grown, 6)
         worker.wait_event(DEAD)
         self.end(worker, dead=1)
 
@@ -123,8 +128,7 @@ class LargeMessages(Passing, RabbitCase):
         relay, url = self.relayed()
         worker = self.begin(url=url)
         body = random_body(60)
-        self.queue.publish([body])
-        self.hold_in_the_middle(relay)
+        self.publish_half(relay, body)
         relay.cut_held()
         worker.wait_event("rabbitmq connection lost, reconnecting")
         self.wait_dead(1)
@@ -138,8 +142,7 @@ class LargeMessages(Passing, RabbitCase):
         relay, url = self.relayed()
         worker = self.begin(url=url)
         body = random_body(60)
-        self.queue.publish([body])
-        self.hold_in_the_middle(relay)
+        self.publish_half(relay, body)
         relay.cut()
         self.wait_dead(1)
         self.assertTrue(all(copy == body for copy, _ in self.take_dead()))
@@ -151,13 +154,14 @@ class LargeMessages(Passing, RabbitCase):
         """It holds up what comes behind for a moment, and not for longer; heartbeats go on."""
         relay, url = self.relayed()
         worker = self.begin(url=url, heartbeat="2s")
+        before = self.peak_mb(worker)
         body = random_body(60)
-        self.queue.publish([body])
-        self.hold_in_the_middle(relay)
+        self.publish_half(relay, body)
         self.queue.publish(["small"])
         self.record.wait_ended(1)
         lost = worker.wait_event("rabbitmq connection lost, reconnecting")
         self.assertIn(GIVEN_UP, lost["why"])
+        self.assert_little(self.peak_mb(worker) - before)
         relay.let_go()
         self.wait_dead(1)
         self.assertTrue(all(copy == body for copy, _ in self.take_dead()))
@@ -167,8 +171,7 @@ class LargeMessages(Passing, RabbitCase):
         relay, url = self.relayed()
         worker = self.begin(url=url, drain=TIGHT)
         body = random_body(60)
-        self.queue.publish([body, "small"])
-        self.hold_in_the_middle(relay)
+        self.publish_half(relay, body, "small")
         code, seconds = worker.stop()
         self.assertEqual(code, 0)
         self.figure(f"{seconds:.2f} s")
@@ -189,8 +192,7 @@ class LargeMessages(Passing, RabbitCase):
         self.addCleanup(self.queue.close)
         relay, url = self.relayed()
         worker = self.begin(url=url, drain=TIGHT, extra="single_active = true")
-        self.queue.publish([random_body(60)])
-        self.hold_in_the_middle(relay)
+        self.publish_half(relay, random_body(60))
         code, seconds = worker.stop()
         self.assertEqual(code, 0)
         self.assertLess(seconds, 5 * patience())
@@ -233,8 +235,7 @@ class Alarm(Passing, WorkerCase):
         relay, url = self.relayed()
         worker = self.begin(url=url)
         body = random_body(60)
-        self.queue.publish([body, "small"])
-        self.hold_in_the_middle(relay)
+        self.publish_half(relay, body, "small")
         self.broker.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
         relay.let_go()
         worker.wait_event("large messages wait, blocked by the broker")
