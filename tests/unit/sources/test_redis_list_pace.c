@@ -44,10 +44,53 @@ static void wants_what_the_facts_allow(void **state)
 					   .unbegun = rows[i].held,
 					   .oldest_taken_ns = rows[i].held ? 999 * MS : 0,
 					   .idle = rows[i].idle,
+					   .soon = SIZE_MAX,
 					   .room = rows[i].room};
 		size_t wanted = pace_wanted(&pace, &facts);
 		if (wanted != rows[i].wanted)
 			fail_msg("%s: %zu, not %zu", rows[i].what, wanted, rows[i].wanted);
+	}
+}
+
+/* Others have the handler's places, or a rate makes it wait: one job, so that it has its turn. */
+static void keeps_its_place_in_line(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *what;
+		unsigned prefetch, ahead;
+		size_t held;
+		unsigned idle;
+		bool shared;
+		size_t soon, wanted;
+	} cases[] = {
+	    {"others have the places: one in line",        0,  0, 0, 0, true,  SIZE_MAX, 1 },
+	    {"others have the places: it is in line",      0,  0, 1, 0, true,  SIZE_MAX, 0 },
+	    {"others have the places, turns come quickly", 0,  8, 0, 0, true,  SIZE_MAX, 8 },
+	    {"as the operator said, others or not",        32, 0, 0, 0, true,  SIZE_MAX, 32},
+	    {"a rate: what it lets begin soon",            0,  8, 0, 4, false, 2,        2 },
+	    {"a rate: what is missing of that",            0,  8, 1, 4, false, 2,        1 },
+	    {"a rate that lets none begin soon: in line",  0,  8, 0, 4, false, 0,        1 },
+	    {"a rate that lets none begin soon: it is",    0,  8, 1, 4, false, 0,        0 },
+	    {"a rate, and all places are its own",         0,  0, 0, 0, false, 0,        0 },
+	    {"a rate, and others have the places",         0,  8, 0, 0, true,  0,        1 },
+	    {"as the operator said, a rate or not",        32, 0, 0, 4, false, 0,        32},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct pace pace;
+		pace_init(&pace, cases[i].prefetch);
+		if (cases[i].prefetch == 0)
+			pace.ahead = cases[i].ahead;
+		struct pace_facts facts = {.now_ns = 1000 * MS,
+					   .unbegun = cases[i].held,
+					   .oldest_taken_ns = cases[i].held ? 999 * MS : 0,
+					   .idle = cases[i].idle,
+					   .shared = cases[i].shared,
+					   .soon = cases[i].soon,
+					   .room = 1000};
+		size_t wanted = pace_wanted(&pace, &facts);
+		if (wanted != cases[i].wanted)
+			fail_msg("%s: %zu, not %zu", cases[i].what, wanted, cases[i].wanted);
 	}
 }
 
@@ -57,7 +100,8 @@ static size_t run_for(struct pace *pace, uint64_t *now_ns, unsigned places, uint
 {
 	size_t claim = 0;
 	for (unsigned i = 0; i < claims; i++) {
-		struct pace_facts facts = {.now_ns = *now_ns, .idle = places, .room = SIZE_MAX};
+		struct pace_facts facts = {
+		    .now_ns = *now_ns, .idle = places, .soon = SIZE_MAX, .room = SIZE_MAX};
 		claim = pace_wanted(pace, &facts);
 		pace_claimed(pace, *now_ns, true);
 		*now_ns += (claim + places - 1) / places * job_us * 1000;
@@ -93,11 +137,40 @@ static void at_most_a_tenth_of_a_second_is_hoarded(void **state)
 	assert_in_range(claim, 8, 20);
 }
 
+/* One in line is enough for slow jobs; short ones must not be had one for each trip to the server. */
+static void what_waits_its_turn_follows_the_turns(void **state)
+{
+	(void)state;
+	static const struct {
+		uint64_t turn_ms;
+		unsigned least, most; /* claimed at last */
+	} paces[] = {
+	    {0,   256, 256},
+	    {20,  3,   8  },
+	    {200, 1,   1  },
+	};
+	for (size_t i = 0; i < sizeof paces / sizeof *paces; i++) {
+		struct pace pace;
+		size_t claim = 0;
+		uint64_t now_ns = 1000 * MS;
+		pace_init(&pace, 0);
+		for (int turn = 0; turn < 20; turn++) {
+			struct pace_facts facts = {
+			    .now_ns = now_ns, .shared = true, .soon = SIZE_MAX, .room = SIZE_MAX};
+			claim = pace_wanted(&pace, &facts);
+			pace_claimed(&pace, now_ns, true);
+			now_ns += claim * paces[i].turn_ms * MS;
+		}
+		assert_in_range(claim, paces[i].least, paces[i].most);
+	}
+}
+
 static void an_empty_list_teaches_nothing(void **state)
 {
 	(void)state;
 	struct pace pace;
-	struct pace_facts facts = {.now_ns = 1000 * MS, .idle = 4, .room = SIZE_MAX};
+	struct pace_facts facts = {
+	    .now_ns = 1000 * MS, .idle = 4, .soon = SIZE_MAX, .room = SIZE_MAX};
 	pace_init(&pace, 0);
 	pace_claimed(&pace, facts.now_ns, false);
 	assert_int_equal(pace_wanted(&pace, &facts), 4);
@@ -125,6 +198,19 @@ static void lingering_jobs_halve_it_down_to_nothing(void **state)
 	assert_int_equal(pace.ahead, 0);
 }
 
+/* ... which the executor sees to. */
+static void what_is_staged_does_not_linger(void **state)
+{
+	(void)state;
+	struct pace pace;
+	pace_init(&pace, 0);
+	pace.ahead = 256;
+	struct pace_facts facts = {
+	    .now_ns = 5000 * MS, .unbegun = 200, .soon = SIZE_MAX, .room = SIZE_MAX};
+	(void)pace_wanted(&pace, &facts);
+	assert_int_equal(pace.ahead, 256);
+}
+
 static void what_the_operator_said_stays(void **state)
 {
 	(void)state;
@@ -143,8 +229,11 @@ int main(void)
 	    cmocka_unit_test(short_jobs_are_claimed_by_the_hundred),
 	    cmocka_unit_test(slow_jobs_are_never_claimed_ahead),
 	    cmocka_unit_test(at_most_a_tenth_of_a_second_is_hoarded),
+	    cmocka_unit_test(keeps_its_place_in_line),
+	    cmocka_unit_test(what_waits_its_turn_follows_the_turns),
 	    cmocka_unit_test(an_empty_list_teaches_nothing),
 	    cmocka_unit_test(lingering_jobs_halve_it_down_to_nothing),
+	    cmocka_unit_test(what_is_staged_does_not_linger),
 	    cmocka_unit_test(what_the_operator_said_stays),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

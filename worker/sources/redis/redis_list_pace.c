@@ -6,6 +6,14 @@
  * handlers run dry. What is held although places are idle waits for something else (the worker's
  * concurrency), and claiming for those places would only add to it.
  *
+ * Taking turns. Dispatch knows only of queues that hold a job. A list that claimed nothing while other
+ * queues have all places would have no turn when one of them is free again: the others hold jobs by
+ * then, and begin one before an answer to us could be here. So it holds one then, however slow the jobs
+ * are, and more only if turns come quickly. It does without while all places are its own: one of them
+ * comes free when a job of its own ends, and it is asked then.
+ *
+ * A rate that lets nothing begin for a while is the same: one job, which is what dispatch wakes up for.
+ *
  * A prefetch that the operator set is the bound on all jobs of the list in this process, as it is on
  * RabbitMQ; that is in `room`, and places that are idle do not come on top of it. */
 #include "sources/redis/redis_list_pace.h"
@@ -14,7 +22,6 @@
 #include "job/job.h"
 
 enum {
-	LINGER_NS = 100 * 1000 * 1000,
 	MOST_AHEAD = 256, /* a larger claim saves no measurable time: its cost is in the jobs */
 };
 
@@ -39,12 +46,30 @@ static unsigned idle_places(const struct route *route)
 	return left < most ? left : most;
 }
 
+/* At its own limit it waits for nobody but itself. */
+static bool others_have_the_places(const struct route *route)
+{
+	const struct lane *lane = route->lane;
+	bool limited = route->limit != 0 && route->assigned >= route->limit;
+	return !limited && lane->assigned >= lane_width(lane) && lane->assigned > route->assigned;
+}
+
+static size_t begin_soon(const struct route *route, uint64_t now_ns)
+{
+	uint64_t own = rate_allows(&route->rate, now_ns, now_ns + LINGER_NS);
+	uint64_t all = rate_allows(&route->lane->rate, now_ns, now_ns + LINGER_NS);
+	uint64_t least = own < all ? own : all;
+	return least < SIZE_MAX ? (size_t)least : SIZE_MAX;
+}
+
 struct pace_facts pace_facts_of(const struct route *route, uint64_t now_ns)
 {
 	struct pace_facts facts = {
 	    .now_ns = now_ns,
 	    .unbegun = unbegun(route),
 	    .idle = idle_places(route),
+	    .shared = others_have_the_places(route),
+	    .soon = begin_soon(route, now_ns),
 	};
 	if (!list_empty(&route->held_jobs))
 		facts.oldest_taken_ns =
@@ -61,19 +86,33 @@ static void adapt(struct pace *pace, const struct pace_facts *facts)
 {
 	uint64_t now = facts->now_ns;
 	if (facts->unbegun > 0) {
-		if (now - facts->oldest_taken_ns > LINGER_NS &&
+		if (facts->oldest_taken_ns != 0 && now - facts->oldest_taken_ns > LINGER_NS &&
 		    now - pace->lowered_ns > LINGER_NS) {
 			pace->ahead /= 2;
 			pace->lowered_ns = now;
 		}
 		return;
 	}
-	if (facts->idle > 0 && pace->full && now - pace->claimed_ns < LINGER_NS) {
-		pace->ahead = pace->ahead == 0 ? facts->idle : pace->ahead * 2;
+	bool served = facts->idle > 0 || facts->shared;
+	if (served && pace->full && now - pace->claimed_ns < LINGER_NS) {
+		unsigned used_up = facts->idle > 0 ? facts->idle : 1;
+		pace->ahead = pace->ahead == 0 ? used_up : pace->ahead * 2;
 		if (pace->ahead > MOST_AHEAD)
 			pace->ahead = MOST_AHEAD;
 		pace->full = false; /* once for each claim */
 	}
+}
+
+/* How many it should hold unbegun. */
+static size_t aim(const struct pace *pace, const struct pace_facts *facts, size_t startable)
+{
+	size_t target = startable + pace->ahead;
+	if (pace->fixed)
+		return target;
+	if (target > facts->soon)
+		target = facts->soon;
+	bool takes_turns = facts->shared || (facts->idle > 0 && facts->soon == 0);
+	return target == 0 && takes_turns ? 1 : target;
 }
 
 size_t pace_wanted(struct pace *pace, const struct pace_facts *facts)
@@ -81,7 +120,7 @@ size_t pace_wanted(struct pace *pace, const struct pace_facts *facts)
 	if (!pace->fixed)
 		adapt(pace, facts);
 	size_t startable = pace->fixed || facts->unbegun > 0 ? 0 : facts->idle;
-	size_t target = startable + pace->ahead;
+	size_t target = aim(pace, facts, startable);
 	if (facts->unbegun >= target || (startable == 0 && facts->unbegun > pace->ahead / 2))
 		return 0;
 	size_t wanted = target - facts->unbegun;
