@@ -40,6 +40,7 @@ void dispatch_init(struct dispatch *dispatch, const struct clock *clock, struct 
 	dispatch->ledger = ledger;
 	dispatch->roster = roster;
 	dispatch->budget = (struct budget){.limit = concurrency};
+	roster->budget = &dispatch->budget;
 	dispatch->next_timeout_ns = UINT64_MAX;
 	list_init(&dispatch->turn);
 	list_init(&dispatch->starved);

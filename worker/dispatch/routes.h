@@ -20,13 +20,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct budget;
 struct source;
 struct executor;
 
 struct lane {
 	struct list in_roster;
 	struct executor *executor;
-	uint64_t timeout_ns; /* for each job; 0 = none */
+	const struct budget *budget; /* the worker's, which all lanes share */
+	uint64_t timeout_ns;         /* for each job; 0 = none */
 	struct rate rate;
 	unsigned limit;              /* of jobs at once; 0 = what the executor can run */
 	enum deadline_policy policy; /* what a drain does to its running jobs */
@@ -68,6 +70,7 @@ struct roster {
 	struct list sources; /* struct source.in_roster */
 	struct list lanes;
 	struct list routes;
+	const struct budget *budget; /* dispatch's; set before lanes are added */
 };
 
 /* How many of its jobs can run at once. Changes with the executor's. */

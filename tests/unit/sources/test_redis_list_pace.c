@@ -1,6 +1,10 @@
 /* redis_list_pace: the claims of a handler in made-up time. */
 #include "sources/redis/redis_list_pace.h"
 
+#include "dispatch/budget.h"
+#include "dispatch/routes.h"
+#include "executors/executor.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -107,6 +111,42 @@ static size_t run_for(struct pace *pace, uint64_t *now_ns, unsigned places, uint
 		*now_ns += (claim + places - 1) / places * job_us * 1000;
 	}
 	return claim;
+}
+
+static void whose_the_places_are(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *what;
+		unsigned worker, taken, width, in_lane, limit, own, idle;
+		bool shared;
+	} cases[] = {
+	    {"nothing runs",                          8, 0, 4, 0, 0, 0, 4, false},
+	    {"some do",			       8, 3, 4, 3, 0, 1, 1, false},
+	    {"all places of the handler are its own", 8, 4, 4, 4, 0, 4, 0, false},
+	    {"others have some of them",              8, 4, 4, 4, 0, 3, 0, true },
+	    {"others have all of them",               8, 4, 4, 4, 0, 0, 0, true },
+	    {"at its own limit",                      8, 4, 4, 4, 2, 2, 0, false},
+	    {"at its own limit, and places are idle", 8, 2, 4, 2, 2, 2, 0, false},
+	    {"the worker has few",                    8, 6, 4, 0, 0, 0, 2, false},
+	    {"another handler has the worker's",      8, 8, 4, 0, 0, 0, 0, true },
+	    {"another handler has some of them",      8, 8, 4, 3, 0, 3, 0, true },
+	    {"all of the worker's are its own",       2, 2, 4, 2, 0, 2, 0, false},
+	    {"more run than the worker now may",      1, 2, 4, 1, 0, 1, 0, true },
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct budget budget = {.limit = cases[i].worker, .taken = cases[i].taken};
+		struct executor executor = {.width = cases[i].width, .widest = cases[i].width};
+		struct lane lane = {
+		    .executor = &executor, .budget = &budget, .assigned = cases[i].in_lane};
+		struct route route = {
+		    .lane = &lane, .limit = cases[i].limit, .assigned = cases[i].own};
+		list_init(&route.held_jobs);
+		struct pace_facts facts = pace_facts_of(&route, 1000 * MS);
+		if (facts.idle != cases[i].idle || facts.shared != cases[i].shared)
+			fail_msg("%s: %u idle, %s", cases[i].what, facts.idle,
+				 facts.shared ? "shared" : "not shared");
+	}
 }
 
 static void short_jobs_are_claimed_by_the_hundred(void **state)
@@ -229,6 +269,7 @@ int main(void)
 	    cmocka_unit_test(short_jobs_are_claimed_by_the_hundred),
 	    cmocka_unit_test(slow_jobs_are_never_claimed_ahead),
 	    cmocka_unit_test(at_most_a_tenth_of_a_second_is_hoarded),
+	    cmocka_unit_test(whose_the_places_are),
 	    cmocka_unit_test(keeps_its_place_in_line),
 	    cmocka_unit_test(what_waits_its_turn_follows_the_turns),
 	    cmocka_unit_test(an_empty_list_teaches_nothing),

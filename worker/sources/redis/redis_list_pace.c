@@ -3,14 +3,14 @@
  * tenth of a second's work is thus ever hoarded, whether that is 256 jobs or none at all.
  *
  * The next claim is made when half of what is ahead is left, so that the reply arrives before the
- * handlers run dry. What is held although places are idle waits for something else (the worker's
- * concurrency), and claiming for those places would only add to it.
+ * handlers run dry. What is held although places are idle waits for something else (a turn, a rate), and
+ * claiming for those places would only add to it.
  *
  * Taking turns. Dispatch knows only of queues that hold a job. A list that claimed nothing while other
- * queues have all places would have no turn when one of them is free again: the others hold jobs by
- * then, and begin one before an answer to us could be here. So it holds one then, however slow the jobs
- * are, and more only if turns come quickly. It does without while all places are its own: one of them
- * comes free when a job of its own ends, and it is asked then.
+ * queues have all places, of the handler or of the worker, would have no turn when one of them is free
+ * again: the others hold jobs by then, and begin one before an answer to us could be here. So it holds
+ * one then, however slow the jobs are, and more only if turns come quickly. It does without while all
+ * places are its own: one of them comes free when a job of its own ends, and it is asked then.
  *
  * A rate that lets nothing begin for a while is the same: one job, which is what dispatch wakes up for.
  *
@@ -18,6 +18,7 @@
  * RabbitMQ; that is in `room`, and places that are idle do not come on top of it. */
 #include "sources/redis/redis_list_pace.h"
 
+#include "dispatch/budget.h"
 #include "dispatch/routes.h"
 #include "job/job.h"
 
@@ -33,13 +34,16 @@ static size_t unbegun(const struct route *route)
 	return route->held + (staged < route->assigned ? staged : route->assigned);
 }
 
-/* A process that comes up says so (room_came), and its places count then. */
+/* Where a job could begin at once. A process that comes up says so (room_came), and its places count
+ * then. */
 static unsigned idle_places(const struct route *route)
 {
 	unsigned most = lane_width(route->lane);
 	if (route->lane->assigned >= most)
 		return 0;
 	most -= route->lane->assigned;
+	if (most > budget_left(route->lane->budget))
+		most = budget_left(route->lane->budget);
 	if (route->limit == 0)
 		return most;
 	unsigned left = route->limit > route->assigned ? route->limit - route->assigned : 0;
@@ -50,8 +54,11 @@ static unsigned idle_places(const struct route *route)
 static bool others_have_the_places(const struct route *route)
 {
 	const struct lane *lane = route->lane;
-	bool limited = route->limit != 0 && route->assigned >= route->limit;
-	return !limited && lane->assigned >= lane_width(lane) && lane->assigned > route->assigned;
+	if (route->limit != 0 && route->assigned >= route->limit)
+		return false;
+	if (lane->assigned >= lane_width(lane))
+		return lane->assigned > route->assigned;
+	return budget_left(lane->budget) == 0 && lane->budget->taken > route->assigned;
 }
 
 static size_t begin_soon(const struct route *route, uint64_t now_ns)

@@ -30,7 +30,7 @@ struct pace_facts {
 	uint64_t now_ns;
 	size_t unbegun;           /* taken, and no handler has begun them */
 	uint64_t oldest_taken_ns; /* of the first that waits for a handler; 0: none */
-	unsigned idle;            /* places at the handler that have nothing to do */
+	unsigned idle;            /* places where a job could begin at once */
 	bool shared;              /* there are none, and other queues have some of them */
 	size_t soon;              /* its rates let no more begin within LINGER_NS */
 	size_t room;              /* never claim more */
