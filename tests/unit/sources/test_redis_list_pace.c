@@ -149,6 +149,20 @@ static void whose_the_places_are(void **state)
 	}
 }
 
+/* Jobs beyond the width are staged where that can be, and else run in processes that are to go. */
+static void only_executors_with_a_stage_stage(void **state)
+{
+	(void)state;
+	struct budget budget = {.limit = 8, .taken = 1};
+	struct executor executor = {.width = 1, .widest = 3, .depth = 1};
+	struct lane lane = {.executor = &executor, .budget = &budget, .assigned = 3};
+	struct route route = {.lane = &lane, .assigned = 1};
+	list_init(&route.held_jobs);
+	assert_int_equal(pace_facts_of(&route, 1000 * MS).unbegun, 0);
+	executor.depth = 4;
+	assert_int_equal(pace_facts_of(&route, 1000 * MS).unbegun, 1);
+}
+
 static void short_jobs_are_claimed_by_the_hundred(void **state)
 {
 	(void)state;
@@ -270,6 +284,7 @@ int main(void)
 	    cmocka_unit_test(slow_jobs_are_never_claimed_ahead),
 	    cmocka_unit_test(at_most_a_tenth_of_a_second_is_hoarded),
 	    cmocka_unit_test(whose_the_places_are),
+	    cmocka_unit_test(only_executors_with_a_stage_stage),
 	    cmocka_unit_test(keeps_its_place_in_line),
 	    cmocka_unit_test(what_waits_its_turn_follows_the_turns),
 	    cmocka_unit_test(an_empty_list_teaches_nothing),
