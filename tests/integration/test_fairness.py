@@ -138,6 +138,19 @@ class NotHoarded(TwoLists):
         self.record.wait_ended(21)
         self.assertEqual(worker.stop()[0], 0)
 
+    def test_full_lists_share_what_is_idle(self):
+        """At the start each could fill the handler by itself."""
+        self.queue.publish(self.gated("a", 20))
+        self.other.publish(self.gated("b", 20))
+        worker = self.start(self.config(self.both_lists(), level="info"))
+        self.record.wait_begun(AT_ONCE)
+        in_line = AT_ONCE + 2
+        wait_for("one of each", lambda: self.queue.claimed() + self.other.claimed() == in_line)
+        self.assertGreater(self.other.claimed(), 1)
+        self.assertGreater(self.queue.claimed(), 1)
+        self.open_gate()
+        self.assertEqual(worker.stop()[0], 0)
+
     def test_one_waits_and_goes_back(self):
         self.queue.publish(self.gated("a", AT_ONCE))
         worker = self.start(self.config(self.both_lists(), level="info"))

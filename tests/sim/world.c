@@ -220,6 +220,17 @@ static void attend(struct world *w, unsigned route)
 		    roll(w, 3) * MS);
 }
 
+/* What redis_list_queue.c counts as its lists become full and empty. */
+static void count_asking(struct world *w)
+{
+	list_each (it, &w->core.roster.lanes)
+		list_entry(it, struct lane, in_roster)->asking = 0;
+	for (unsigned i = 0; i < w->n_routes; i++) {
+		struct fake_source *s = list_entry(w->routes[i]->source, struct fake_source, base);
+		w->routes[i]->lane->asking += s->asks && s->wanted && waiting(w, i) > 0;
+	}
+}
+
 static void take_claimed(struct world *w, const struct event *ev)
 {
 	struct fake_list *list = &w->lists[ev->route];
@@ -331,6 +342,7 @@ static void source_settle(struct source *base, struct job *job)
 	}
 	list_append(&source->told, &job->in_source);
 	w->lists[m->route].looks = true;
+	pace_job_ended(&w->lists[m->route].pace);
 	if (!source->hung)
 		schedule(w, (struct event){.kind = EV_PROVED, .source = source},
 			 roll(w, 3) == 0 ? 0 : roll(w, 20) * MS);
@@ -884,6 +896,7 @@ static void turn(struct world *w)
 	core_drain_turn(&w->core);
 	for (unsigned i = 0; i < w->n_executors; i++)
 		begin_staged(w, &w->executors[i]);
+	count_asking(w);
 	for (unsigned i = 0; i < w->n_routes; i++)
 		attend(w, i);
 	check(w);

@@ -36,6 +36,7 @@ struct lane {
 	struct list running; /* jobs assigned here, in the order given */
 	unsigned assigned;   /* their number: running and staged */
 	unsigned permits;    /* of the worker's concurrency it holds: min(assigned, lane_width()) */
+	unsigned asking;     /* routes that may have more than is here, of sources that ask */
 	unsigned ahead;      /* how many may be staged beyond width now; see dispatch.c */
 	struct list ready;   /* routes that hold jobs and may start one, next first */
 	struct list in_turn; /* on dispatch's ring of lanes to serve, starved or paced */

@@ -108,6 +108,7 @@ static size_t run_for(struct pace *pace, uint64_t *now_ns, unsigned places, uint
 		    .now_ns = *now_ns, .idle = places, .soon = SIZE_MAX, .room = SIZE_MAX};
 		claim = pace_wanted(pace, &facts);
 		pace_claimed(pace, *now_ns, true);
+		pace_job_ended(pace);
 		*now_ns += (claim + places - 1) / places * job_us * 1000;
 	}
 	return claim;
@@ -146,6 +147,34 @@ static void whose_the_places_are(void **state)
 		if (facts.idle != cases[i].idle || facts.shared != cases[i].shared)
 			fail_msg("%s: %u idle, %s", cases[i].what, facts.idle,
 				 facts.shared ? "shared" : "not shared");
+	}
+}
+
+static void idle_places_are_divided(void **state)
+{
+	(void)state;
+	static const struct {
+		unsigned width, assigned, asking, limit, idle;
+	} cases[] = {
+	    {16, 0,  0,  0, 16},
+            {16, 0,  1,  0, 16},
+            {16, 0,  2,  0, 8 },
+            {16, 1,  2,  0, 8 },
+	    {16, 0,  3,  0, 6 },
+            {16, 0,  99, 0, 1 },
+            {16, 16, 2,  0, 0 },
+            {16, 0,  2,  3, 2 },
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct budget budget = {.limit = 16, .taken = cases[i].assigned};
+		struct executor executor = {.width = cases[i].width, .widest = cases[i].width};
+		struct lane lane = {.executor = &executor,
+				    .budget = &budget,
+				    .assigned = cases[i].assigned,
+				    .asking = cases[i].asking};
+		struct route route = {.lane = &lane, .limit = cases[i].limit};
+		list_init(&route.held_jobs);
+		assert_int_equal(pace_facts_of(&route, 1000 * MS).idle, cases[i].idle);
 	}
 }
 
@@ -231,6 +260,23 @@ static void an_empty_list_teaches_nothing(void **state)
 	assert_int_equal(pace.ahead, 0);
 }
 
+/* A claim for some of the idle places leaves others idle, whatever its jobs do. */
+static void what_was_idle_before_teaches_nothing(void **state)
+{
+	(void)state;
+	struct pace pace;
+	struct pace_facts facts = {
+	    .now_ns = 1000 * MS, .idle = 4, .soon = SIZE_MAX, .room = SIZE_MAX};
+	pace_init(&pace, 0);
+	pace_job_ended(&pace); /* of another claim */
+	pace_claimed(&pace, facts.now_ns, true);
+	facts.idle = 2;
+	assert_int_equal(pace_wanted(&pace, &facts), 2);
+	assert_int_equal(pace.ahead, 0);
+	pace_job_ended(&pace);
+	assert_int_equal(pace_wanted(&pace, &facts), 4);
+}
+
 static void lingering_jobs_halve_it_down_to_nothing(void **state)
 {
 	(void)state;
@@ -284,10 +330,12 @@ int main(void)
 	    cmocka_unit_test(slow_jobs_are_never_claimed_ahead),
 	    cmocka_unit_test(at_most_a_tenth_of_a_second_is_hoarded),
 	    cmocka_unit_test(whose_the_places_are),
+	    cmocka_unit_test(idle_places_are_divided),
 	    cmocka_unit_test(only_executors_with_a_stage_stage),
 	    cmocka_unit_test(keeps_its_place_in_line),
 	    cmocka_unit_test(what_waits_its_turn_follows_the_turns),
 	    cmocka_unit_test(an_empty_list_teaches_nothing),
+	    cmocka_unit_test(what_was_idle_before_teaches_nothing),
 	    cmocka_unit_test(lingering_jobs_halve_it_down_to_nothing),
 	    cmocka_unit_test(what_is_staged_does_not_linger),
 	    cmocka_unit_test(what_the_operator_said_stays),

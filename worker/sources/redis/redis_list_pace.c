@@ -40,7 +40,7 @@ static size_t unbegun(const struct route *route)
 
 /* Where a job could begin at once. A process that comes up says so (room_came), and its places count
  * then. */
-static unsigned idle_places(const struct route *route)
+static unsigned places_left(const struct route *route)
 {
 	unsigned most = lane_width(route->lane);
 	if (route->lane->assigned >= most)
@@ -52,6 +52,15 @@ static unsigned idle_places(const struct route *route)
 		return most;
 	unsigned left = route->limit > route->assigned ? route->limit - route->assigned : 0;
 	return left < most ? left : most;
+}
+
+/* Others that ask for jobs see the same places, and if each claimed for all of them, most of what
+ * arrived would wait. What is left over is divided again when these have begun. */
+static unsigned idle_places(const struct route *route)
+{
+	unsigned asking = route->lane->asking;
+	unsigned left = places_left(route);
+	return asking > 1 ? (left + asking - 1) / asking : left;
 }
 
 /* At its own limit it waits for nobody but itself. */
@@ -104,7 +113,7 @@ static void adapt(struct pace *pace, const struct pace_facts *facts)
 		}
 		return;
 	}
-	bool served = facts->idle > 0 || facts->shared;
+	bool served = facts->shared || (facts->idle > 0 && pace->ended);
 	if (served && pace->full && now - pace->claimed_ns < LINGER_NS) {
 		unsigned used_up = facts->idle > 0 ? facts->idle : 1;
 		pace->ahead = pace->ahead == 0 ? used_up : pace->ahead * 2;
@@ -142,4 +151,10 @@ void pace_claimed(struct pace *pace, uint64_t now_ns, bool full)
 {
 	pace->claimed_ns = now_ns;
 	pace->full = full;
+	pace->ended = false;
+}
+
+void pace_job_ended(struct pace *pace)
+{
+	pace->ended = true;
 }
