@@ -91,7 +91,7 @@ class Fairness(TwoLists):
 
     def test_plugin_with_short_jobs(self):
         self.check_shared(
-            self.both_lists(), self.plugin_handler(threads=4), verb="done", count=4000, first=4000
+            self.both_lists(), self.plugin_handler(threads=4), verb="done", count=10000, first=12000
         )
 
     def test_list_beside_a_rabbitmq_queue(self):
