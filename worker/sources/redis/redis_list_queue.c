@@ -370,8 +370,10 @@ static void note_claim(struct redis_queue *queue, const struct redis_turn_news *
 {
 	set_more(queue, !news->dry);
 	pace_claimed(&queue->pace, now_ns(queue), !news->dry);
-	if (news->buried > 0)
+	if (news->buried > 0) {
 		say(queue, LOG_WARN, "jobs dead, larger than max_body", "jobs", news->buried);
+		host_of(queue)->buried(host_of(queue), queue->route, (uint64_t)news->buried);
+	}
 	note_trouble(queue, news->trouble);
 }
 
