@@ -243,7 +243,8 @@ const struct key_row table_keys[] = {
     {SECTION_LIST, "prefetch", VALUE_COUNT, FIELD(list_settings, prefetch),
      .preset = "auto", .zero = "auto", RANGE(1, 65535),
      .help = "Most jobs of the list here at once, running ones included. \"auto\" claims more or fewer "
-	     "ahead with the time that jobs take."},
+	     "ahead with the time that jobs take: of slow ones only those that can begin, and one that "
+	     "waits for its turn while other queues have the handler's places or the worker's."},
     {SECTION_LIST, "concurrency", VALUE_COUNT, FIELD(list_settings, concurrency),
      .preset = "none", .zero = "none", RANGE(1, 100000),
      .help = "Jobs of this list that run at once. \"none\": only the handler's and the worker's "

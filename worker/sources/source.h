@@ -94,7 +94,7 @@ struct source_ops {
 	void (*settle)(struct source *source, struct job *job);
 	/* Everything settled so far must be told and proved as soon as possible: no more collecting. */
 	void (*flush)(struct source *source);
-	/* Room has come for this route (a job began or left). Cheap; may be NULL. */
+	/* Room has come for this route (its last held job began, or a job left). Cheap; may be NULL. */
 	void (*room_came)(struct source *source, struct route *route);
 	/* Shuts the intake of this route alone, for good; the others are not disturbed, and `intake` is
 	 * about them. NULL, with leave(): routes come and go with their source. */
