@@ -328,6 +328,13 @@ static void settled(struct source_host *host, struct job *job, enum settled how)
 	tell_room(route);
 }
 
+static void buried(struct source_host *host, struct route *route, uint64_t count)
+{
+	struct core *core = of_source_host(host);
+	route->fates[FATE_DEAD] += count;
+	report_count_buried(&core->drain.report, count, phase_is_stopping(core->drain.phase));
+}
+
 static void orphan_running(struct core *core, struct route *route)
 {
 	list_each (it, &core->ledger.lists[JOB_RUNNING]) {
@@ -417,6 +424,7 @@ void core_init(struct core *core, const struct clock *clock, struct log *log, un
 	core->source_host = (struct source_host){
 	    .deliver = deliver,
 	    .settled = settled,
+	    .buried = buried,
 	    .took_back = took_back,
 	    .changed = changed,
 	    .refused = refused,

@@ -66,7 +66,7 @@ class Recorder:
 
 def config(section):
     return (
-        'worker { name = "fuzz"  concurrency = 4 }\n'
+        'worker { name = "fuzz"  concurrency = 4  max_body = "4k" }\n'
         'drain { timeout = "5s"  reserve = "1s"  grace = "200ms"  report = "@REPORT@" }\n'
         'log { format = "json"  level = "debug" }\n'
         'retry "default" { attempts = 2  first = "20ms" }\n'
@@ -74,15 +74,16 @@ def config(section):
     )
 
 
-def session(broker_port, section, publish):
-    """One worker from its start to its end."""
+def session(broker_port, section, publish, has_run=None):
+    """One worker from its start to its end, which is asked for when all has run."""
     recorder, directory = Recorder(broker_port), folder("capture")
     runs = directory / "runs"
     runs.touch()
     worker = Worker(directory, config(section(recorder.port)), "worker", {"RUNS": str(runs)})
     worker.wait_event("worker started")
     publish()
-    wait_for("the jobs to run", lambda: len(runs.read_text().splitlines()) == RUNS)
+    count_runs = lambda: len(runs.read_text().splitlines())
+    wait_for("the jobs to run", lambda: has_run(count_runs()) if has_run else count_runs() == RUNS)
     worker.send(signal.SIGTERM)
     code = worker.wait_exit(30)
     print(f"{len(recorder.said)} connections, {sum(map(len, recorder.said))} bytes, exit {code}")
@@ -119,6 +120,17 @@ def capture_rabbitmq():
     said = session(broker.port, section, publish)
     write("amqp", {"session": b"\0\0", "hangs_up": b"\1\0", "torn": b"\6\0", "stopped": b"\0\x18",
                    "reloaded": b"\0\xd0"}, said)  # fmt: skip
+
+    # Small ones between the first and the second delivery of the large one, for it takes a connection.
+    for queue in (jobs, more):
+        queue.channel.queue_purge(queue.name)
+        queue.channel.queue_purge(queue.dead_name)
+
+    def publish_large():
+        more.publish(["d" * 10_000] + ["d body"] * 6, message_id="m2")
+
+    said = session(broker.port, section, publish_large, lambda runs: runs == 6 and more.dead_depth() == 1)
+    write("amqp", {"large": b"\0\0", "large_torn": b"\6\0", "large_stopped": b"\0\x28"}, said)
     for queue in (jobs, more):
         queue.close()
 

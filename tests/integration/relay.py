@@ -14,6 +14,8 @@ class Relay:
         self.accepted = 0
         self._pairs = {}  # socket: its other end, None while silent
         self._nears = []  # as they came
+        self._sent = {}  # by each of them, in bytes
+        self._many = None
         self._held = None
         self._lock = threading.Lock()
         self._selector = selectors.DefaultSelector()
@@ -32,15 +34,33 @@ class Relay:
             for end in list(self._pairs):
                 self._drop(end)
 
+    def cut_held(self):
+        with self._lock:
+            self._drop(self._held)
+            self._held = None
+
     def hold_first(self):
         """What the first connection sends from now on stays where it is, until let_go()."""
         with self._lock:
-            self._held = self._nears[0]
-            self._selector.unregister(self._held)
+            self._hold(self._nears[0])
+
+    def hold_after(self, many):
+        """The same for the first connection that has sent so many bytes."""
+        with self._lock:
+            self._many = many
+
+    def holds(self):
+        return self._held is not None
+
+    def _hold(self, near):
+        self._held = near
+        self._many = None
+        self._selector.unregister(near)
 
     def let_go(self):
         with self._lock:
-            self._selector.register(self._held, selectors.EVENT_READ)
+            if self._held in self._pairs:
+                self._selector.register(self._held, selectors.EVENT_READ)
             self._held = None
             self._wake.send(b"x")
 
@@ -75,6 +95,7 @@ class Relay:
             self._selector.register(far, selectors.EVENT_READ)
         self._pairs[near] = far
         self._nears.append(near)
+        self._sent[near] = 0
         self._selector.register(near, selectors.EVENT_READ)
 
     def _forward(self, end):
@@ -83,12 +104,16 @@ class Relay:
         other = self._pairs[end]
         try:
             data = end.recv(65536)
+            if end in self._sent:
+                self._sent[end] += len(data)
             if data and other is not None:
                 other.sendall(data)
         except OSError:
             data = b""
         if not data:
             self._drop(end)
+        elif self._many is not None and self._sent.get(end, 0) >= self._many:
+            self._hold(end)
 
     def _run(self):
         while not self._ends:

@@ -154,6 +154,7 @@ class BodyAndHandlerCases:
         self.assertEqual(sorted(self.record.ended()), ["after", "small"])
         self.assertEqual(len(self.queue.take_dead()[0]), 70_011)
         self.assertEqual(worker.stop()[0], 0)
+        self.assertEqual(worker.report()["since_start"]["dead"], 1)
 
     def failing_handler(self, command, spoil=None):
         worker = self.start(
@@ -261,7 +262,7 @@ class BodyAndHandlerCases:
 
 class RabbitBadInput(BodyAndHandlerCases, RabbitCase):
     def use_queue_for_large_bodies(self):
-        """Not read into memory, so not copied to `dead`: rejected, for the queue's own DLX."""
+        """Without `dead`, for the queue's own DLX; with it see test_large_messages.py."""
         self.queue.close()
         self.queue = RabbitQueue(
             self.broker, self.queue.vhost, "own",
@@ -302,14 +303,16 @@ class RabbitBadInput(BodyAndHandlerCases, RabbitCase):
         self.assertEqual(len(worker.events("rabbitmq connected")), 1)
 
     def test_missing_dead_queue_loses_nothing(self):
-        """Nowhere to put it: it is tried again, said, and in the end left with the broker."""
-        self.queue.channel.queue_delete(self.queue.dead_name)
-        self.queue.publish(["a:exit:65"])
+        """Nowhere to put it, though it was there at the start: it is tried again, said, and in the end left
+        with the broker."""
         worker = self.start(
             self.config(
                 self.queue.section(), drain='timeout = "2s"  reserve = "500ms"  grace = "200ms"'
             )
         )
+        self.wait_consuming(worker)
+        self.queue.channel.queue_delete(self.queue.dead_name)
+        self.queue.publish(["a:exit:65"])
         wait_for("a word about it", lambda: self.queue.dead_name in worker.log_text())
         self.assertEqual(worker.stop()[0], 11)
         wait_for("everybody to let go", self.all_back)

@@ -97,8 +97,9 @@ class BrokerGoneCases:
         return any("lost" in e["event"] or "reconnect" in str(e) for e in worker.events())
 
     def test_unreachable_at_start_then_there(self):
+        """Without a dead letter queue: it was declared so shortly before the kill that it may be lost."""
         self.broker.kill()
-        worker = self.start(self.config(self.queue.section(), drain=DRAIN))
+        worker = self.start(self.config(self.queue.section(dead=False), drain=DRAIN))
         wait_for("two attempts", lambda: self.failures(worker) >= 2)
         self.assertIsNone(worker.process.poll())
         self.broker.start()

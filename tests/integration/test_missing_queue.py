@@ -77,5 +77,58 @@ class Missing(RabbitCase):
         self.assertEqual(worker.stop()[0], 0)
 
 
+class MissingDead(RabbitCase):
+    """The dead letter queue of one that is there. A job that cannot be buried would keep its place, and a
+    drain would wait for it in vain: so it is asked for before the first job is taken."""
+
+    def setUp(self):
+        super().setUp()
+        self.queue.channel.queue_delete(self.queue.dead_name)
+
+    def kind_of(self, name):
+        rows = self.broker.ctl(
+            "list_queues", "-p", self.queue.vhost, "--no-table-headers", "name", "type", "durable"
+        )
+        return dict((row.split()[0], row.split()[1:]) for row in rows.splitlines())[name]
+
+    def test_fatal_by_default(self):
+        worker = self.start(self.config(self.queue.section()))
+        self.assertEqual(worker.wait_exit(), 69)
+        [line] = worker.events("broker refused for good, stopping")
+        for words in (self.queue.dead_name, f'queue "{self.queue.name}"', "404", 'declare = "durable"'):
+            self.assertIn(words, line["why"])
+
+    def test_awaited(self):
+        worker = self.start(self.config(self.queue.section(extra='missing = "wait"')))
+        worker.wait_event("dead letter queue is missing, waiting for it", count=2)
+        self.queue.publish(["a:exit:65"])
+        self.assertEqual(self.record.begun(), [])
+        self.queue.channel.queue_declare(self.queue.dead_name, durable=True)
+        wait_for("it to be dead", lambda: self.queue.dead_depth() == 1, 30)
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_created_with_its_queue(self):
+        self.queue.publish(["a:exit:65"])
+        worker = self.start(self.config(self.queue.section(extra='declare = "durable"')))
+        worker.wait_event("consumer started")
+        wait_for("it to be dead", lambda: self.queue.dead_depth() == 1)
+        self.assertEqual(self.kind_of(self.queue.dead_name), ["classic", "true"])
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_created_of_the_kind_of_its_queue(self):
+        section = self.queue.section(name="absent", extra='declare = "quorum"')
+        worker = self.start(self.config(section))
+        worker.wait_event("consumer started")
+        self.assertEqual(self.kind_of(self.queue.dead_name), ["quorum", "true"])
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_one_of_another_kind_is_left_alone(self):
+        self.queue.channel.queue_declare(self.queue.dead_name, arguments={"x-max-length": 10})
+        worker = self.start(self.config(self.queue.section(extra='declare = "durable"')))
+        worker.wait_event("consumer started")
+        self.assertEqual(self.kind_of(self.queue.dead_name), ["classic", "false"])
+        self.assertEqual(worker.stop()[0], 0)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)

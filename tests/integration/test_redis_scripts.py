@@ -204,6 +204,26 @@ class Settling(ScriptCase):
         self.w.turn(returned=[(f, "1:0") for f, _ in jobs[1:]])
         self.assertEqual(self.bodies(), [b"%d" % i for i in range(1, 10)])
 
+    def test_interrupted_one_by_one_they_are_in_order_again(self):
+        self.push(*[b"%d" % i for i in range(8)])
+        jobs = self.w.turn(claim=6)
+        self.w.turn(returned=[(f, "1:0") for f, _ in jobs[4:]])  # never begun
+        for n in (2, 0, 3, 1):
+            self.w.turn(returned=[(jobs[n][0], "1:1!")])
+        self.assertEqual(self.bodies(), [b"%d" % i for i in range(8)])
+        self.assertEqual(self.r.hlen("q:history"), 4)
+        again = self.w.turn(claim=8)
+        self.assertEqual([f for f, _ in again[:4]], [b"%d:1:1" % (n + 1) for n in range(4)])
+        self.assertEqual(self.r.exists("q:history"), 0)
+
+    def test_begun_and_given_back_it_keeps_its_id(self):
+        self.push(b"a", b"b")
+        jobs = self.w.turn(claim=2)
+        self.w.turn(returned=[(jobs[0][0], "1:0!"), (jobs[1][0], "1:0")])
+        first, second = (f for f, _ in self.w.turn(claim=2))
+        self.assertEqual(first, b"1:1:0")
+        self.assertNotEqual(second, b"2:1:0")
+
     def test_equal_bodies_keep_their_counts_apart(self):
         self.push(b"same", b"same", b"same")
         jobs = self.w.turn(claim=3)

@@ -193,10 +193,103 @@ static void deliver_some(struct world *w, struct fake_source *source)
 	}
 }
 
+static unsigned waiting(const struct world *w, unsigned route)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < w->n_messages; i++)
+		n += w->messages[i].queue == w->queue_of[route] && w->messages[i].place == IN_QUEUE;
+	return n;
+}
+
+static void put_in_queue(struct world *w, struct message *m)
+{
+	m->place = IN_QUEUE;
+	for (unsigned i = 0; i < w->n_routes; i++) {
+		struct fake_list *list = &w->lists[i];
+		if (w->queue_of[i] != m->queue)
+			continue;
+		list->looks |= list->blocks;
+		list->blocks = false;
+	}
+}
+
 static bool delivers(const struct fake_source *source)
 {
 	return source->base.link == LINK_UP && !source->hung &&
 	       (source->base.intake == INTAKE_OPEN || source->base.intake == INTAKE_SHUTTING);
+}
+
+static void look_at_lists(struct fake_source *source)
+{
+	struct world *w = source->world;
+	for (unsigned i = 0; i < w->n_routes; i++)
+		w->lists[i].looks |= w->routes[i] != NULL && w->routes[i]->source == &source->base;
+}
+
+/* What redis_list_queue.c does at the end of a turn, but for settling. */
+static void attend(struct world *w, unsigned route)
+{
+	struct route *r = w->routes[route];
+	if (r == NULL || w->consumers[route] != CONSUMES)
+		return;
+	struct fake_source *source = list_entry(r->source, struct fake_source, base);
+	struct fake_list *list = &w->lists[route];
+	if (!source->asks || !list->looks || source->base.intake != INTAKE_OPEN || source->hung ||
+	    source->base.link != LINK_UP)
+		return;
+	list->looks = false;
+	struct pace_facts facts = pace_facts_of(r, w->now_ns);
+	facts.room = SIZE_MAX;
+	size_t wanted = lane_width(r->lane) > 0 ? pace_wanted(&list->pace, &facts) : 0;
+	if (list->claims || wanted == 0)
+		return;
+	list->blocks = waiting(w, route) == 0;
+	list->claims = !list->blocks;
+	if (list->claims)
+		schedule(
+		    w,
+		    (struct event){
+			.kind = EV_CLAIMED, .source = source, .route = route, .number = wanted},
+		    roll(w, 3) * MS);
+}
+
+/* What redis_list_queue.c counts as its lists become full and empty. */
+static void count_asking(struct world *w)
+{
+	list_each (it, &w->core.roster.lanes)
+		list_entry(it, struct lane, in_roster)->asking = 0;
+	for (unsigned i = 0; i < w->n_routes; i++) {
+		if (w->routes[i] == NULL || w->consumers[i] != CONSUMES)
+			continue;
+		struct fake_source *s = list_entry(w->routes[i]->source, struct fake_source, base);
+		w->routes[i]->lane->asking += s->asks && s->wanted && waiting(w, i) > 0;
+	}
+}
+
+static void take_claimed(struct world *w, const struct event *ev)
+{
+	struct fake_list *list = &w->lists[ev->route];
+	uint64_t taken = 0;
+	list->claims = false;
+	list->looks = true;
+	if (!delivers(ev->source) || w->routes[ev->route] == NULL ||
+	    w->consumers[ev->route] >= CANCELLED)
+		return;
+	for (unsigned i = 0; i < w->n_messages && taken < ev->number; i++) {
+		if (w->messages[i].place != IN_QUEUE ||
+		    w->messages[i].queue != w->queue_of[ev->route])
+			continue;
+		give_to_core(w, ev->source, i, w->routes[ev->route]);
+		taken++;
+	}
+	list->out_of_line = false; /* until the next check */
+	pace_claimed(&list->pace, w->now_ns, taken == ev->number);
+}
+
+static void source_room_came(struct source *base, struct route *route)
+{
+	struct fake_source *source = list_entry(base, struct fake_source, base);
+	source->world->lists[index_of(source->world, route)].looks = true;
 }
 
 /* A job that failed is dead when its attempts are used up, or when it has crashed too often; and only
@@ -242,7 +335,7 @@ static void apply_verdict(struct world *w, struct message *m, const struct job *
 			 v->delay_ms * MS);
 		break;
 	case FATE_RETURNED:
-		m->place = IN_QUEUE;
+		put_in_queue(w, m);
 		m->redelivered = !job_left_new_checkpoint(job); /* else a copy */
 		promise(w, v->attempt == m->attempt, "a return must not count an attempt");
 		promise(w, v->interruptions == m->interruptions + (v->interrupted ? 1 : 0),
@@ -286,6 +379,9 @@ static void source_settle(struct source *base, struct job *job)
 		return;
 	}
 	list_append(&source->told, &job->in_source);
+	struct fake_list *list = &w->lists[index_of(w, job->route)];
+	list->looks = true;
+	pace_job_ended(&list->pace);
 	if (!source->hung)
 		schedule(w, (struct event){.kind = EV_PROVED, .source = source},
 			 roll(w, 3) == 0 ? 0 : roll(w, 20) * MS);
@@ -329,7 +425,7 @@ static void disconnect(struct world *w, struct fake_source *source)
 		struct message *m = &w->messages[i];
 		if (m->place != OUT || source_of(w, m->queue) != &source->base)
 			continue;
-		m->place = IN_QUEUE;
+		put_in_queue(w, m);
 		m->redelivered = true;
 		if (m->job != NULL && m->job->begun_ns == 0)
 			m->job = NULL; /* held or staged: the core drops it below */
@@ -446,6 +542,7 @@ static const struct source_ops fake_source_ops = {
     .flush = source_flush,
     .retire = source_retire,
     .leave = source_leave,
+    .room_came = source_room_came,
     .close = source_close,
 };
 
@@ -682,6 +779,7 @@ static void add_route(struct world *w, unsigned queue, struct lane *lane)
 					chance(w, 40) ? 1 + (unsigned)roll(w, 4) : 0);
 	w->queue_of[i] = queue;
 	w->consumers[i] = CONSUMES;
+	w->lists[i].looks = true;
 	if (chance(w, 20))
 		w->routes[i]->rate.interval_ns = (1 + roll(w, 200)) * MS;
 }
@@ -765,6 +863,9 @@ static void happen(struct world *w, const struct event *ev)
 		if (source->base.link != LINK_CLOSED && !source->hung)
 			schedule(w, *ev, (1 + roll(w, 40)) * MS);
 		break;
+	case EV_CLAIMED:
+		take_claimed(w, ev);
+		break;
 	case EV_CANCEL_OK:
 		if (source->base.intake == INTAKE_SHUTTING && !source->hung && !source->wanted) {
 			source->base.intake = INTAKE_SHUT;
@@ -774,6 +875,7 @@ static void happen(struct world *w, const struct event *ev)
 	case EV_CONSUME_OK:
 		if (source->wanted && source->base.link == LINK_UP && !source->hung)
 			source->base.intake = INTAKE_OPEN;
+		look_at_lists(source);
 		break;
 	case EV_PROVED:
 		everything_proved(w, source);
@@ -825,7 +927,7 @@ static void happen(struct world *w, const struct event *ev)
 		grow(ev->executor, (unsigned)ev->number);
 		break;
 	case EV_REQUEUE:
-		w->messages[ev->number].place = IN_QUEUE;
+		put_in_queue(w, &w->messages[ev->number]);
 		break;
 	case EV_RELOAD:
 		reload(w);
@@ -920,6 +1022,44 @@ static void forget_turns(struct world *w)
 			memset(w->overtaken[a], 0, sizeof w->overtaken[a]);
 }
 
+/* The queue's own jobs will make room for the next of them, or what it waits for is none of ours. */
+static bool waits_for_nobody(const struct world *w, unsigned route)
+{
+	const struct route *r = w->routes[route];
+	if (w->consumers[route] != CONSUMES)
+		return true;
+	const struct fake_source *source = list_entry(r->source, struct fake_source, base);
+	const struct budget *budget = &w->core.dispatch.budget;
+	if (!source->asks || source->base.intake != INTAKE_OPEN || source->hung ||
+	    source->base.link != LINK_UP || w->core.drain.phase != PHASE_OPEN ||
+	    waiting(w, route) == 0 || lane_width(r->lane) == 0)
+		return true;
+	bool is_full = r->limit != 0 && r->assigned >= r->limit; /* more: it was lowered */
+	return r->assigned > 0 &&
+	       (r->assigned == r->lane->assigned || is_full || r->assigned == budget->taken);
+}
+
+/* Dispatch takes turns between those that hold a job, so who has more in his queue must. Where jobs are
+ * staged, some of which may be its own, it is enough that it has any. */
+static void check_lists_are_in_line(struct world *w)
+{
+	for (unsigned i = 0; i < w->n_routes; i++) {
+		const struct route *r = w->routes[i];
+		if (r == NULL)
+			continue;
+		const struct executor *executor = r->lane->executor;
+		bool in_line =
+		    r->held > 0 || (executor->depth > executor->width && r->assigned > 0);
+		struct fake_list *list = &w->lists[i];
+		bool before = list->out_of_line;
+		list->out_of_line = !in_line && !waits_for_nobody(w, i);
+		if (!before)
+			list->since_ns = w->now_ns;
+		promise(w, !list->out_of_line || w->now_ns - list->since_ns <= 20 * MS,
+			"queue %u has %u jobs, and none in line", i, waiting(w, i));
+	}
+}
+
 static void check_in_time(struct world *w)
 {
 	if (w->stop_ns == 0 && phase_is_stopping(w->core.drain.phase))
@@ -936,6 +1076,7 @@ static void check(struct world *w)
 	check_no_idle_room(w);
 	check_retired(w);
 	forget_turns(w);
+	check_lists_are_in_line(w);
 	check_in_time(w);
 }
 
@@ -957,6 +1098,9 @@ static void turn(struct world *w)
 	core_drain_turn(&w->core);
 	for (unsigned i = 0; i < w->n_executors; i++)
 		begin_staged(w, &w->executors[i]);
+	count_asking(w);
+	for (unsigned i = 0; i < w->n_routes; i++)
+		attend(w, i);
 	check(w);
 }
 
@@ -1039,6 +1183,7 @@ static void build_edges(struct world *w)
 		    .ops = &fake_source_ops, .host = &w->core.source_host, .name = "source"};
 		s->world = w;
 		s->index = i;
+		s->asks = chance(w, 50);
 		list_init(&s->told);
 		roster_add_source(&w->core.roster, &s->base);
 	}
@@ -1066,7 +1211,9 @@ static void build_schedule(struct world *w)
 	for (unsigned i = 0; i < w->n_sources; i++) {
 		struct fake_source *s = &w->sources[i];
 		s->base.ops->start(&s->base);
-		schedule(w, (struct event){.kind = EV_DELIVER, .source = s}, roll(w, 10) * MS);
+		if (!s->asks)
+			schedule(w, (struct event){.kind = EV_DELIVER, .source = s},
+				 roll(w, 10) * MS);
 		while (chance(w, 40))
 			schedule(w, (struct event){.kind = EV_DISCONNECT, .source = s},
 				 roll(w, 6000) * MS);

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "core.h"
 #include "settings/settings.h"
+#include "sources/redis/redis_list_pace.h"
 
 enum {
 	MAX_SOURCES = 3,
@@ -54,7 +55,18 @@ struct fake_source {
 	bool wanted;    /* between start/resume and pause */
 	bool hung;      /* answers nothing any more */
 	bool closing;
+	bool asks;        /* for so many jobs of each queue, as for lists; or is sent them */
 	struct list told; /* jobs being settled (in_source) */
+};
+
+/* A queue of a source that asks. */
+struct fake_list {
+	struct pace pace;
+	bool looks;        /* at the end of this turn, at how many it wants */
+	bool claims;       /* a claim is under way */
+	bool blocks;       /* it wants some, and waits for one to come into the queue */
+	bool out_of_line;  /* no job of it is here, and it has more */
+	uint64_t since_ns; /* then, since when */
 };
 
 struct fake_executor {
@@ -90,6 +102,7 @@ struct run {
 enum event_kind {
 	EV_NONE,
 	EV_DELIVER,    /* source */
+	EV_CLAIMED,    /* source: `number` of jobs, of queue `route` */
 	EV_CANCEL_OK,  /* source */
 	EV_CONSUME_OK, /* source */
 	EV_PROVED,     /* source: all that was told before is settled */
@@ -116,6 +129,7 @@ struct event {
 	struct fake_source *source;
 	struct fake_executor *executor;
 	struct job *job;
+	unsigned route;
 	uint64_t number;
 };
 
@@ -129,6 +143,7 @@ struct world {
 	struct fake_source sources[MAX_SOURCES];
 	struct fake_executor executors[MAX_EXECUTORS];
 	struct route *routes[MAX_ROUTES]; /* NULL: gone */
+	struct fake_list lists[MAX_ROUTES];
 	char queue_names[MAX_QUEUES][16];
 	unsigned queue_of[MAX_ROUTES]; /* ... and the queue each is, or was, one of */
 	enum consumer consumers[MAX_ROUTES];

@@ -29,6 +29,7 @@
 #include "dispatch/routes.h"
 #include "executors/executor.h"
 #include "job/ledger.h"
+#include "sources/source.h"
 
 enum { STAGE_NS = 5 * 1000 * 1000 }; /* longest that a job should lie staged, when all is well */
 
@@ -39,6 +40,7 @@ void dispatch_init(struct dispatch *dispatch, const struct clock *clock, struct 
 	dispatch->ledger = ledger;
 	dispatch->roster = roster;
 	dispatch->budget = (struct budget){.limit = concurrency};
+	roster->budget = &dispatch->budget;
 	dispatch->next_timeout_ns = UINT64_MAX;
 	list_init(&dispatch->turn);
 	list_init(&dispatch->starved);
@@ -140,6 +142,14 @@ static void expect_timeout(struct dispatch *dispatch, uint64_t at_ns)
 		dispatch->next_timeout_ns = at_ns;
 }
 
+/* A route that holds nothing has no turn, and its source may have more: now it knows. */
+static void ask_for_more(struct route *route)
+{
+	const struct source_ops *ops = route->source->ops;
+	if (ops->room_came != NULL)
+		ops->room_came(route->source, route);
+}
+
 static void begin(struct dispatch *dispatch, struct lane *lane, struct job *job, uint64_t now_ns)
 {
 	struct route *route = job->route;
@@ -152,6 +162,8 @@ static void begin(struct dispatch *dispatch, struct lane *lane, struct job *job,
 	if (lane->timeout_ns != 0)
 		expect_timeout(dispatch, now_ns + lane->timeout_ns);
 	lane->executor->ops->start(lane->executor, job); /* may finish it: do not touch it again */
+	if (route->held == 0)
+		ask_for_more(route);
 }
 
 static void expect_pace(struct dispatch *dispatch, uint64_t at_ns)

@@ -29,6 +29,17 @@ static inline uint64_t rate_next_ns(const struct rate *rate, uint64_t now_ns)
 	return earliest_ns > now_ns ? earliest_ns : now_ns;
 }
 
+/* How many may begin from now until then. */
+static inline uint64_t rate_allows(const struct rate *rate, uint64_t now_ns, uint64_t until_ns)
+{
+	if (rate->interval_ns == 0)
+		return UINT64_MAX;
+	uint64_t due_ns = rate->due_ns > now_ns ? rate->due_ns : now_ns;
+	if (rate->interval_ns <= RATE_BURST_NS)
+		until_ns += RATE_BURST_NS;
+	return due_ns > until_ns ? 0 : (until_ns - due_ns) / rate->interval_ns + 1;
+}
+
 /* What was owed under another rate is forgotten. */
 static inline void rate_set(struct rate *rate, uint64_t interval_ns)
 {

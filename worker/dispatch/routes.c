@@ -13,6 +13,7 @@ void roster_init(struct roster *roster)
 	list_init(&roster->lanes);
 	list_init(&roster->routes);
 	list_init(&roster->retired);
+	roster->budget = NULL;
 }
 
 void roster_fini(struct roster *roster)
@@ -30,6 +31,7 @@ struct lane *roster_add_lane(struct roster *roster, struct executor *executor, u
 	if (lane == NULL)
 		return NULL;
 	lane->executor = executor;
+	lane->budget = roster->budget;
 	lane->timeout_ns = timeout_ms * UINT64_C(1000000);
 	lane->ahead = executor->width;
 	lane->kill_ns = UINT64_MAX;

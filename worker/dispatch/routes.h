@@ -24,13 +24,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct budget;
 struct source;
 struct executor;
 
 struct lane {
 	struct list in_roster;
 	struct executor *executor;
-	uint64_t timeout_ns; /* for each job; 0 = none */
+	const struct budget *budget; /* the worker's, which all lanes share */
+	uint64_t timeout_ns;         /* for each job; 0 = none */
 	struct rate rate;
 	unsigned limit;              /* of jobs at once; 0 = what the executor can run */
 	enum deadline_policy policy; /* what a drain does to its running jobs */
@@ -38,6 +40,7 @@ struct lane {
 	struct list running; /* jobs assigned here, in the order given */
 	unsigned assigned;   /* their number: running and staged */
 	unsigned permits;    /* of the worker's concurrency it holds: min(assigned, lane_width()) */
+	unsigned asking;     /* routes that may have more than is here, of sources that ask */
 	unsigned ahead;      /* how many may be staged beyond width now; see dispatch.c */
 	struct list ready;   /* routes that hold jobs and may start one, next first */
 	struct list in_turn; /* on dispatch's ring of lanes to serve, starved or paced */
@@ -76,7 +79,8 @@ struct roster {
 	struct list sources; /* struct source.in_roster */
 	struct list lanes;
 	struct list routes;
-	struct list retired; /* those of them that are (struct route.in_retired) */
+	struct list retired;         /* those of them that are (struct route.in_retired) */
+	const struct budget *budget; /* dispatch's; set before lanes are added */
 };
 
 /* How many of its jobs can run at once. Changes with the executor's. */

@@ -85,6 +85,13 @@ void report_count(struct report *report, const struct job *job, enum fate fate, 
 		add_entry(report, job, fate, now_ns);
 }
 
+void report_count_buried(struct report *report, uint64_t count, bool draining)
+{
+	report->since_start[FATE_DEAD] += count;
+	if (draining)
+		report->fates[FATE_DEAD] += count;
+}
+
 int report_exit_code(const struct report *report)
 {
 	if (report->refused)

@@ -52,6 +52,8 @@ void report_fini(struct report *report);
 /* The job leaves with this fate; `draining`: it counts for the drain too. */
 void report_count(struct report *report, const struct job *job, enum fate fate, bool draining,
 		  uint64_t now_ns);
+/* So many that never became jobs are dead. */
+void report_count_buried(struct report *report, uint64_t count, bool draining);
 
 /* 0, 10, 11, 12 or 69, as the manual has them; see report.c for which wins. */
 int report_exit_code(const struct report *report);

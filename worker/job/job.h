@@ -55,6 +55,8 @@ struct job {
 	uint64_t source_tag;   /* RabbitMQ: delivery tag; Redis: unused */
 	uint64_t source_epoch; /* RabbitMQ: connection and channel generation the tag belongs to */
 	unsigned source_step;  /* RabbitMQ: how far telling the broker has come; Redis: unused */
+	bool
+	    passes_by; /* RabbitMQ: too large to be a job, it is only passed on to the dead letters */
 	void *executor_ref;
 
 	/* What the running job has said of itself; see the calls below. */

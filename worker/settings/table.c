@@ -98,7 +98,8 @@ const struct key_row table_keys[] = {
      .help = "Jobs that run at once in this process, all queues together."},
     {SECTION_WORKER, "max_body", VALUE_SIZE, FIELD(worker_settings, max_body_bytes),
      .preset = "64M", RANGE(1, INT64_C(1) << 30),
-     .help = "A larger body is dead-lettered, not read into memory."},
+     .help = "A larger body is dead-lettered, not read into memory: in RabbitMQ it passes to the queue that "
+	     "`dead` names piece by piece, on a connection of its own."},
     {SECTION_WORKER, "max_checkpoint", VALUE_SIZE, FIELD(worker_settings, max_checkpoint_bytes),
      .preset = "64k", RANGE(0, 96 << 10),
      .help = "The most that a job may leave behind for its next run. It travels in a message header."},
@@ -183,7 +184,8 @@ const struct key_row table_keys[] = {
 	     "30m by default."},
     {SECTION_QUEUE, "declare", VALUE_CHOICE, FIELD(queue_settings, declare),
      .preset = "passive", .choices = declares,
-     .help = "\"passive\": the queue must exist. The others create it where it does not."},
+     .help = "\"passive\": the queue must exist, and the one that `dead` names. The others create what "
+	     "does not."},
     {SECTION_QUEUE, "single_active", VALUE_CHOICE, FIELD(queue_settings, single_active),
      .preset = "false", .choices = single_actives,
      .help = "\"true\": the queue has a single active consumer (x-single-active-consumer; the protocol does "
@@ -191,8 +193,9 @@ const struct key_row table_keys[] = {
 	     "overtake them; declare creates it so."},
     {SECTION_QUEUE, "missing", VALUE_CHOICE, FIELD(queue_settings, missing),
      .preset = "fail", .choices = missings,
-     .help = "Where the queue is not there at the start. \"fail\": the worker ends, with 69. \"wait\": it "
-	     "looks again until it is; other queues go on. One that is lost later is always awaited."},
+     .help = "Where the queue, or the one that `dead` names, is not there at the start. \"fail\": the "
+	     "worker ends, with 69. \"wait\": it looks again until it is; other queues go on. One that is "
+	     "lost later is always awaited."},
     {SECTION_QUEUE, "dead", VALUE_TEXT, FIELD(queue_settings, dead),
      .help = "The queue where rejected jobs go. Default: basic.reject, for the queue's own "
 	     "dead-letter exchange."},
@@ -240,7 +243,8 @@ const struct key_row table_keys[] = {
     {SECTION_LIST, "prefetch", VALUE_COUNT, FIELD(list_settings, prefetch),
      .preset = "auto", .zero = "auto", RANGE(1, 65535),
      .help = "Most jobs of the list here at once, running ones included. \"auto\" claims more or fewer "
-	     "ahead with the time that jobs take."},
+	     "ahead with the time that jobs take: of slow ones only those that can begin, and one that "
+	     "waits for its turn while other queues have the handler's places or the worker's."},
     {SECTION_LIST, "concurrency", VALUE_COUNT, FIELD(list_settings, concurrency),
      .preset = "none", .zero = "none", RANGE(1, 100000),
      .help = "Jobs of this list that run at once. \"none\": only the handler's and the worker's "

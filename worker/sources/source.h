@@ -60,6 +60,9 @@ struct source_host {
 	/* What settle() asked for has ended, one way or the other; exactly once for each settle().
 	 * The job is destroyed before this returns. */
 	void (*settled)(struct source_host *host, struct job *job, enum settled how);
+	/* So many messages of this route were buried without ever becoming jobs (a body larger than
+	 * max_body): they count as dead. */
+	void (*buried)(struct source_host *host, struct route *route, uint64_t count);
 	/* The broker takes back what this route holds unbegun (connection or channel is gone, queue
 	 * deleted): the core drops these jobs, telling nobody; they count as returned. Jobs that run
 	 * go on, and their settle() will end in SETTLED_LOST. */
@@ -91,7 +94,7 @@ struct source_ops {
 	void (*settle)(struct source *source, struct job *job);
 	/* Everything settled so far must be told and proved as soon as possible: no more collecting. */
 	void (*flush)(struct source *source);
-	/* Room has come for this route (a job began or left). Cheap; may be NULL. */
+	/* Room has come for this route (its last held job began, or a job left). Cheap; may be NULL. */
 	void (*room_came)(struct source *source, struct route *route);
 	/* Limits on how many jobs run at once have changed, the worker's or those of routes and lanes: what is
 	 * taken ahead may follow from them. May be NULL. */

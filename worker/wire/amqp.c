@@ -238,23 +238,17 @@ static void send_frame(struct amqp_conn *c, uint8_t type, uint16_t channel, stru
 
 enum { CONTENT_HEADER_BYTES = 2 + 2 + 8 }; /* class, weight, body size; then the properties */
 
-static void send_content(struct amqp_conn *c, uint16_t channel, struct span encoded,
-			 struct span body)
+static void send_content_header(struct amqp_conn *c, uint16_t channel, struct span encoded,
+				uint64_t body_bytes)
 {
 	char fixed[CONTENT_HEADER_BYTES] = {0, AMQP_BASIC_CLASS};
 	for (int i = 0; i < 8; i++)
-		fixed[4 + i] = (char)((uint64_t)body.len >> (56 - 8 * i));
+		fixed[4 + i] = (char)(body_bytes >> (56 - 8 * i));
 	send_frame(c, AMQP_FRAME_HEADER, channel, span_of(fixed, sizeof fixed), encoded);
-	size_t most = c->frame_max - AMQP_AROUND_BYTES;
-	for (size_t at = 0; at < body.len; at += most) {
-		size_t len = body.len - at < most ? body.len - at : most;
-		send_frame(c, AMQP_FRAME_BODY, channel, span_of(body.ptr + at, len),
-			   span_of(NULL, 0));
-	}
 }
 
-enum status amqp_conn_publish(struct amqp_conn *c, uint16_t channel, struct span routing_key,
-			      struct span encoded, struct span body)
+enum status amqp_conn_publish_begin(struct amqp_conn *c, uint16_t channel, struct span routing_key,
+				    struct span encoded, uint64_t body_bytes)
 {
 	if (c->state != CONN_OPEN)
 		return ST_CLOSED;
@@ -265,8 +259,27 @@ enum status amqp_conn_publish(struct amqp_conn *c, uint16_t channel, struct span
 	    .mandatory = 1,
 	};
 	send_method(c, channel, AMQP_BASIC_PUBLISH_METHOD, &publish);
-	send_content(c, channel, encoded, body);
+	send_content_header(c, channel, encoded, body_bytes);
 	return ST_OK;
+}
+
+void amqp_conn_publish_body(struct amqp_conn *c, uint16_t channel, struct span piece)
+{
+	size_t most = c->frame_max - AMQP_AROUND_BYTES;
+	for (size_t at = 0; at < piece.len && c->state == CONN_OPEN; at += most) {
+		size_t len = piece.len - at < most ? piece.len - at : most;
+		send_frame(c, AMQP_FRAME_BODY, channel, span_of(piece.ptr + at, len),
+			   span_of(NULL, 0));
+	}
+}
+
+enum status amqp_conn_publish(struct amqp_conn *c, uint16_t channel, struct span routing_key,
+			      struct span encoded, struct span body)
+{
+	enum status st = amqp_conn_publish_begin(c, channel, routing_key, encoded, body.len);
+	if (st == ST_OK)
+		amqp_conn_publish_body(c, channel, body);
+	return st;
 }
 
 /* --- heartbeats -------------------------------------------------------------------------------- */

@@ -79,6 +79,11 @@ void amqp_conn_reject(struct amqp_conn *c, uint16_t channel, uint64_t tag, bool 
  * sent, closed() tells why; ST_INVALID: the properties do not fit into a frame. */
 enum status amqp_conn_publish(struct amqp_conn *c, uint16_t channel, struct span routing_key,
 			      struct span encoded, struct span body);
+/* The same of a body that is not here yet: amqp_conn_publish_body() until body_bytes have followed, and
+ * nothing else on this channel before; the protocol has no way to take it back. */
+enum status amqp_conn_publish_begin(struct amqp_conn *c, uint16_t channel, struct span routing_key,
+				    struct span encoded, uint64_t body_bytes);
+void amqp_conn_publish_body(struct amqp_conn *c, uint16_t channel, struct span piece);
 
 /* Leaves input in the kernel for a while, so that more of it is read at once. */
 void amqp_conn_read_stop(struct amqp_conn *c);

@@ -60,6 +60,20 @@ static uint64_t begun_ns(const struct executor *executor, const struct job *job)
 
 static const struct executor_ops ops = {.start = start, .stop = stop, .begun_ns = begun_ns};
 
+static struct route *told; /* that room has come, last */
+static unsigned n_told;
+
+static void room_came(struct source *source, struct route *route)
+{
+	(void)source;
+	told = route;
+	n_told++;
+}
+
+static const struct source_ops silent_ops, telling_ops = {.room_came = room_came};
+static struct source silent = {.name = "mq", .ops = &silent_ops};
+static struct source telling = {.name = "cache", .ops = &telling_ops};
+
 static void set_up(struct floor_of_test *f, unsigned concurrency)
 {
 	f->clock.now_ns = test_now;
@@ -80,8 +94,7 @@ static void add_place(struct floor_of_test *f, struct lane_place *p, unsigned wi
 
 static struct route *add_route(struct floor_of_test *f, struct lane_place *p, unsigned limit)
 {
-	static struct source source = {.name = "mq"};
-	return roster_add_route(&f->roster, "queue", &source, p->lane, NULL, limit);
+	return roster_add_route(&f->roster, "queue", &silent, p->lane, NULL, limit);
 }
 
 static void hold(struct floor_of_test *f, struct route *route, unsigned jobs)
@@ -192,6 +205,27 @@ static void handlers_take_turns_for_permits(void **state)
 		end(&f, b.begun[i]);
 		dispatch_pump(&f.dispatch);
 	}
+	tear_down(&f);
+}
+
+/* A source that asks for jobs has to know when a queue has none in line any more. */
+static void a_source_is_told_when_nothing_is_held(void **state)
+{
+	(void)state;
+	struct floor_of_test f;
+	struct lane_place p;
+	set_up(&f, 2);
+	add_place(&f, &p, 2, 2, 0);
+	struct route *asked = roster_add_route(&f.roster, "list", &telling, p.lane, NULL, 0);
+	n_told = 0;
+	hold(&f, add_route(&f, &p, 0), 1);
+	hold(&f, asked, 2);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(n_told, 0); /* it holds one */
+	end(&f, p.begun[0]);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(n_told, 1);
+	assert_ptr_equal(told, asked);
 	tear_down(&f);
 }
 
@@ -320,8 +354,7 @@ static void width_comes_and_goes(void **state)
 	set_up(&f, 16);
 	add_place(&f, &p, 0, 0, 0);
 	p.executor.widest = 4;
-	struct route *route =
-	    roster_add_route(&f.roster, "q", &(struct source){.name = "s"}, p.lane, NULL, 0);
+	struct route *route = roster_add_route(&f.roster, "q", &silent, p.lane, NULL, 0);
 	hold(&f, route, 6);
 	dispatch_pump(&f.dispatch);
 	assert_int_equal(p.n_begun, 0);
@@ -451,12 +484,11 @@ static void a_handlers_limit(void **state)
 	(void)state;
 	struct floor_of_test f;
 	struct lane_place p;
-	struct source source = {.name = "s"};
 	set_up(&f, 16);
 	add_place(&f, &p, 8, 32, 0);
 	p.lane->limit = 3;
-	struct route *a = roster_add_route(&f.roster, "a", &source, p.lane, NULL, 0);
-	struct route *b = roster_add_route(&f.roster, "b", &source, p.lane, NULL, 0);
+	struct route *a = roster_add_route(&f.roster, "a", &silent, p.lane, NULL, 0);
+	struct route *b = roster_add_route(&f.roster, "b", &silent, p.lane, NULL, 0);
 	hold(&f, a, 3);
 	hold(&f, b, 3);
 	dispatch_pump(&f.dispatch);
@@ -479,8 +511,7 @@ static void extended_jobs_are_left_alone(void **state)
 	struct lane_place p;
 	set_up(&f, 4);
 	add_place(&f, &p, 1, 1, 100);
-	struct route *route =
-	    roster_add_route(&f.roster, "q", &(struct source){.name = "s"}, p.lane, NULL, 0);
+	struct route *route = roster_add_route(&f.roster, "q", &silent, p.lane, NULL, 0);
 	hold(&f, route, 1);
 	dispatch_pump(&f.dispatch);
 	uint64_t begun = f.now_ns;
@@ -547,6 +578,38 @@ static void rates_hold_over_time(void **state)
 	}
 }
 
+/* What a rate says of the near future is what then happens. */
+static void a_rate_tells_how_many(void **state)
+{
+	(void)state;
+	enum { MS = 1000000 };
+	static const struct {
+		uint64_t interval_ns, due_in_ns, within_ns, allowed;
+	} rows[] = {
+	    {0,             0,             0,        UINT64_MAX},
+	    {100 * MS,      0,             0,        1         },
+	    {100 * MS,      0,             100 * MS, 2         },
+	    {100 * MS,      50 * MS,       40 * MS,  0         },
+	    {100 * MS,      50 * MS,       50 * MS,  1         },
+	    {10 * MS,       0,             0,        6         }, /* the burst */
+	    {10 * MS,       0,             100 * MS, 16        },
+	    {10 * MS,       160 * MS,      100 * MS, 0         },
+	    {3600000000000, 3500000000000, 100 * MS, 0         },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		const uint64_t now_ns = UINT64_C(3600) * 1000 * MS;
+		struct rate rate = {.interval_ns = rows[i].interval_ns,
+				    .due_ns = now_ns + rows[i].due_in_ns};
+		uint64_t until_ns = now_ns + rows[i].within_ns, begun = 0;
+		assert_true(rate_allows(&rate, now_ns, until_ns) == rows[i].allowed);
+		if (rate.interval_ns == 0)
+			continue;
+		for (uint64_t at_ns; (at_ns = rate_next_ns(&rate, now_ns)) <= until_ns; begun++)
+			rate_count(&rate, at_ns);
+		assert_int_equal(begun, rows[i].allowed);
+	}
+}
+
 static void policies_at_the_drain(void **state)
 {
 	(void)state;
@@ -580,6 +643,7 @@ int main(void)
 	    cmocka_unit_test(queues_take_turns),
 	    cmocka_unit_test(handlers_take_turns_for_permits),
 	    cmocka_unit_test(a_full_handler_lets_the_starved_go_first),
+	    cmocka_unit_test(a_source_is_told_when_nothing_is_held),
 	    cmocka_unit_test(a_permit_is_not_lost),
 	    cmocka_unit_test(the_stage_follows_the_jobs),
 	    cmocka_unit_test(overdue_jobs_are_asked_then_killed),
@@ -591,6 +655,7 @@ int main(void)
 	    cmocka_unit_test(extended_jobs_are_left_alone),
 	    cmocka_unit_test(a_rate_holds_its_queue_back),
 	    cmocka_unit_test(rates_hold_over_time),
+	    cmocka_unit_test(a_rate_tells_how_many),
 	    cmocka_unit_test(policies_at_the_drain),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

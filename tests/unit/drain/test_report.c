@@ -1,4 +1,5 @@
 /* Which exit code wins, and what the report keeps of a job. */
+#include "../small_core.h"
 #include "dispatch/routes.h"
 #include "drain/report.h"
 #include "job/job.h"
@@ -110,12 +111,36 @@ static void a_report_is_bounded(void **state)
 	report_fini(&report);
 }
 
+/* What no job was ever made of has no entry, and is counted like any that is dead. */
+static void buried_ones_count_as_dead(void **state)
+{
+	(void)state;
+	struct small_core s;
+	struct source_host *host = &s.core.source_host;
+	const struct report *report = &s.core.drain.report;
+	small_core_init(&s, 0, "emails");
+	host->buried(host, s.route, 2);
+	assert_int_equal(report->since_start[FATE_DEAD], 2);
+	assert_int_equal(report->fates[FATE_DEAD], 0);
+	struct job *job = small_deliver(&s, "a");
+	core_begin_jobs(&s.core);
+	core_event(&s.core, EVENT_STOP, "SIGTERM");
+	host->buried(host, s.route, 1);
+	assert_int_equal(report->since_start[FATE_DEAD], 3);
+	assert_int_equal(report->fates[FATE_DEAD], 1);
+	assert_int_equal(s.route->fates[FATE_DEAD], 3);
+	small_finish(&s, job);
+	assert_int_equal(report->n_entries, 1);
+	small_core_fini(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(exit_codes),
 	    cmocka_unit_test(entries),
 	    cmocka_unit_test(a_report_is_bounded),
+	    cmocka_unit_test(buried_ones_count_as_dead),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -127,6 +127,37 @@ static void test_an_unfit_one_is_read_past(void **state)
 	assert_null(job);
 }
 
+/* Where there is a dead letter queue it is for the caller to pass on; its rest is read past here. */
+static void test_one_too_large_passes_by(void **state)
+{
+	struct bench *bench = *state;
+	static const struct queue_settings with_dead = {.name = "emails", .dead = "emails.dead"};
+	struct rabbitmq_incoming *in =
+	    rabbitmq_incoming_create(bench->log, &source, &worker, &with_dead);
+	struct amqp_header nested = {.properties = NULL, .body_bytes = 9};
+	struct job *job = NULL;
+	rabbitmq_incoming_begin(in, 5, false);
+	assert_int_equal(header(in, 9, &job), INCOMING_TOO_LARGE);
+	assert_int_equal(job->source_tag, 5);
+	assert_true(job->passes_by);
+	assert_int_equal(job->body.len, 0);
+	job_destroy(job);
+	job = NULL;
+	assert_int_equal(body(in, "12345678", &job), INCOMING_MORE);
+	assert_false(rabbitmq_incoming_is_idle(in));
+	assert_int_equal(body(in, "9", &job), INCOMING_MORE);
+	assert_true(rabbitmq_incoming_is_idle(in));
+
+	rabbitmq_incoming_begin(in, 6, false); /* no copy without its headers */
+	assert_int_equal(rabbitmq_incoming_header(in, NULL, &nested, &job), INCOMING_UNFIT);
+	assert_int_equal(body(in, "123456789", &job), INCOMING_MORE);
+	rabbitmq_incoming_begin(in, 7, false);
+	rabbitmq_incoming_skip(in);
+	assert_int_equal(header(in, 9, &job), INCOMING_MORE);
+	assert_null(job);
+	rabbitmq_incoming_destroy(in);
+}
+
 /* At any point: before its header, before its body, within it. */
 static void test_a_skipped_one_is_read_past(void **state)
 {
@@ -178,6 +209,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_an_empty_body_needs_none, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_what_is_not_due_is_out_of_step, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_an_unfit_one_is_read_past, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_one_too_large_passes_by, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_a_skipped_one_is_read_past, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_a_dropped_one_leaves_room_for_the_next, set_up,
 					    tear_down),

@@ -1,10 +1,11 @@
 /* The source is the sum of its parts: a link that comes back (rabbitmq_link), a channel for each
- * queue (rabbitmq_channel), and the copies (rabbitmq_copies). Here is what concerns all of them: the
- * state of the link and of the intake, which follow from theirs, and the order of closing.
+ * queue (rabbitmq_channel), the copies (rabbitmq_copies), and what only passes by (rabbitmq_passage).
+ * Here is what concerns all of them: the state of the link and of the intake, which follow from theirs,
+ * and the order of closing.
  *
  *     pause()   basic.cancel on each channel; shut once every cancel-ok is in
  *     close()   channel.close on all channels in one write, each close-ok proving its answers;
- *               then connection.close; the publishing connection beside it
+ *               then connection.close; the publishing connections beside it
  *
  * All channels that have something to tell are on one list, so a turn costs what the busy ones cost,
  * however many are quiet. */
@@ -22,6 +23,7 @@
 #include "sources/rabbitmq/rabbitmq_describe.h"
 #include "sources/rabbitmq/rabbitmq_link.h"
 #include "sources/rabbitmq/rabbitmq_pace.h"
+#include "sources/rabbitmq/rabbitmq_passage.h"
 #include "sources/source.h"
 #include "wire/amqp.h"
 
@@ -40,8 +42,9 @@ struct rabbitmq {
 	struct timer *read_on; /* armed while reading waits */
 	unsigned least_prefetch;
 	bool has_been_up;
-	bool refused;       /* for good: nothing is tried any more */
-	bool copies_closed; /* by close() */
+	bool refused; /* for good: nothing is tried any more */
+	bool held;    /* by the passage: nothing is read until its output has left */
+	bool copies_closed, passage_closed; /* by close() */
 };
 
 static struct rabbitmq *of(struct source *source)
@@ -77,7 +80,8 @@ static enum intake intake_now(const struct rabbitmq *s)
 	}
 	if (s->all.intake_wanted)
 		return idle == 0 ? INTAKE_OPEN : INTAKE_OPENING;
-	return may_deliver > 0 ? INTAKE_SHUTTING : INTAKE_SHUT;
+	bool passes = rabbitmq_passage_count(s->all.passage) > 0;
+	return may_deliver > 0 || passes ? INTAKE_SHUTTING : INTAKE_SHUT;
 }
 
 static void update(struct rabbitmq *s, enum link_state link)
@@ -105,7 +109,7 @@ static void close_further(struct rabbitmq *s)
 		return;
 	if (s->link.conn != NULL)
 		amqp_conn_close(s->link.conn); /* again is harmless */
-	else if (s->copies_closed)
+	else if (s->copies_closed && s->passage_closed)
 		update(s, LINK_CLOSED);
 }
 
@@ -284,6 +288,65 @@ static const struct rabbitmq_copies_events on_copies = {
     .closed = copies_closed,
 };
 
+/* --- what is too large ------------------------------------------------------------------------- */
+
+static void read_on(void *arg)
+{
+	struct rabbitmq *s = arg;
+	timer_stop(s->read_on);
+	if (s->all.conn != NULL && !s->held)
+		amqp_conn_read_start(s->all.conn);
+}
+
+static void hold_reading(void *arg)
+{
+	struct rabbitmq *s = arg;
+	s->held = true;
+	if (s->all.conn != NULL)
+		amqp_conn_read_stop(s->all.conn);
+}
+
+static void let_read(void *arg)
+{
+	struct rabbitmq *s = arg;
+	s->held = false;
+	read_on(s);
+}
+
+/* A drain waits for the last one as it does for what still comes in. */
+static void passage_moved(struct rabbitmq *s)
+{
+	if (!s->all.intake_wanted)
+		update(s, s->base.link);
+}
+
+static void message_passed(void *arg, struct job *job)
+{
+	rabbitmq_channel_copied(job->route->source_ref, job);
+	passage_moved(arg);
+}
+
+static void message_not_passed(void *arg, struct job *job)
+{
+	rabbitmq_channel_not_copied(job->route->source_ref, job);
+	passage_moved(arg);
+}
+
+static void passage_closed(void *arg)
+{
+	struct rabbitmq *s = arg;
+	s->passage_closed = true;
+	close_further(s);
+}
+
+static const struct rabbitmq_passage_events on_passage = {
+    .passed = message_passed,
+    .not_passed = message_not_passed,
+    .hold = hold_reading,
+    .let_flow = let_read,
+    .closed = passage_closed,
+};
+
 /* --- the end of a turn ------------------------------------------------------------------------- */
 
 static void wake_only(void *arg)
@@ -298,14 +361,6 @@ static void wake_in(struct rabbitmq *s, uint64_t wait_ms, uint64_t now_ns)
 		return;
 	s->wake_at_ns = at_ns;
 	timer_start(s->wake, wait_ms);
-}
-
-static void read_on(void *arg)
-{
-	struct rabbitmq *s = arg;
-	timer_stop(s->read_on);
-	if (s->all.conn != NULL)
-		amqp_conn_read_start(s->all.conn);
 }
 
 static void pace_reading(struct rabbitmq *s, uint64_t now_ns)
@@ -362,6 +417,7 @@ static void want_intake(struct rabbitmq *s, bool wanted)
 	struct rabbitmq_channel *ch;
 	for (size_t at = 0; (ch = next_channel(s, &at)) != NULL;)
 		rabbitmq_channel_follow(ch);
+	rabbitmq_passage_follow(s->all.passage, wanted);
 	update(s, s->base.link);
 }
 
@@ -436,6 +492,7 @@ static void close_in_order(struct source *source)
 	s->base.intake = intake_now(s);
 	s->base.host->changed(s->base.host, source);
 	close_further(s);
+	rabbitmq_passage_close(s->all.passage);
 	rabbitmq_copies_close(s->all.copies);
 }
 
@@ -447,6 +504,7 @@ static void destroy(struct source *source)
 		rabbitmq_channel_destroy(ch);
 	memory_free(s->channels);
 	rabbitmq_copies_destroy(s->all.copies);
+	rabbitmq_passage_destroy(s->all.passage);
 	rabbitmq_link_fini(&s->link);
 	timer_destroy(s->wake);
 	timer_destroy(s->read_on);
@@ -483,7 +541,8 @@ static void count_others(struct source *source, struct census *census, unsigned 
 static bool is_blocked(const struct source *source)
 {
 	const struct rabbitmq *s = list_entry(source, const struct rabbitmq, base);
-	return rabbitmq_copies_are_blocked(s->all.copies);
+	return rabbitmq_copies_are_blocked(s->all.copies) ||
+	       rabbitmq_passage_is_blocked(s->all.passage);
 }
 
 static size_t waiting_for(const struct source *source, char *buf, size_t size)
@@ -501,6 +560,10 @@ static size_t waiting_for(const struct source *source, char *buf, size_t size)
 	}
 	size_t n = rabbitmq_copies_count(s->all.copies);
 	(void)snprintf(copies, sizeof copies, "confirms of %zu copies", n);
+	if (n > 0)
+		append(buf, size, &len, copies, NULL);
+	n = rabbitmq_passage_count(s->all.passage);
+	(void)snprintf(copies, sizeof copies, "%zu large messages on their way", n);
 	if (n > 0)
 		append(buf, size, &len, copies, NULL);
 	if (s->base.link == LINK_CLOSING && all_channels_closed(s))
@@ -551,6 +614,10 @@ static enum status create_parts(struct rabbitmq *s, struct error *why)
 	enum status st =
 	    rabbitmq_copies_create(s->all.loop, s->all.log, s->link.settings, s->all.worker->name,
 				   &on_copies, s, &s->all.copies, why);
+	if (st == ST_OK)
+		st = rabbitmq_passage_create(s->all.loop, s->all.log, s->link.settings,
+					     s->all.worker->name, &on_passage, s, &s->all.passage,
+					     why);
 	if (st != ST_OK)
 		return st;
 	s->wake = timer_create_on(s->all.loop, wake_only, s);

@@ -1,5 +1,6 @@
 /* rabbitmq - jobs from RabbitMQ queues: one connection for each `rabbitmq` section, one channel for
- * each queue, and a second connection for copies of jobs (retries, dead letters) when there are any.
+ * each queue, a second connection for copies of jobs (retries, dead letters) when there are any, and a
+ * third for messages that are too large to be jobs.
  *
  * Thread: the loop's.
  * Owns:   see source.h. Settings and host are borrowed and must outlive the source. The source must

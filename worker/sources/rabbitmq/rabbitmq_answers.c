@@ -29,6 +29,7 @@
 #include "loop/loop.h"
 #include "settings/settings.h"
 #include "sources/rabbitmq/rabbitmq_copies.h"
+#include "sources/rabbitmq/rabbitmq_passage.h"
 #include "sources/rabbitmq/rabbitmq_server.h"
 #include "sources/source.h"
 #include "wire/amqp.h"
@@ -146,6 +147,11 @@ void rabbitmq_answers_not_copied(struct rabbitmq_answers *a, struct job *job,
 	requeue(a, job, how, conn);
 }
 
+void rabbitmq_answers_reject(struct rabbitmq_answers *a, struct job *job)
+{
+	finish(a, job, ANSWER_REJECT);
+}
+
 /* --- telling ----------------------------------------------------------------------------------- */
 
 struct way { /* to the broker */
@@ -249,11 +255,19 @@ static void prove_what_is_due(struct rabbitmq_answers *a, struct amqp_conn *conn
 		begin_proof(a, conn);
 }
 
+static void leave(struct rabbitmq_answers *a, struct job *job, enum settled how)
+{
+	if (job->passes_by)
+		rabbitmq_passage_ended(a->at.passage, job, how);
+	else
+		a->at.host->settled(a->at.host, job, how);
+}
+
 static void end_proof(struct rabbitmq_answers *a, enum settled how)
 {
 	struct job *job;
 	while ((job = tags_take_proved(&a->tags)) != NULL)
-		a->at.host->settled(a->at.host, job, how);
+		leave(a, job, how);
 	a->proof = PROOF_NONE;
 }
 
@@ -326,8 +340,8 @@ void rabbitmq_answers_end(struct rabbitmq_answers *a)
 	a->epoch = 0;
 	a->n_parked = 0;
 	while ((job = tags_take_outstanding(&a->tags)) != NULL)
-		if (job->state == JOB_SETTLING)
-			a->at.host->settled(a->at.host, job, SETTLED_LOST);
+		if (job->passes_by || job->state == JOB_SETTLING)
+			leave(a, job, SETTLED_LOST);
 }
 
 void rabbitmq_answers_give_up(struct rabbitmq_answers *a)

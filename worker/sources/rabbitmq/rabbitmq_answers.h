@@ -10,7 +10,7 @@
  * Thread: the loop's.
  * Owns:   the tags of one opening of the channel: which have no answer yet, and which answers are told
  *         but not proved. Jobs are the core's; each that came to settle() is handed to
- *         host->settled() once. The connection is borrowed for the length of a call.
+ *         host->settled() once; one that only passes by, to rabbitmq_passage_ended(). The connection is borrowed for the length of a call.
  * Units:  nanoseconds of the loop's clock; turn() returns milliseconds.
  * Fails:  creation with NULL; take() with ST_NOMEM, and settle() as rabbitmq_copies_begin() does: the
  *         job is as before. */
@@ -30,12 +30,14 @@ struct loop;
 struct queue_settings;
 struct rabbitmq_answers;
 struct rabbitmq_copies;
+struct rabbitmq_passage;
 struct source_host;
 
 struct rabbitmq_answers_place { /* borrowed, all of it */
 	struct loop *loop;
 	struct source_host *host;
 	struct rabbitmq_copies *copies;
+	struct rabbitmq_passage *passage;
 	const struct queue_settings *queue;
 	uint16_t channel;
 };
@@ -70,6 +72,8 @@ enum status rabbitmq_answers_settle(struct rabbitmq_answers *a, struct job *job,
 void rabbitmq_answers_copied(struct rabbitmq_answers *a, struct job *job);
 void rabbitmq_answers_not_copied(struct rabbitmq_answers *a, struct job *job, /* nor will be */
 				 enum rabbitmq_return how, struct amqp_conn *conn);
+void rabbitmq_answers_reject(struct rabbitmq_answers *a,
+			     struct job *job); /* whatever `dead` says */
 size_t rabbitmq_answers_parked(const struct rabbitmq_answers *a);
 /* Each delivery is finished or parked. */
 bool rabbitmq_answers_all_ended(const struct rabbitmq_answers *a);

@@ -31,6 +31,7 @@
 #include "sources/rabbitmq/rabbitmq_copies.h"
 #include "sources/rabbitmq/rabbitmq_incoming.h"
 #include "sources/rabbitmq/rabbitmq_link.h"
+#include "sources/rabbitmq/rabbitmq_passage.h"
 #include "sources/rabbitmq/rabbitmq_prefetch.h"
 #include "sources/rabbitmq/rabbitmq_queue.h"
 #include "sources/source.h"
@@ -45,6 +46,7 @@ struct rabbitmq_channel {
 	bool has_consumed;
 	bool forgiven; /* before it has, too, no refusal is for good */
 	bool retired;
+	bool makes_dead; /* its dead letter queue was found missing: the next opening makes it */
 	struct timer *again; /* while CANCELLED or BROKEN: to try again */
 	struct reconnect backoff;
 
@@ -106,13 +108,19 @@ static void be_busy(struct rabbitmq_channel *ch)
 
 /* --- losing ------------------------------------------------------------------------------------ */
 
+static void forget_copies(struct rabbitmq_channel *ch)
+{
+	rabbitmq_copies_forget(ch->all->copies, ch->route);
+	rabbitmq_passage_forget(ch->all->passage, ch->route);
+}
+
 /* What has no answer goes back to the broker by itself. */
 static void end_epoch(struct rabbitmq_channel *ch)
 {
 	rabbitmq_incoming_drop(ch->incoming);
 	list_remove(&ch->in_busy);
 	if (ch->route != NULL)
-		rabbitmq_copies_forget(ch->all->copies, ch->route);
+		forget_copies(ch);
 	rabbitmq_answers_end(ch->answers);
 }
 
@@ -254,18 +262,44 @@ static void begin_message(struct rabbitmq_channel *ch, const amqp_basic_deliver_
 		rabbitmq_incoming_skip(ch->incoming); /* its delivery stays without an answer */
 }
 
+static void reject(struct rabbitmq_channel *ch)
+{
+	uint64_t tag = rabbitmq_incoming_tag(ch->incoming);
+	amqp_conn_reject(ch->all->conn, ch->number, tag, false);
+	host_of(ch)->buried(host_of(ch), ch->route, 1);
+}
+
+/* Headers that do not fit into the copy never will. */
+static void let_pass(struct rabbitmq_channel *ch, struct job *job, uint64_t body_bytes)
+{
+	struct error why;
+	enum status st = rabbitmq_answers_take(ch->answers, job);
+	if (st != ST_OK) {
+		job_destroy(job);
+		reset(ch, "out of memory for a delivery");
+		return;
+	}
+	st = rabbitmq_passage_begin(ch->all->passage, job, ch->settings, body_bytes, &why);
+	if (st == ST_INVALID) {
+		rabbitmq_answers_reject(ch->answers, job);
+		settle_further(ch);
+	} else if (st != ST_OK) {
+		reset(ch, why.text);
+	}
+}
+
 static void take_step(struct rabbitmq_channel *ch, enum incoming_step step, struct job *job,
 		      const char *if_out_of_step)
 {
 	switch (step) {
 	case INCOMING_MORE:
+	case INCOMING_TOO_LARGE: /* only by its header */
 		return;
 	case INCOMING_WHOLE:
 		deliver(ch, job);
 		return;
 	case INCOMING_UNFIT:
-		amqp_conn_reject(ch->all->conn, ch->number, rabbitmq_incoming_tag(ch->incoming),
-				 false);
+		reject(ch);
 		return;
 	case INCOMING_NO_MEMORY:
 		reset(ch, "out of memory for a job");
@@ -284,7 +318,10 @@ void rabbitmq_channel_header(struct rabbitmq_channel *ch, const struct amqp_head
 	if (!is_open(ch))
 		return;
 	enum incoming_step step = rabbitmq_incoming_header(ch->incoming, ch->route, header, &job);
-	take_step(ch, step, job, "a header without a delivery");
+	if (step == INCOMING_TOO_LARGE)
+		let_pass(ch, job, header->body_bytes);
+	else
+		take_step(ch, step, job, "a header without a delivery");
 }
 
 void rabbitmq_channel_body(struct rabbitmq_channel *ch, struct span piece)
@@ -293,6 +330,8 @@ void rabbitmq_channel_body(struct rabbitmq_channel *ch, struct span piece)
 	if (!is_open(ch))
 		return;
 	enum incoming_step step = rabbitmq_incoming_body(ch->incoming, piece, &job);
+	if (step == INCOMING_MORE)
+		rabbitmq_passage_body(ch->all->passage, ch->route, piece);
 	take_step(ch, step, job, "more of a body than its header said");
 }
 
@@ -312,10 +351,24 @@ static void declare(struct rabbitmq_channel *ch)
 	rabbitmq_queue_declare(ch->all->conn, ch->number, ch->settings);
 }
 
+/* A job that cannot be buried keeps its place here, and a drain waits for it in vain: so whether there is
+ * where to is asked before the first one is taken, not when it has failed. */
+static void check_dead(struct rabbitmq_channel *ch)
+{
+	move(ch, CHANNEL_CHECKING);
+	if (ch->makes_dead)
+		rabbitmq_dead_queue_make(ch->all->conn, ch->number, ch->settings);
+	else
+		rabbitmq_dead_queue_look(ch->all->conn, ch->number, ch->settings);
+}
+
 static void opened(struct rabbitmq_channel *ch)
 {
 	rabbitmq_answers_begin(ch->answers, ++ch->all->last_epoch);
-	declare(ch);
+	if (ch->settings->dead != NULL)
+		check_dead(ch);
+	else
+		declare(ch);
 }
 
 static uint16_t prefetch_now(const struct rabbitmq_channel *ch)
@@ -329,6 +382,16 @@ static void limit(struct rabbitmq_channel *ch)
 {
 	move(ch, CHANNEL_LIMITING);
 	rabbitmq_answers_limit(ch->answers, ch->all->conn, prefetch_now(ch));
+}
+
+static void declared(struct rabbitmq_channel *ch)
+{
+	if (ch->state == CHANNEL_DECLARING) {
+		limit(ch);
+	} else if (ch->state == CHANNEL_CHECKING) {
+		ch->makes_dead = false;
+		declare(ch);
+	} /* else a channel.close of ours has overtaken it */
 }
 
 static void subscribe(struct rabbitmq_channel *ch)
@@ -488,9 +551,26 @@ static bool is_for_good(const struct rabbitmq_channel *ch, const struct error *w
 	return why->status == ST_REFUSED;
 }
 
+/* Passive came first, so what is there is left alone, of whatever kind. Once: when making it fails, the
+ * next look comes after a wait. */
+static bool is_to_make_dead(struct rabbitmq_channel *ch, const struct error *why)
+{
+	ch->makes_dead = ch->state == CHANNEL_CHECKING && why->status == ST_MISSING &&
+			 ch->settings->declare != DECLARE_PASSIVE && !ch->makes_dead;
+	return ch->makes_dead;
+}
+
+static const char *say_missing(enum channel_state when)
+{
+	return when == CHANNEL_CHECKING ? "dead letter queue is missing, waiting for it"
+					: "queue is missing, waiting for it";
+}
+
 static void be_broken(struct rabbitmq_channel *ch, const struct error *why)
 {
+	bool makes_dead = is_to_make_dead(ch, why);
 	bool refused = is_for_good(ch, why);
+	enum channel_state when = ch->state;
 	move(ch, CHANNEL_BROKEN);
 	lose_everything(ch);
 	if (ch->retired) {
@@ -499,16 +579,36 @@ static void be_broken(struct rabbitmq_channel *ch, const struct error *why)
 			kv_text("queue", ch->settings->name), kv_why(why));
 		return;
 	}
+	if (makes_dead) {
+		rabbitmq_channel_open(ch);
+		return;
+	}
 	if (refused) {
 		ch->all->refused(ch->all->source, why);
 		return;
 	}
 	uint64_t wait_ms = wait_to_try_again(ch);
 	log_say(ch->all->log, LOG_WARN,
-		why->status == ST_MISSING ? "queue is missing, waiting for it"
+		why->status == ST_MISSING ? say_missing(when)
 					  : "channel closed by the broker, reopening",
 		kv_text("source", ch->all->source->name), kv_text("queue", ch->settings->name),
 		kv_int("wait_ms", (int64_t)wait_ms), kv_why(why));
+}
+
+static void explain_close(const struct rabbitmq_channel *ch, const amqp_channel_close_t *m,
+			  struct error *why)
+{
+	enum status st = rabbitmq_queue_refusal(m->reply_code, m->reply_text);
+	(void)error_set(why, st, "%d %.*s", m->reply_code, (int)m->reply_text.len,
+			(const char *)m->reply_text.bytes);
+	if (ch->state == CHANNEL_CHECKING)
+		(void)error_add(why, st,
+				st == ST_MISSING
+				    ? "its dead letter queue \"%s\" is not there, create it or set "
+				      "declare = \"durable\""
+				    : "its dead letter queue \"%s\"",
+				ch->settings->dead);
+	(void)error_add(why, st, "queue \"%s\"", ch->settings->name);
 }
 
 static void closed_by_broker(struct rabbitmq_channel *ch, const amqp_channel_close_t *m)
@@ -516,9 +616,7 @@ static void closed_by_broker(struct rabbitmq_channel *ch, const amqp_channel_clo
 	struct error why;
 	amqp_channel_close_ok_t ok = {0};
 	send(ch, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
-	(void)error_set(&why, rabbitmq_queue_refusal(m->reply_code, m->reply_text),
-			"queue \"%s\": %d %.*s", ch->settings->name, m->reply_code,
-			(int)m->reply_text.len, (const char *)m->reply_text.bytes);
+	explain_close(ch, m, &why);
 	if (ch->state == CHANNEL_CLOSING) {
 		lose_everything(ch);
 		move(ch, CHANNEL_CLOSED);
@@ -580,7 +678,7 @@ enum leaving rabbitmq_channel_leave(struct rabbitmq_channel *ch)
 	must(ch->retired);
 	if (rabbitmq_channel_may_deliver(ch))
 		return LEAVING_INTAKE;
-	if (ch->route->in_ledger > 0)
+	if (ch->route->in_ledger > 0 || rabbitmq_passage_has(ch->all->passage, ch->route))
 		return LEAVING_JOBS;
 	rabbitmq_channel_close(ch);
 	return ch->state == CHANNEL_CLOSED ? LEAVING_GONE : LEAVING_JOBS;
@@ -632,8 +730,8 @@ void rabbitmq_channel_method(struct rabbitmq_channel *ch, amqp_method_number_t i
 	case AMQP_QUEUE_DECLARE_OK_METHOD:
 		if (rabbitmq_consumer_is_looking(ch->consumer))
 			looked(ch, decoded);
-		else if (is_answer_in(ch, CHANNEL_DECLARING))
-			limit(ch);
+		else
+			declared(ch);
 		return;
 	case AMQP_BASIC_QOS_OK_METHOD:
 		if (is_open(ch))
@@ -752,6 +850,7 @@ enum status rabbitmq_channel_create(struct rabbitmq_channels *all,
 	    .loop = all->loop,
 	    .host = all->source->host,
 	    .copies = all->copies,
+	    .passage = all->passage,
 	    .queue = settings,
 	    .channel = number,
 	});
@@ -783,7 +882,7 @@ void rabbitmq_channel_destroy(struct rabbitmq_channel *ch)
 		return;
 	list_remove(&ch->in_busy);
 	if (ch->route != NULL)
-		rabbitmq_copies_forget(ch->all->copies, ch->route);
+		forget_copies(ch);
 	rabbitmq_consumer_destroy(ch->consumer);
 	rabbitmq_incoming_destroy(ch->incoming);
 	rabbitmq_answers_destroy(ch->answers);

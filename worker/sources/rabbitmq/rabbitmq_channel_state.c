@@ -11,7 +11,9 @@ static const struct {
 	unsigned may;
 } states[] = {
     [CHANNEL_DOWN] = {"down",                    "",                 MAY(CHANNEL_OPENING) | MAY_SHUT   },
-    [CHANNEL_OPENING] = {"opening",                 "channel.open-ok",  MAY(CHANNEL_DECLARING) | MAY_END  },
+    [CHANNEL_OPENING] = {"opening",                 "channel.open-ok",
+                      MAY(CHANNEL_CHECKING) | MAY(CHANNEL_DECLARING) | MAY_END                         },
+    [CHANNEL_CHECKING] = {"checking",                "queue.declare-ok", MAY(CHANNEL_DECLARING) | MAY_END  },
     [CHANNEL_DECLARING] = {"declaring",               "queue.declare-ok", MAY(CHANNEL_LIMITING) | MAY_END   },
     [CHANNEL_LIMITING] = {"limiting",                "basic.qos-ok",     MAY(CHANNEL_READY) | MAY_END      },
     [CHANNEL_READY] = {"ready",                   "",                 MAY(CHANNEL_SUBSCRIBING) | MAY_END},
@@ -53,7 +55,7 @@ const char *channel_state_waits_for(enum channel_state state)
 
 bool channel_state_is_open(enum channel_state state)
 {
-	return state >= CHANNEL_DECLARING && state <= CHANNEL_CANCELLED;
+	return state >= CHANNEL_CHECKING && state <= CHANNEL_CANCELLED;
 }
 
 bool channel_state_consumes(enum channel_state state)

@@ -1,6 +1,6 @@
 /* rabbitmq_channel_state - what a channel that consumes can be, and what may follow. Pure.
  *
- *    down --connection--> opening --> declaring --> limiting --> ready
+ *    down --connection--> opening [--> checking] --> declaring --> limiting --> ready
  *    ready --intake wanted--> subscribing --consume-ok--> consuming --basic.cancel--> cancelled
  *      ^                                                      |                           |
  *      +-------- cancel-ok -------- cancelling <--not wanted--+       declaring <--wait---+
@@ -22,6 +22,7 @@
 enum channel_state {
 	CHANNEL_DOWN,
 	CHANNEL_OPENING,
+	CHANNEL_CHECKING, /* whether the dead letter queue is there, if one is named */
 	CHANNEL_DECLARING,
 	CHANNEL_LIMITING,
 	CHANNEL_READY,

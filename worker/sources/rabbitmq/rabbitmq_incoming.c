@@ -1,9 +1,10 @@
 /* The room for a body is allocated when the header has told its size, and the pieces are copied into it
- * as they come, so a message is in memory once. Larger than max_body, and it is never allocated: the
- * message is refused by its header and its body read past.
+ * as they come, so a message is in memory once. Larger than max_body, and it is never allocated: its
+ * body passes by on the way to `dead` (rabbitmq_passage.h).
  *
- * Such a one is rejected and not copied to `dead`: without its body no copy of it can be made, nor
- * without its properties, so the queue's own dead letter exchange has to do. */
+ * Where there is no `dead`, the message is refused by its header and its body read past: the queue's
+ * own dead letter exchange has to do. So it is where the headers cannot be followed: no copy can be
+ * made without them. */
 #include "sources/rabbitmq/rabbitmq_incoming.h"
 
 #include "base/memory.h"
@@ -51,10 +52,15 @@ static void log_unfit(struct rabbitmq_incoming *in, const struct amqp_header *he
 		kv_text("dead", in->queue->dead ? "no copy of it can be made" : NULL));
 }
 
+static bool is_too_large(const struct rabbitmq_incoming *in, const struct amqp_header *header)
+{
+	return header->body_bytes > in->worker->max_body_bytes;
+}
+
 /* NULL: it can become a job. */
 static const char *why_unfit(const struct rabbitmq_incoming *in, const struct amqp_header *header)
 {
-	if (header->body_bytes > in->worker->max_body_bytes)
+	if (is_too_large(in, header))
 		return "message rejected, its body is larger than max_body";
 	if (header->properties == NULL)
 		return "message rejected, its headers are nested too deeply";
@@ -62,7 +68,7 @@ static const char *why_unfit(const struct rabbitmq_incoming *in, const struct am
 }
 
 static struct job *make_job(const struct rabbitmq_incoming *in, struct route *route,
-			    const struct amqp_header *header)
+			    const struct amqp_header *header, size_t room)
 {
 	struct rabbitmq_message m = rabbitmq_message_read(header->properties, in->redelivered);
 	uint64_t serial = in->source->host->next_serial(in->source->host);
@@ -86,7 +92,7 @@ static struct job *make_job(const struct rabbitmq_incoming *in, struct route *ro
 	    .traceparent = m.traceparent,
 	    .checkpoint = m.checkpoint,
 	    .origin = header->encoded,
-	    .body_bytes = (size_t)header->body_bytes,
+	    .body_bytes = room,
 	});
 	if (job != NULL)
 		job->source_tag = in->tag;
@@ -115,6 +121,19 @@ static enum incoming_step refuse(struct rabbitmq_incoming *in, const struct amqp
 	return INCOMING_UNFIT;
 }
 
+/* Its rest is skipped here: it is the caller's to look at. */
+static enum incoming_step let_pass(struct rabbitmq_incoming *in, struct route *route,
+				   const struct amqp_header *header, struct job **ret_job)
+{
+	struct job *job = make_job(in, route, header, 0);
+	if (job == NULL)
+		return INCOMING_NO_MEMORY;
+	job->passes_by = true;
+	in->skipped = true;
+	*ret_job = job;
+	return INCOMING_TOO_LARGE;
+}
+
 enum incoming_step rabbitmq_incoming_header(struct rabbitmq_incoming *in, struct route *route,
 					    const struct amqp_header *header, struct job **ret_job)
 {
@@ -124,10 +143,12 @@ enum incoming_step rabbitmq_incoming_header(struct rabbitmq_incoming *in, struct
 	in->body_left = header->body_bytes;
 	if (in->skipped)
 		return see_whether_whole(in, ret_job);
+	if (is_too_large(in, header) && in->queue->dead != NULL && header->properties != NULL)
+		return let_pass(in, route, header, ret_job);
 	const char *why = why_unfit(in, header);
 	if (why != NULL)
 		return refuse(in, header, why, ret_job);
-	in->job = make_job(in, route, header);
+	in->job = make_job(in, route, header, (size_t)header->body_bytes);
 	return in->job != NULL ? see_whether_whole(in, ret_job) : INCOMING_NO_MEMORY;
 }
 

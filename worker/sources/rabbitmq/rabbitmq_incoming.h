@@ -4,7 +4,7 @@
  *     idle --begin--> header due --header--> body due --last piece--> idle, and a job
  *
  * Thread: the loop's.
- * Owns:   the job that is being filled, until INCOMING_WHOLE hands it over.
+ * Owns:   the job that is being filled, until INCOMING_WHOLE or INCOMING_TOO_LARGE hands it over.
  * Units:  bytes.
  * Fails:  rabbitmq_incoming_create() with NULL; afterwards as enum incoming_step says. */
 #ifndef OUTFALL_SOURCES_RABBITMQ_INCOMING_H
@@ -27,6 +27,9 @@ struct worker_settings;
 enum incoming_step {
 	INCOMING_MORE,  /* is awaited, or the rest of one that is skipped */
 	INCOMING_WHOLE, /* *ret_job is the caller's; the next message may begin */
+	/* *ret_job is the caller's, without its body, which is larger than max_body: it goes to the
+	 * dead letter queue, and the pieces that follow with it. */
+	INCOMING_TOO_LARGE,
 	INCOMING_UNFIT, /* it can not become a job: reject its tag. What is left of it is skipped */
 	INCOMING_NO_MEMORY,  /* for the job: the caller drops it */
 	INCOMING_OUT_OF_STEP /* not what was due: the peer broke the protocol */

@@ -19,16 +19,21 @@ struct pace {
 	bool fixed;          /* ... is what the operator said */
 	bool full;           /* the last claim got all it had asked for */
 	uint64_t claimed_ns; /* when it came */
+	bool ended;          /* a job has, since then: what is idle was not so all along */
 	uint64_t lowered_ns;
 };
 
 struct route;
 
+#define LINGER_NS UINT64_C(100000000) /* a job that is held for longer was claimed too early */
+
 struct pace_facts {
 	uint64_t now_ns;
 	size_t unbegun;           /* taken, and no handler has begun them */
 	uint64_t oldest_taken_ns; /* of the first that waits for a handler; 0: none */
-	unsigned idle;            /* places at the handler that have nothing to do */
+	unsigned idle;            /* places where a job could begin at once; its share of them */
+	bool shared;              /* there are none, and other queues have some of them */
+	size_t soon;              /* its rates let no more begin within LINGER_NS */
 	size_t room;              /* never claim more */
 };
 
@@ -37,5 +42,6 @@ struct pace_facts pace_facts_of(const struct route *route, uint64_t now_ns); /* 
 void pace_init(struct pace *pace, unsigned prefetch); /* 0: by itself */
 size_t pace_wanted(struct pace *pace, const struct pace_facts *facts);
 void pace_claimed(struct pace *pace, uint64_t now_ns, bool full);
+void pace_job_ended(struct pace *pace);
 
 #endif

@@ -60,7 +60,8 @@ struct redis_queue {
 	bool forgiven;            /* a refusal is this list's own, not the link's */
 	bool calling;             /* a turn call is without its reply */
 	size_t claiming;          /* ... and asks for so many */
-	bool more;                /* there may be jobs that we have not asked for */
+	bool more;                /* there may be jobs that we have not asked for: set_more() */
+	bool counted;             /* in the lane's `asking` */
 	bool woken;               /* a BLMOVE has ended: there may be one in the wake list */
 	uint64_t unsure_until_ns; /* until then a BLMOVE that we lost sight of may move one there */
 	uint64_t starved_until_ns; /* an allocation failed: claim nothing until then */
@@ -107,6 +108,29 @@ struct redis_queue *redis_queue_of_work(struct list *node)
 	return list_entry(node, struct redis_queue, in_work);
 }
 
+/* --- whether there is more ------------------------------------------------------------------------ */
+
+static void count_in_lane(struct redis_queue *queue)
+{
+	bool counts = queue->open && queue->more;
+	struct lane *lane = queue->route->lane;
+	if (counts == queue->counted)
+		return;
+	queue->counted = counts;
+	if (counts) {
+		lane->asking++;
+		return;
+	}
+	must(lane->asking > 0);
+	lane->asking--;
+}
+
+static void set_more(struct redis_queue *queue, bool more)
+{
+	queue->more = more;
+	count_in_lane(queue);
+}
+
 /* --- what the membership tells -------------------------------------------------------------------- */
 
 static void expect_due(struct redis_queue *queue, int64_t due_ms)
@@ -116,13 +140,13 @@ static void expect_due(struct redis_queue *queue, int64_t due_ms)
 	else
 		timer_stop(queue->due);
 	if (due_ms == 0)
-		queue->more = true;
+		set_more(queue, true);
 }
 
 static void joined(void *arg)
 {
 	struct redis_queue *queue = arg;
-	queue->more = true;
+	set_more(queue, true);
 	redis_queue_look(queue);
 }
 
@@ -130,7 +154,7 @@ static void renewed(void *arg, int64_t due_ms, int64_t brought_back)
 {
 	struct redis_queue *queue = arg;
 	if (brought_back > 0)
-		queue->more = true;
+		set_more(queue, true);
 	expect_due(queue, due_ms);
 	redis_queue_look(queue);
 }
@@ -344,10 +368,12 @@ static void note_trouble(struct redis_queue *queue, struct span why)
 
 static void note_claim(struct redis_queue *queue, const struct redis_turn_news *news)
 {
-	queue->more = !news->dry;
+	set_more(queue, !news->dry);
 	pace_claimed(&queue->pace, now_ns(queue), !news->dry);
-	if (news->buried > 0)
+	if (news->buried > 0) {
 		say(queue, LOG_WARN, "jobs dead, larger than max_body", "jobs", news->buried);
+		host_of(queue)->buried(host_of(queue), queue->route, (uint64_t)news->buried);
+	}
 	note_trouble(queue, news->trouble);
 }
 
@@ -451,6 +477,7 @@ void redis_queue_settle(struct redis_queue *queue, struct job *job)
 		return;
 	}
 	list_append(&queue->pending, &job->in_source);
+	pace_job_ended(&queue->pace);
 	redis_queue_look(queue);
 }
 
@@ -499,7 +526,7 @@ static void wait_ended(void *arg)
 {
 	struct redis_queue *queue = arg;
 	queue->woken = true;
-	queue->more = true;
+	set_more(queue, true);
 	redis_queue_look(queue);
 	queue->shared->changed(queue->shared);
 }
@@ -533,7 +560,7 @@ static const struct redis_wait_events wait_events = {wait_ended, wait_connected,
 static void due_fired(void *arg)
 {
 	struct redis_queue *queue = arg;
-	queue->more = true;
+	set_more(queue, true);
 	redis_queue_look(queue);
 }
 
@@ -544,7 +571,7 @@ void redis_queue_open(struct redis_queue *queue)
 	if (queue->retired)
 		return;
 	queue->open = true;
-	queue->more = true;
+	set_more(queue, true);
 	redis_member_renew(queue->member); /* others want to know that we take something */
 	redis_queue_look(queue);
 }
@@ -552,6 +579,7 @@ void redis_queue_open(struct redis_queue *queue)
 void redis_queue_shut(struct redis_queue *queue)
 {
 	queue->open = false;
+	count_in_lane(queue);
 	redis_queue_look(queue); /* nothing awaits company any more */
 	if (queue->shared->redis != NULL)
 		redis_wait_end(queue->wait);
@@ -651,6 +679,7 @@ void redis_queue_leave(struct redis_queue *queue)
 	timer_stop(queue->due);
 	timer_stop(queue->company);
 	queue->open = false;
+	count_in_lane(queue);
 	redis_member_stop(queue->member);
 	give_up_call(queue);
 	lose_settles(queue);

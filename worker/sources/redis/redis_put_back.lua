@@ -18,6 +18,7 @@
 
 local PIECE = 4000
 local HISTORY_SECONDS = 7 * 24 * 3600
+local OLDER_MOST = 1000 -- as many as may run at once here, and more
 local ENTRY_BYTES = 4000 -- of equal bodies beyond some 200, the oldest are forgotten
 
 -- A hash of 50 MB would hold the server for a tenth of a second; its ends will do.
@@ -50,10 +51,28 @@ end
 
 local FRESH = '1:0' -- counts of a job that nothing has happened to
 
+-- Takes off the head what went back before and is older than `id`, so that jobs that are interrupted together,
+-- and end one by one, are in their order again. What has no facts never began, and is younger.
+local function take_older(list, history, id)
+	local older = {}
+	while #older < OLDER_MOST do
+		local body = redis.call('LINDEX', list, -1)
+		local known = body and redis.call('HGET', history, fingerprint(body))
+		if not known or tonumber(string.match(known, '^%d+')) >= tonumber(id) then
+			break
+		end
+		older[#older + 1] = redis.call('RPOP', list)
+	end
+	return older
+end
+
 -- jobs: {{id, counts, body, begun}, ...}, the one to be taken first in front. One that had begun keeps its
 -- id, which its handler has seen, even if nothing is counted.
 local function put_back(list, history, checkpoints, jobs)
-	local bodies = {}
+	local bodies, older = {}, {}
+	if #jobs > 0 and (jobs[1][4] or jobs[1][2] ~= FRESH) and redis.call('EXISTS', history) == 1 then
+		older = take_older(list, history, jobs[1][1])
+	end
 	local some_left_one = #jobs > 0 and redis.call('EXISTS', checkpoints) == 1
 	for i = #jobs, 1, -1 do
 		local id, counts, body = jobs[i][1], jobs[i][2], jobs[i][3]
@@ -61,6 +80,9 @@ local function put_back(list, history, checkpoints, jobs)
 		if jobs[i][4] or counts ~= FRESH or some_left_one and redis.call('HEXISTS', checkpoints, id) == 1 then
 			remember(history, body, id .. ':' .. counts)
 		end
+	end
+	for i = #older, 1, -1 do
+		bodies[#bodies + 1] = older[i]
 	end
 	push_all('RPUSH', list, bodies)
 end
