@@ -229,14 +229,32 @@ static bool checkpoint(struct executor_host *host, struct job *job, struct span 
 	return true;
 }
 
+static void tell_room(struct route *route)
+{
+	if (route->source->ops->room_came != NULL)
+		route->source->ops->room_came(route->source, route);
+}
+
 static void resized(struct executor_host *host, struct executor *executor)
 {
 	struct core *core = of_executor_host(host);
 	dispatch_resized(&core->dispatch, executor);
 	list_each (it, &core->roster.routes) {
 		struct route *route = list_entry(it, struct route, in_roster);
-		if (route->lane->executor == executor && route->source->ops->room_came != NULL)
-			route->source->ops->room_came(route->source, route);
+		if (route->lane->executor == executor)
+			tell_room(route);
+	}
+}
+
+void core_limits_changed(struct core *core, unsigned concurrency)
+{
+	dispatch_limits_changed(&core->dispatch, concurrency);
+	list_each (it, &core->roster.routes)
+		tell_room(list_entry(it, struct route, in_roster));
+	list_each (it, &core->roster.sources) {
+		struct source *source = list_entry(it, struct source, in_roster);
+		if (source->ops->limits_changed != NULL)
+			source->ops->limits_changed(source);
 	}
 }
 
@@ -307,8 +325,7 @@ static void settled(struct source_host *host, struct job *job, enum settled how)
 		keep(core, job);
 	else
 		leave(core, job, how == SETTLED ? job->verdict.fate : fate_when_lost(job));
-	if (route->source->ops->room_came != NULL)
-		route->source->ops->room_came(route->source, route);
+	tell_room(route);
 }
 
 static void buried(struct source_host *host, struct route *route, uint64_t count)

@@ -53,6 +53,9 @@ void core_fini(struct core *core);
 /* Its queue drains while the worker stays: see drain/retire.h. */
 void core_retire(struct core *core, struct route *route);
 
+/* See dispatch_limits_changed(); sources hear of it, too. */
+void core_limits_changed(struct core *core, unsigned concurrency);
+
 void core_begin_jobs(struct core *core);        /* TURN_DISPATCH */
 void core_drain_turn(struct core *core);        /* TURN_DRAIN; retired routes may go in it */
 uint64_t core_next_ns(const struct core *core); /* call both again then, even if nothing happens */

@@ -801,11 +801,47 @@ static void add_queue(struct world *w, unsigned queue)
 	add_route(w, queue, w->executors[roll(w, w->n_executors)].lane);
 }
 
+/* --- limits change --------------------------------------------------------------------------- */
+
+static void widen(struct world *w, struct fake_executor *e)
+{
+	e->base.width = e->base.widest = e->base.depth = 1 + (unsigned)roll(w, 6);
+	e->base.host->resized(&w->core.executor_host, &e->base);
+}
+
+static void reload(struct world *w)
+{
+	if (phase_is_stopping(w->core.drain.phase))
+		return;
+	w->reloads++;
+	w->most = w->core.dispatch.budget.taken;
+	w->concurrency = 1 + (unsigned)roll(w, 12);
+	for (unsigned i = 0; i < w->n_executors; i++) {
+		struct fake_executor *e = &w->executors[i];
+		e->most = e->lane->assigned;
+		e->lane->limit = chance(w, 30) ? 1 + (unsigned)roll(w, 6) : 0;
+	}
+	for (unsigned i = 0; i < w->n_routes; i++) {
+		if (w->routes[i] == NULL)
+			continue;
+		w->most_of[i] = w->routes[i]->assigned;
+		w->routes[i]->limit = chance(w, 40) ? 1 + (unsigned)roll(w, 4) : 0;
+	}
+	for (unsigned i = 0; i < w->n_executors; i++)
+		if (w->executors[i].as_wide)
+			widen(w, &w->executors[i]);
+	core_limits_changed(&w->core, w->concurrency);
+	memset(w->overtaken, 0, sizeof w->overtaken); /* who could begin is another question now */
+}
+
 static void route_gone(void *arg, struct route *route)
 {
 	struct world *w = arg;
 	unsigned i = index_of(w, route);
 	promise(w, w->consumers[i] == LEFT, "a queue is gone that has not left");
+	for (unsigned a = 0; a < w->n_routes; a++) /* they take turns with fewer now */
+		if (w->routes[a] != NULL && w->routes[a]->lane == route->lane)
+			memset(w->overtaken[a], 0, sizeof w->overtaken[a]);
 	w->routes[i] = NULL;
 	w->gone++;
 }
@@ -893,6 +929,9 @@ static void happen(struct world *w, const struct event *ev)
 	case EV_REQUEUE:
 		put_in_queue(w, &w->messages[ev->number]);
 		break;
+	case EV_RELOAD:
+		reload(w);
+		break;
 	case EV_SIGNAL:
 		core_event(&w->core, (enum drain_event)ev->number, "simulated signal");
 		break;
@@ -901,26 +940,38 @@ static void happen(struct world *w, const struct event *ev)
 
 /* --- promises that hold at all times --------------------------------------------------------- */
 
+/* Beyond a limit there is only what was there when it was lowered. */
+static unsigned most_now(unsigned limit, unsigned most, unsigned there)
+{
+	unsigned left = there < most ? there : most;
+	return left > limit ? left : limit;
+}
+
 static void check_budgets(struct world *w)
 {
 	unsigned running = 0, per_route[MAX_ROUTES] = {0};
 	for (unsigned i = 0; i < w->n_executors; i++) {
 		struct fake_executor *e = &w->executors[i];
 		running += e->begun;
-		unsigned limit = e->lane->limit != 0 ? e->lane->limit : e->base.widest;
-		promise(w, e->begun <= e->base.widest, "a handler runs more than its width");
-		promise(w, e->begun <= limit, "a handler runs more than its limit");
+		e->most = most_now(lane_widest(e->lane), e->most, e->lane->assigned);
+		promise(w, e->begun <= e->base.widest || e->as_wide,
+			"a handler runs more than its width");
+		promise(w, e->begun <= e->most, "a handler runs more than its limit");
 		list_each (it, &e->running) {
 			const struct job *job = list_entry(it, struct job, in_executor);
 			per_route[index_of(w, job->route)]++;
 		}
 	}
-	promise(w, running <= w->concurrency, "%u run, %u may", running, w->concurrency);
-	for (unsigned i = 0; i < w->n_routes; i++)
-		promise(w,
-			w->routes[i] == NULL || w->routes[i]->limit == 0 ||
-			    per_route[i] <= w->routes[i]->limit,
-			"queue %u runs %u, limit %u", i, per_route[i], w->routes[i]->limit);
+	w->most = most_now(w->concurrency, w->most, w->core.dispatch.budget.taken);
+	promise(w, running <= w->most, "%u run, %u may", running, w->most);
+	for (unsigned i = 0; i < w->n_routes; i++) {
+		const struct route *r = w->routes[i];
+		if (r == NULL || r->limit == 0)
+			continue;
+		w->most_of[i] = most_now(r->limit, w->most_of[i], r->assigned);
+		promise(w, per_route[i] <= w->most_of[i], "queue %u runs %u, limit %u", i,
+			per_route[i], w->most_of[i]);
+	}
 }
 
 static void check_counts(struct world *w)
@@ -983,8 +1034,9 @@ static bool waits_for_nobody(const struct world *w, unsigned route)
 	    source->base.link != LINK_UP || w->core.drain.phase != PHASE_OPEN ||
 	    waiting(w, route) == 0 || lane_width(r->lane) == 0)
 		return true;
-	return r->assigned > 0 && (r->assigned == r->lane->assigned || r->assigned == r->limit ||
-				   r->assigned == budget->taken);
+	bool is_full = r->limit != 0 && r->assigned >= r->limit; /* more: it was lowered */
+	return r->assigned > 0 &&
+	       (r->assigned == r->lane->assigned || is_full || r->assigned == budget->taken);
 }
 
 /* Dispatch takes turns between those that hold a job, so who has more in his queue must. Where jobs are
@@ -1115,6 +1167,7 @@ static void build_edges(struct world *w)
 		e->resizes = !e->threads && chance(w, 60);
 		if (e->resizes)
 			e->base.depth = width;
+		e->as_wide = !e->threads && !e->resizes && e->base.depth == width;
 		e->world = w;
 		e->index = i;
 		list_init(&e->staged);
@@ -1180,6 +1233,8 @@ static void build_schedule(struct world *w)
 				schedule(w, (struct event){.kind = EV_ADD, .number = i},
 					 at_ns + roll(w, 1000) * MS);
 		}
+	while (chance(w, 40))
+		schedule(w, (struct event){.kind = EV_RELOAD}, roll(w, 4000) * MS);
 	uint64_t stop_ms = roll(w, 4000);
 	while (chance(w, 30))
 		schedule(w,

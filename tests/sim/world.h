@@ -76,6 +76,8 @@ struct fake_executor {
 	unsigned begun; /* running now */
 	bool threads;   /* cannot be killed */
 	bool resizes;   /* its children come and go */
+	bool as_wide;   /* as the configuration says */
+	unsigned most;  /* jobs it may have: more than its limit, if that was lowered below them */
 	struct lane *lane;
 	struct list staged;  /* struct job.in_executor */
 	struct list running; /* struct job.in_executor */
@@ -117,6 +119,7 @@ enum event_kind {
 	EV_SHRINK,     /* executor: `number` of its children die, or are retired */
 	EV_GROW,       /* executor: as many are back */
 	EV_REQUEUE,    /* message */
+	EV_RELOAD,     /* limits are others, up or down: the worker's, handlers', queues' */
 	EV_SIGNAL,     /* enum drain_event in `number` */
 };
 
@@ -145,7 +148,8 @@ struct world {
 	unsigned queue_of[MAX_ROUTES]; /* ... and the queue each is, or was, one of */
 	enum consumer consumers[MAX_ROUTES];
 	unsigned n_sources, n_executors, n_queues, n_routes, prefetch, concurrency;
-	uint64_t retired, gone;
+	unsigned most, most_of[MAX_ROUTES]; /* the same of all, and of each queue */
+	uint64_t retired, gone, reloads;
 	struct message messages[MAX_MESSAGES];
 	unsigned n_messages;
 	unsigned overtaken[MAX_ROUTES]

@@ -1,7 +1,6 @@
 /* Three comparisons. Queues that came or went, against what the worker runs by: those are taken in or
  * dropped at once. Then with what was read last: what is live there and differs has changed now. Then again
- * with what the worker runs by: what is not live and differs is still waiting for a new worker, and a
- * limit that is higher than it was when its section came cannot be reached.
+ * with what the worker runs by: what is not live and differs is still waiting for a new worker.
  *
  * A section of retry policies is never waiting: a queue that is new brings its own along, and of
  * another it is said that its key `retry` takes a new worker. */
@@ -113,14 +112,13 @@ static const char *why_restart(const struct change *change)
 	case CHANGE_KEY:
 		break;
 	}
-	return change->live ? "more at once than at the start takes a new worker"
-			    : "this takes a new worker";
+	return "this takes a new worker";
 }
 
 static void change_seen_waiting(void *arg, const struct change *change)
 {
 	char name[NAME_BYTES];
-	if (is_told_elsewhere(change) || (change->live && !change->grows))
+	if (is_told_elsewhere(change) || change->live)
 		return;
 	change_name(change, name, sizeof name);
 	tell_restart(arg, name, why_restart(change), change->place);

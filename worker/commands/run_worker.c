@@ -84,6 +84,31 @@ static uint64_t loop_clock_now(const struct clock *clock)
 
 /* --- what operators ask for ------------------------------------------------------------------- */
 
+/* A process for each job takes a few descriptors, and so does one of a pool. The soft limit is raised to what this
+ * configuration needs and no further: children inherit it, and some close every descriptor below
+ * it one by one. */
+static void raise_descriptor_limit(const struct settings *s)
+{
+	struct rlimit limit;
+	rlim_t needed = 256 + (rlim_t)s->worker.concurrency * 8;
+	for (size_t i = 0; i < s->n_handlers; i++)
+		needed += s->handlers[i].processes * 4;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed)
+		return;
+	limit.rlim_cur = needed < limit.rlim_max ? needed : limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit); /* worst case: as before */
+}
+
+static void resize_executors(struct run *run)
+{
+	raise_descriptor_limit(run->settings);
+	for (size_t i = 0; i < run->settings->n_handlers; i++) {
+		struct executor *executor = run->executors[i];
+		if (executor->ops->resize != NULL)
+			executor->ops->resize(executor, &run->settings->worker);
+	}
+}
+
 /* After the settings have changed. */
 static void take_effect(struct run *run)
 {
@@ -98,7 +123,8 @@ static void take_effect(struct run *run)
 		run->lanes[i]->limit = s->handlers[i].concurrency;
 	}
 	run_queues_limit(&run->queues);
-	dispatch_limits_changed(&run->core.dispatch, s->worker.concurrency);
+	resize_executors(run);
+	core_limits_changed(&run->core, s->worker.concurrency);
 }
 
 static enum status take_queue(void *arg, const struct block *block, struct error *why)
@@ -475,21 +501,6 @@ static void warn_of_shell(struct run *run)
 		log_say(run->log, LOG_WARN,
 			"started by a shell that may swallow SIGTERM: write \"exec outfall run\"",
 			kv_int("parent", getppid()));
-}
-
-/* A process for each job takes a few descriptors, and so does one of a pool. The soft limit is raised to what this
- * configuration needs and no further: children inherit it, and some close every descriptor below
- * it one by one. */
-static void raise_descriptor_limit(const struct settings *s)
-{
-	struct rlimit limit;
-	rlim_t needed = 256 + (rlim_t)s->worker.concurrency * 8;
-	for (size_t i = 0; i < s->n_handlers; i++)
-		needed += s->handlers[i].processes * 4;
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed)
-		return;
-	limit.rlim_cur = needed < limit.rlim_max ? needed : limit.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &limit); /* worst case: as before */
 }
 
 static void log_start(struct run *run)

@@ -268,13 +268,22 @@ void dispatch_resized(struct dispatch *dispatch, const struct executor *executor
 	}
 }
 
+/* It may be in line since it had a higher limit. */
+static void line_up_or_leave(struct dispatch *dispatch, struct route *route)
+{
+	if (route_is_full(route))
+		list_remove(&route->in_ready);
+	else
+		line_up(dispatch, route);
+}
+
 void dispatch_limits_changed(struct dispatch *dispatch, unsigned concurrency)
 {
 	dispatch->budget.limit = concurrency;
 	if (dispatch->next_paced_ns != UINT64_MAX)
 		dispatch->next_paced_ns = 0; /* who waits for a rate asks again */
 	list_each (it, &dispatch->roster->routes)
-		line_up(dispatch, list_entry(it, struct route, in_roster));
+		line_up_or_leave(dispatch, list_entry(it, struct route, in_roster));
 }
 
 static void leave_lane(struct dispatch *dispatch, struct job *job)

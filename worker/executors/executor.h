@@ -13,7 +13,8 @@
  * what makes a no-op job cost microseconds; a process for each job has depth = width. Where the
  * processes are long-lived, width follows those that are up (resized() tells the core), and
  * `widest` is what it is when all of them are. It is 0 until the first of them is ready, and for a
- * moment more than `widest` while one replaces another. */
+ * moment more than `widest` while one replaces another. Where it follows from the configuration's
+ * concurrency it changes with resize(), and may be less than what runs. */
 #ifndef OUTFALL_EXECUTORS_EXECUTOR_H
 #define OUTFALL_EXECUTORS_EXECUTOR_H
 
@@ -27,6 +28,7 @@
 
 struct job;
 struct executor;
+struct worker_settings;
 
 struct executor_host {
 	/* Exactly once for each job that was started and not retracted. From within start() is
@@ -75,6 +77,10 @@ struct executor_ops {
 	void (*stop)(struct executor *executor, struct job *job, enum stop_how how);
 	/* A drain began: running handlers may be told how long they have. UINT64_MAX: for ever. */
 	void (*drain_notice)(struct executor *executor, uint64_t remaining_ms);
+	/* The configuration's concurrency may be another one now, its handler's settings or `worker`'s: makes
+	 * it wider or narrower while its jobs run on undisturbed, and tells resized(). What cannot be had is
+	 * said in the log, and it stays as it is. NULL: its width has nothing to do with that. */
+	void (*resize)(struct executor *executor, const struct worker_settings *worker);
 	/* Nothing is assigned any more. Threads that never came back are left to the exit. */
 	void (*destroy)(struct executor *executor);
 };

@@ -4,17 +4,15 @@
  * that the broker was told) needs a new worker, and so does a section that comes or goes, unless it is
  * a queue's.
  *
- * A limit on how many jobs run at once is live downwards: processes, transfers and prefetch were built for
- * what it was at the start. Whoever wants more than that is told that it takes a new worker. */
+ * A limit on how many jobs run at once is live both ways: what was built for it grows when it does
+ * (executor.h, resize(); source.h, limits_changed()). */
 #include "settings/changes.h"
 
 #include "base/must.h"
 #include "settings/late.h"
 #include "settings/loaded.h"
 
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const struct {
@@ -98,20 +96,6 @@ static bool same_value(const struct block *a, const struct block *b, const struc
 	}
 }
 
-/* 0 is no limit. */
-static unsigned long limit_in(const struct block *block, const struct key_row *key)
-{
-	const char *text = text_at(block, key, 0);
-	unsigned long limit = text != NULL ? strtoul(text, NULL, 10) : 0;
-	return limit != 0 ? limit : ULONG_MAX;
-}
-
-static bool grows(const struct block *before, const struct block *after, const struct key_row *key)
-{
-	return strcmp(key->name, "concurrency") == 0 &&
-	       limit_in(after, key) > limit_in(before, key);
-}
-
 struct change change_of_section(enum change_kind kind, const struct block *block)
 {
 	return (struct change){
@@ -141,7 +125,6 @@ static void tell_key(const struct comparison *c, const struct block *before,
 	    .title = block->title,
 	    .key = key,
 	    .live = is_live(key),
-	    .grows = grows(before, after, key),
 	    .place = block_place(block, key->name),
 	};
 	c->seen(c->arg, &change);

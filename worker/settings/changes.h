@@ -22,7 +22,6 @@ struct change {
 	    *title; /* the titles of its parent and its own; NULL where there is none */
 	const struct key_row *key; /* of CHANGE_KEY */
 	bool live;                 /* settings_adopt() takes it over */
-	bool grows;                /* ... and lets more jobs run at once than before */
 	struct place place;        /* where it is said now; or, of a section that went, was */
 };
 

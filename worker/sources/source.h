@@ -96,6 +96,9 @@ struct source_ops {
 	void (*flush)(struct source *source);
 	/* Room has come for this route (its last held job began, or a job left). Cheap; may be NULL. */
 	void (*room_came)(struct source *source, struct route *route);
+	/* Limits on how many jobs run at once have changed, the worker's or those of routes and lanes: what is
+	 * taken ahead may follow from them. May be NULL. */
+	void (*limits_changed)(struct source *source);
 	/* Shuts the intake of this route alone, for good; the others are not disturbed, and `intake` is
 	 * about them. NULL, with leave(): routes come and go with their source. */
 	void (*retire)(struct source *source, struct route *route);

@@ -453,6 +453,31 @@ static void limits_change_at_work(void **state)
 	tear_down(&f);
 }
 
+/* It was in line when its limit was lowered, and the worker's is raised at the same time. */
+static void a_queue_in_line_gets_a_limit(void **state)
+{
+	(void)state;
+	struct floor_of_test f;
+	struct lane_place p;
+	set_up(&f, 2);
+	add_place(&f, &p, 8, 8, 0);
+	struct route *route = add_route(&f, &p, 0);
+	hold(&f, route, 10);
+	dispatch_pump(&f.dispatch);
+	route->limit = 2;
+	dispatch_limits_changed(&f.dispatch, 8);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(route->assigned, 2);
+	end(&f, p.begun[0]);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(p.n_begun, 3);
+	route->limit = 0;
+	dispatch_limits_changed(&f.dispatch, 8);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(route->assigned, 8);
+	tear_down(&f);
+}
+
 /* A handler's own limit holds for all its queues, and nothing is staged behind it. */
 static void a_handlers_limit(void **state)
 {
@@ -625,6 +650,7 @@ int main(void)
 	    cmocka_unit_test(width_comes_and_goes),
 	    cmocka_unit_test(a_queue_limit_outlives_a_narrow_handler),
 	    cmocka_unit_test(limits_change_at_work),
+	    cmocka_unit_test(a_queue_in_line_gets_a_limit),
 	    cmocka_unit_test(a_handlers_limit),
 	    cmocka_unit_test(extended_jobs_are_left_alone),
 	    cmocka_unit_test(a_rate_holds_its_queue_back),

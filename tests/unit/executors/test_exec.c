@@ -428,6 +428,114 @@ static void descriptors_running_out_is_an_outcome(void **state)
 	close_fixture(&f);
 }
 
+static void resize(struct fixture *f, unsigned concurrency)
+{
+	struct worker_settings wider = worker;
+	wider.concurrency = concurrency;
+	f->fake.executor->ops->resize(f->fake.executor, &wider);
+}
+
+static void assert_width(const struct fixture *f, unsigned width)
+{
+	assert_int_equal(f->fake.executor->width, width);
+	assert_int_equal(f->fake.executor->widest, width);
+	assert_int_equal(f->fake.executor->depth, width);
+}
+
+static void it_grows_while_jobs_run(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct job *jobs[9];
+	open_shell(&f, "kill -STOP $$");
+	for (int i = 0; i < 4; i++)
+		fake_start(&f.fake, jobs[i] = fake_job(&f.fake, "x", 1));
+	resize(&f, 9);
+	assert_width(&f, 9);
+	assert_int_equal(f.fake.resized, 1);
+	for (int i = 4; i < 9; i++)
+		fake_start(&f.fake, jobs[i] = fake_job(&f.fake, "x", 1));
+	f.fake.executor->ops->drain_notice(f.fake.executor, 1000);
+	for (int i = 0; i < 9; i++)
+		stop(&f, jobs[i], STOP_KILL);
+	fake_run_until(&f.fake, 9);
+	assert_int_equal(f.fake.kinds[OUTCOME_ABANDONED], 9);
+	close_fixture(&f);
+}
+
+static void it_shrinks_while_jobs_run(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct job *jobs[4];
+	open_shell(&f, "kill -STOP $$");
+	for (int i = 0; i < 4; i++)
+		fake_start(&f.fake, jobs[i] = fake_job(&f.fake, "x", 1));
+	resize(&f, 2);
+	assert_width(&f, 2);
+	resize(&f, 2);
+	assert_int_equal(f.fake.resized, 1);
+	for (int i = 0; i < 4; i++)
+		stop(&f, jobs[i], STOP_KILL);
+	fake_run_until(&f.fake, 4);
+	(void)memory_fail_at(1);
+	resize(&f, 4); /* it has them still */
+	(void)memory_fail_at(0);
+	assert_width(&f, 4);
+	close_fixture(&f);
+}
+
+static void it_grows_as_far_as_its_handler_may(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_fixture(&f, "/bin/true", NULL);
+	f.handler.concurrency = 6;
+	resize(&f, 9);
+	assert_width(&f, 6);
+	f.handler.concurrency = 0;
+	resize(&f, 9);
+	assert_width(&f, 9);
+	close_fixture(&f);
+}
+
+static void it_grows_as_far_as_descriptors_allow(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_fixture(&f, "/bin/true", NULL);
+	struct rlimit files, few;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+	few = files;
+	few.rlim_cur = 64 + 6 * 5;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	resize(&f, 100);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+	assert_width(&f, 6);
+	fake_assert_logged(&f.fake, "fewer processes than wanted");
+	close_fixture(&f);
+}
+
+static void without_memory_it_does_not_grow(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_fixture(&f, "/bin/true", NULL);
+	for (unsigned long n = 1; f.fake.executor->width == 4; n++) {
+		assert_true(n <= 5); /* the list, three slots, and then it has all of them */
+		(void)memory_fail_at(n);
+		resize(&f, 7);
+		(void)memory_fail_at(0);
+		if (f.fake.executor->width == 4)
+			fake_assert_logged(&f.fake, "no more processes than before");
+		run_one(&f, "x");
+		assert_int_equal(f.fake.last.kind, OUTCOME_DONE);
+	}
+	assert_width(&f, 7);
+	assert_int_equal(f.fake.resized, 1);
+	close_fixture(&f);
+}
+
 static void creating_survives_every_failed_allocation(void **state)
 {
 	(void)state;
@@ -494,6 +602,11 @@ int main(void)
 	    cmocka_unit_test(children_die_with_the_worker),
 	    cmocka_unit_test(many_jobs_leave_no_trace),
 	    cmocka_unit_test(descriptors_running_out_is_an_outcome),
+	    cmocka_unit_test(it_grows_while_jobs_run),
+	    cmocka_unit_test(it_shrinks_while_jobs_run),
+	    cmocka_unit_test(it_grows_as_far_as_its_handler_may),
+	    cmocka_unit_test(it_grows_as_far_as_descriptors_allow),
+	    cmocka_unit_test(without_memory_it_does_not_grow),
 	    cmocka_unit_test(creating_survives_every_failed_allocation),
 	    cmocka_unit_test(starting_survives_every_failed_allocation),
 	};

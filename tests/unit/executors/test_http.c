@@ -308,6 +308,37 @@ static void width(void **state)
 	free(f);
 }
 
+static void width_follows(void **state)
+{
+	(void)state;
+	static const struct {
+		unsigned worker, handler, width;
+	} rows[] = {
+	    {2, 0, 2},
+	    {9, 5, 5},
+	    {9, 0, 9},
+	    {9, 0, 9},
+	};
+	struct fixture *f = malloc(sizeof *f);
+	assert_non_null(f);
+	open_fixture(f, NO_CONTENT);
+	struct executor *executor = f->fake.executor;
+	fake_start(&f->fake, fake_job(&f->fake, "x", 1));
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		f->worker.concurrency = rows[i].worker;
+		f->handler.concurrency = rows[i].handler;
+		executor->ops->resize(executor, &f->worker);
+		assert_int_equal(executor->width, rows[i].width);
+		assert_int_equal(executor->widest, rows[i].width);
+		assert_int_equal(executor->depth, rows[i].width);
+	}
+	assert_int_equal(f->fake.resized, 3);
+	fake_run_until(&f->fake, 1);
+	assert_int_equal(f->fake.last.kind, OUTCOME_DONE);
+	close_fixture(f);
+	free(f);
+}
+
 static void without_memory_it_is_not_created(void **state)
 {
 	(void)state;
@@ -363,6 +394,7 @@ int main(void)
 	    cmocka_unit_test(cancelled_before_it_was_sent),
 	    cmocka_unit_test(destroyed_with_a_request_under_way),
 	    cmocka_unit_test(width),
+	    cmocka_unit_test(width_follows),
 	    cmocka_unit_test(without_memory_it_is_not_created),
 	    cmocka_unit_test(without_memory_a_job_is_tried_again),
 	};

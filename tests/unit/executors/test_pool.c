@@ -890,6 +890,22 @@ static void max_jobs_replaces_without_a_hole(void **state)
 	close_fixture(&f);
 }
 
+/* Its stdout is closed, it is not reaped yet, and the one that is to replace it is ready. */
+static void one_that_breaks_down_meanwhile_is_replaced(void **state)
+{
+	(void)state;
+	struct fixture f;
+	prepare(&f, (char[]){"concurrency=2 late=20"});
+	f.handler.max_jobs = 1;
+	begin(&f);
+	await_width(&f, 2);
+	run_one(&f, "done");
+	run_one(&f, "mute");
+	assert_string_equal(f.fake.last.reason, "its process was killed: it closed its stdout");
+	await_width(&f, 2);
+	close_fixture(&f);
+}
+
 static void max_memory_replaces_too(void **state)
 {
 	(void)state;
@@ -1102,6 +1118,7 @@ int main(void)
 	    cmocka_unit_test(a_closed_stdin_retires_it),
 	    cmocka_unit_test(a_flood_does_not_keep_the_loop),
 	    cmocka_unit_test(max_jobs_replaces_without_a_hole),
+	    cmocka_unit_test(one_that_breaks_down_meanwhile_is_replaced),
 	    cmocka_unit_test(max_memory_replaces_too),
 	    cmocka_unit_test(one_worn_process_is_replaced_at_a_time),
 	    cmocka_unit_test(one_that_renews_itself_is_not_made_to_wait),

@@ -39,8 +39,8 @@ static void note(void *arg, const struct change *change)
 	static const char *const kinds[] = {
 	    [CHANGE_KEY] = "", [CHANGE_SECTION_CAME] = "+", [CHANGE_SECTION_WENT] = "-"};
 	size_t used = strlen(arg);
-	(void)snprintf((char *)arg + used, 1000 - used, "%s%s%s%s;", kinds[change->kind], name,
-		       change->live ? " live" : "", change->grows ? " grows" : "");
+	(void)snprintf((char *)arg + used, 1000 - used, "%s%s%s;", kinds[change->kind], name,
+		       change->live ? " live" : "");
 }
 
 static const struct {
@@ -49,7 +49,7 @@ static const struct {
     {GOOD,								  GOOD,										""				},
     {GOOD,								  "worker { concurrency = 16 } log { level = info } " GOOD,                            ""                                }, /* the defaults */
     {GOOD,								  "worker { concurrency = 8 } " GOOD,						  "worker concurrency live;"        },
-    {"worker { concurrency = 8 } " GOOD,                                    GOOD,										"worker concurrency live grows;"  },
+    {"worker { concurrency = 8 } " GOOD,                                    GOOD,										"worker concurrency live;"        },
     {GOOD,								  "log { level = debug } drain { timeout = 9s } " GOOD,
      "log level live;drain timeout live;"																			  },
     {GOOD,								  "log { format = json } " GOOD,						       "log format;"                     },
@@ -57,7 +57,7 @@ static const struct {
      "rabbitmq \"m\" queue \"q\" prefetch;rabbitmq \"m\" queue \"q\" concurrency live;"
      "rabbitmq \"m\" queue \"q\" rate live;"																		       },
     {QUEUE "concurrency = 2" CLOSE2 HANDLER "}",                            GOOD,
-     "rabbitmq \"m\" queue \"q\" concurrency live grows;"																	  },
+     "rabbitmq \"m\" queue \"q\" concurrency live;"																		},
     {GOOD,								  QUEUE CLOSE2 HANDLER "environment = {\"A\", \"B\"} }",                               "handler \"h\" environment;"      },
     {QUEUE CLOSE2 HANDLER "environment = {\"A\"} }",
      QUEUE CLOSE2 HANDLER "environment = {\"A\", \"B\"} }",												      "handler \"h\" environment;"      },

@@ -311,8 +311,8 @@ static void exec_stop(struct executor *executor, struct job *job, enum stop_how 
 static void give_up_stuck(void *arg)
 {
 	struct exec *exec = arg;
-	for (unsigned i = 0; i < exec->base.width; i++) {
-		struct slot *slot = &exec->slots[i];
+	for (unsigned i = 0; i < exec->n_slots; i++) {
+		struct slot *slot = exec->slots[i];
 		if (slot->job == NULL || slot->ended || slot->stop != CHILD_KILLED)
 			continue;
 		struct outcome outcome = {.kind = OUTCOME_ABANDONED,
@@ -336,15 +336,47 @@ static uint64_t exec_begun_ns(const struct executor *executor, const struct job 
 static void exec_drain_notice(struct executor *executor, uint64_t remaining_ms)
 {
 	struct exec *exec = exec_of(executor);
-	for (unsigned i = 0; i < exec->base.width; i++)
-		if (exec->slots[i].job != NULL)
-			told_drain(&exec->slots[i], remaining_ms);
+	for (unsigned i = 0; i < exec->n_slots; i++)
+		if (exec->slots[i]->job != NULL)
+			told_drain(exec->slots[i], remaining_ms);
 }
 
-/* --- creating ------------------------------------------------------------------------------------ */
+/* --- slots --------------------------------------------------------------------------------------- */
+
+/* As many jobs as the worker or the handler runs at once; but more children than descriptors would fail
+ * jobs that did nothing wrong. */
+static unsigned width_for(const struct handler_settings *settings,
+			  const struct worker_settings *worker, struct log *log)
+{
+	unsigned wanted = width_wanted(settings, worker);
+	unsigned width = width_affordable(wanted, SLOT_DESCRIPTORS);
+	if (width == wanted)
+		return width;
+	log_say(log, LOG_WARN, "fewer processes than wanted, the limit on open files is low",
+		kv_text("handler", settings->name), kv_int("processes", width));
+	return width;
+}
+
+static bool add_slot(struct exec *exec)
+{
+	struct slot *slot = memory_clear(1, sizeof *slot);
+	if (slot == NULL)
+		return false;
+	slot->exec = exec;
+	slot->number = exec->n_slots;
+	slot->child.ended = child_ended;
+	for (int end = 0; end < PIPES; end++)
+		slot->pipes[end].fd = -1;
+	heard_init(slot, exec->settings->output_line_bytes, exec->said_bytes);
+	list_init(&slot->in_unwatched);
+	list_init(&slot->in_idle);
+	list_append(&exec->idle, &slot->in_idle);
+	exec->slots[exec->n_slots++] = slot;
+	return true;
+}
 
 /* A job may still be here when the drain ran out of time and the core gave it up. */
-static void fini_slot(struct slot *slot)
+static void destroy_slot(struct slot *slot)
 {
 	if (slot->job != NULL) {
 		if (!slot->ended) {
@@ -355,7 +387,56 @@ static void fini_slot(struct slot *slot)
 		heard_end(slot);
 	}
 	heard_fini(slot);
+	list_remove(&slot->in_idle);
+	list_remove(&slot->in_unwatched);
+	memory_free(slot);
 }
+
+static void drop_slots(struct exec *exec, unsigned from)
+{
+	while (exec->n_slots > from)
+		destroy_slot(exec->slots[--exec->n_slots]);
+}
+
+/* All of them or none. */
+static bool add_slots(struct exec *exec, unsigned width)
+{
+	unsigned before = exec->n_slots;
+	struct slot **slots = memory_grow(exec->slots, width * sizeof(struct slot *));
+	if (slots == NULL)
+		return false;
+	exec->slots = slots;
+	while (exec->n_slots < width) {
+		if (!add_slot(exec)) {
+			drop_slots(exec, before);
+			return false;
+		}
+	}
+	return true;
+}
+
+static void set_width(struct exec *exec, unsigned width)
+{
+	exec->base.width = exec->base.widest = exec->base.depth = width;
+}
+
+/* Slots that are too many stay, for the next time. */
+static void exec_resize(struct executor *executor, const struct worker_settings *worker)
+{
+	struct exec *exec = exec_of(executor);
+	unsigned width = width_for(exec->settings, worker, exec->log);
+	if (width == executor->width)
+		return;
+	if (width > exec->n_slots && !add_slots(exec, width)) {
+		log_say(exec->log, LOG_ERROR, "no more processes than before, out of memory",
+			kv_text("handler", executor->name), kv_int("processes", executor->width));
+		return;
+	}
+	set_width(exec, width);
+	executor->host->resized(executor->host, executor);
+}
+
+/* --- creating ------------------------------------------------------------------------------------ */
 
 static void close_fd(int fd)
 {
@@ -366,8 +447,7 @@ static void close_fd(int fd)
 static void exec_destroy(struct executor *executor)
 {
 	struct exec *exec = exec_of(executor);
-	for (unsigned i = 0; exec->slots != NULL && i < exec->base.width; i++)
-		fini_slot(&exec->slots[i]);
+	drop_slots(exec, 0);
 	watch_destroy(exec->ready);
 	timer_destroy(exec->stuck);
 	timer_destroy(exec->look);
@@ -388,22 +468,9 @@ static const struct executor_ops exec_ops = {
     .begun_ns = exec_begun_ns,
     .stop = exec_stop,
     .drain_notice = exec_drain_notice,
+    .resize = exec_resize,
     .destroy = exec_destroy,
 };
-
-/* As many jobs as the worker or the handler runs at once; but more children than descriptors would fail
- * jobs that did nothing wrong. */
-static unsigned width_for(const struct handler_settings *settings,
-			  const struct worker_settings *worker, struct log *log)
-{
-	unsigned wanted = width_wanted(settings, worker);
-	unsigned width = width_affordable(wanted, SLOT_DESCRIPTORS);
-	if (width == wanted)
-		return width;
-	log_say(log, LOG_WARN, "fewer processes than wanted, the limit on open files is low",
-		kv_text("handler", settings->name), kv_int("processes", width));
-	return width;
-}
 
 /* The longest checkpoint, whatever a JSON writer escapes of it, and what else is on its line. */
 static size_t longest_line(const struct worker_settings *worker)
@@ -412,35 +479,17 @@ static size_t longest_line(const struct worker_settings *worker)
 	return worker->max_checkpoint_bytes * ESCAPED + REST_BYTES;
 }
 
-static void init_slots(struct exec *exec)
-{
-	list_init(&exec->idle);
-	list_init(&exec->unwatched);
-	for (unsigned i = 0; i < exec->base.width; i++) {
-		struct slot *slot = &exec->slots[i];
-		slot->exec = exec;
-		slot->child.ended = child_ended;
-		for (int end = 0; end < PIPES; end++)
-			slot->pipes[end].fd = -1;
-		heard_init(slot, exec->settings->output_line_bytes, exec->said_bytes);
-		list_init(&slot->in_unwatched);
-		list_init(&slot->in_idle);
-		list_append(&exec->idle, &slot->in_idle);
-	}
-}
-
-static enum status acquire(struct exec *exec, struct error *why)
+static enum status acquire(struct exec *exec, unsigned width, struct error *why)
 {
 	enum status st = spawn_profile_init(&exec->profile, exec->settings, why);
 	if (st != ST_OK)
 		return st;
 	exec->environment =
 	    environment_create(environ, exec->settings->environment, &exec->profile.as);
-	exec->slots = memory_clear(exec->base.width, sizeof *exec->slots);
 	exec->stuck = timer_create_on(exec->loop, give_up_stuck, exec);
 	exec->look = timer_create_on(exec->loop, look_after, exec);
-	if (exec->environment == NULL || exec->slots == NULL || exec->stuck == NULL ||
-	    exec->look == NULL)
+	if (exec->environment == NULL || exec->stuck == NULL || exec->look == NULL ||
+	    !add_slots(exec, width))
 		return error_set(why, ST_NOMEM, "out of memory");
 	exec->null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (exec->null_fd < 0)
@@ -462,14 +511,10 @@ enum status exec_executor_create(struct loop *loop, struct log *log, struct chil
 	struct exec *exec = memory_clear(1, sizeof *exec);
 	if (exec == NULL)
 		return error_set(why, ST_NOMEM, "out of memory");
-	unsigned width = width_for(settings, worker, log);
 	exec->base = (struct executor){
 	    .ops = &exec_ops,
 	    .host = host,
 	    .name = settings->name,
-	    .width = width,
-	    .widest = width,
-	    .depth = width,
 	    .can_kill = true,
 	};
 	exec->loop = loop;
@@ -478,12 +523,14 @@ enum status exec_executor_create(struct loop *loop, struct log *log, struct chil
 	exec->settings = settings;
 	exec->said_bytes = longest_line(worker);
 	exec->null_fd = exec->epoll_fd = -1;
-	enum status st = acquire(exec, why);
+	list_init(&exec->idle);
+	list_init(&exec->unwatched);
+	enum status st = acquire(exec, width_for(settings, worker, log), why);
 	if (st != ST_OK) {
 		exec_destroy(&exec->base);
 		return st;
 	}
-	init_slots(exec);
+	set_width(exec, exec->n_slots);
 	watch_set(exec->ready, WATCH_READ);
 	*ret_executor = &exec->base;
 	return ST_OK;

@@ -25,13 +25,12 @@ bool pipe_unblock(struct slot *slot, enum pipe_end end)
 
 uint64_t pipe_mark(const struct slot *slot, enum pipe_end end)
 {
-	size_t number = (size_t)(slot - slot->exec->slots);
-	return (uint64_t)slot->round << 32 | (number * PIPES + end);
+	return (uint64_t)slot->round << 32 | ((uint64_t)slot->number * PIPES + end);
 }
 
 struct slot *pipe_of_mark(const struct exec *exec, uint64_t mark, enum pipe_end *ret_end)
 {
-	struct slot *slot = &exec->slots[(uint32_t)mark / PIPES];
+	struct slot *slot = exec->slots[(uint32_t)mark / PIPES];
 	*ret_end = (enum pipe_end)((uint32_t)mark % PIPES);
 	if (slot->round != mark >> 32 || !pipe_is_open(slot, *ret_end))
 		return NULL;

@@ -32,6 +32,7 @@ struct slot {
 	struct list in_idle;      /* while it has no job */
 	struct list in_unwatched; /* while it has one, and its outputs are not watched yet */
 	struct exec *exec;
+	unsigned number; /* its place in exec->slots */
 	struct child child;
 	struct job *job; /* NULL: idle */
 	uint32_t round; /* counts the jobs here: an event of an earlier one is not about this one */
@@ -80,7 +81,8 @@ struct exec {
 	struct text line;        /* where a line to a child is put together */
 	size_t said_bytes;       /* the longest line of descriptor 4 */
 	uint64_t own_peak_bytes; /* of the worker's memory; at least */
-	struct slot *slots;
+	struct slot **slots;     /* each of them stays where it is when there come to be more */
+	unsigned n_slots;
 	struct list idle;
 };
 

@@ -533,6 +533,42 @@ static void http_drain_notice(struct executor *executor, uint64_t remaining_ms)
 	(void)remaining_ms;
 }
 
+/* --- width ---------------------------------------------------------------------------------------- */
+
+static unsigned width_for(const struct handler_settings *settings,
+			  const struct worker_settings *worker, struct log *log)
+{
+	unsigned wanted = width_wanted(settings, worker);
+	unsigned width = width_affordable(wanted, TRANSFER_DESCRIPTORS);
+	if (width < wanted)
+		log_say(log, LOG_WARN,
+			"fewer requests at once than wanted, the limit on open files is low",
+			kv_text("handler", settings->name), kv_int("requests", width));
+	return width;
+}
+
+/* Transfers are made as they are needed; curl has to know how many connections to keep. */
+static bool set_width(struct http *http, unsigned width)
+{
+	if (http->curl.multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long)width) != CURLM_OK)
+		return false;
+	http->base.width = http->base.widest = http->base.depth = width;
+	return true;
+}
+
+static void http_resize(struct executor *executor, const struct worker_settings *worker)
+{
+	struct http *http = http_of(executor);
+	unsigned width = width_for(http->settings, worker, http->log);
+	if (width == executor->width)
+		return;
+	if (set_width(http, width))
+		executor->host->resized(executor->host, executor);
+	else
+		log_say(http->log, LOG_ERROR, "as many requests at once as before, out of memory",
+			kv_text("handler", executor->name), kv_int("requests", executor->width));
+}
+
 /* --- creating and closing ------------------------------------------------------------------------- */
 
 /* A job may still be here when the drain ran out of time and the core gave it up. */
@@ -579,6 +615,7 @@ static const struct executor_ops http_ops = {
     .begun_ns = http_begun_ns,
     .stop = http_stop,
     .drain_notice = http_drain_notice,
+    .resize = http_resize,
     .destroy = http_destroy,
 };
 
@@ -630,11 +667,10 @@ static bool set_multi(struct http *http)
 	return curl->multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, watch_socket) == CURLM_OK &&
 	       curl->multi_setopt(multi, CURLMOPT_SOCKETDATA, http) == CURLM_OK &&
 	       curl->multi_setopt(multi, CURLMOPT_TIMERFUNCTION, set_timer) == CURLM_OK &&
-	       curl->multi_setopt(multi, CURLMOPT_TIMERDATA, http) == CURLM_OK &&
-	       curl->multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)http->base.width) == CURLM_OK;
+	       curl->multi_setopt(multi, CURLMOPT_TIMERDATA, http) == CURLM_OK;
 }
 
-static enum status acquire(struct http *http, struct error *why)
+static enum status acquire(struct http *http, unsigned width, struct error *why)
 {
 	http->timer = timer_create_on(http->loop, serve_timer, http);
 	http->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -646,7 +682,9 @@ static enum status acquire(struct http *http, struct error *why)
 	enum status st = curl_library_open(&http->curl, why);
 	if (st != ST_OK)
 		return st;
-	return set_multi(http) ? ST_OK : error_set(why, ST_NOMEM, "libcurl: out of memory");
+	return set_multi(http) && set_width(http, width)
+		   ? ST_OK
+		   : error_set(why, ST_NOMEM, "libcurl: out of memory");
 }
 
 enum status http_executor_create(struct loop *loop, struct log *log,
@@ -657,19 +695,10 @@ enum status http_executor_create(struct loop *loop, struct log *log,
 	struct http *http = memory_clear(1, sizeof *http);
 	if (http == NULL)
 		return error_set(why, ST_NOMEM, "out of memory");
-	unsigned wanted = width_wanted(settings, worker);
-	unsigned width = width_affordable(wanted, TRANSFER_DESCRIPTORS);
-	if (width < wanted)
-		log_say(log, LOG_WARN,
-			"fewer requests at once than wanted, the limit on open files is low",
-			kv_text("handler", settings->name), kv_int("requests", width));
 	http->base = (struct executor){
 	    .ops = &http_ops,
 	    .host = host,
 	    .name = settings->name,
-	    .width = width,
-	    .widest = width,
-	    .depth = width,
 	    .can_kill = true,
 	};
 	http->loop = loop;
@@ -678,7 +707,7 @@ enum status http_executor_create(struct loop *loop, struct log *log,
 	http->epoll_fd = -1;
 	list_init(&http->all);
 	list_init(&http->idle);
-	enum status st = acquire(http, why);
+	enum status st = acquire(http, width_for(settings, worker, log), why);
 	if (st != ST_OK) {
 		http_destroy(&http->base);
 		return st;

@@ -331,7 +331,8 @@ static void fill(struct pool_place *place, struct pool_child *child)
 	if (before == NULL)
 		return;
 	before->place = NULL;
-	pool_child_retire(before);
+	if (before->state < POOL_RETIRING) /* else it broke down meanwhile, and is on its way out */
+		pool_child_retire(before);
 }
 
 static void process_changed(struct pool_shared *shared, struct pool_child *child)

@@ -446,6 +446,14 @@ static void flush(struct source *source)
 	loop_turn_again(s->all.loop);
 }
 
+static void limits_changed(struct source *source)
+{
+	struct rabbitmq *s = of(source);
+	struct rabbitmq_channel *ch;
+	for (size_t at = 0; (ch = next_channel(s, &at)) != NULL;)
+		rabbitmq_channel_limits_changed(ch);
+}
+
 static void retire(struct source *source, struct route *route)
 {
 	(void)source;
@@ -570,6 +578,7 @@ static const struct source_ops ops = {
     .resume = resume_intake,
     .settle = settle,
     .flush = flush,
+    .limits_changed = limits_changed,
     .retire = retire,
     .leave = leave,
     .close = close_in_order,

@@ -52,6 +52,7 @@ struct rabbitmq_answers {
 	uint64_t ready_since_ns; /* the oldest finished and untold; valid while there is one */
 	uint64_t proved_ns;      /* when the last proof was begun */
 	enum proof proof;        /* under way */
+	unsigned qos_unanswered; /* of this opening; a proof by one ends with the last of them */
 	bool in_transactions;    /* answers hold with the next commit only */
 };
 
@@ -226,6 +227,7 @@ static void send_qos(struct rabbitmq_answers *a, struct amqp_conn *conn)
 {
 	amqp_basic_qos_t qos = {.prefetch_count = a->prefetch};
 	amqp_conn_send(conn, a->at.channel, AMQP_BASIC_QOS_METHOD, &qos);
+	a->qos_unanswered++;
 }
 
 static void begin_proof(struct rabbitmq_answers *a, struct amqp_conn *conn)
@@ -271,8 +273,10 @@ static void end_proof(struct rabbitmq_answers *a, enum settled how)
 
 void rabbitmq_answers_qos_ok(struct rabbitmq_answers *a)
 {
-	if (a->proof == PROOF_QOS) /* else it was for the prefetch alone */
-		end_proof(a, SETTLED);
+	if (a->qos_unanswered > 0)
+		a->qos_unanswered--;
+	if (a->proof == PROOF_QOS && a->qos_unanswered == 0)
+		end_proof(a, SETTLED); /* else it was for the prefetch alone */
 }
 
 void rabbitmq_answers_commit_ok(struct rabbitmq_answers *a)
@@ -286,13 +290,12 @@ void rabbitmq_answers_close_ok(struct rabbitmq_answers *a)
 	end_proof(a, SETTLED);
 }
 
-/* The same basic.qos that proves; one that is under way will do. */
+/* The same basic.qos that proves. One that is under way says what held before; it ends with the answer to
+ * this one, so that no later proof takes that for its own. */
 void rabbitmq_answers_limit(struct rabbitmq_answers *a, struct amqp_conn *conn, uint16_t prefetch)
 {
-	if (!a->in_transactions && a->proof != PROOF_NONE)
-		return;
 	a->prefetch = prefetch;
-	if (a->in_transactions)
+	if (a->in_transactions || a->proof != PROOF_NONE)
 		send_qos(a, conn);
 	else
 		begin_proof(a, conn);
@@ -328,6 +331,7 @@ void rabbitmq_answers_begin(struct rabbitmq_answers *a, uint64_t epoch)
 	must(a->epoch == 0 && !rabbitmq_answers_has_pending(a));
 	a->epoch = epoch;
 	a->in_transactions = false;
+	a->qos_unanswered = 0;
 }
 
 void rabbitmq_answers_end(struct rabbitmq_answers *a)

@@ -75,7 +75,7 @@ static void move(struct rabbitmq_channel *ch, enum channel_state next)
 	log_say(ch->all->log, LOG_DEBUG, "channel moved", kv_text("queue", ch->settings->name),
 		kv_text("from", channel_state_name(ch->state)),
 		kv_text("to", channel_state_name(next)));
-	if (ch->state == CHANNEL_CONSUMING)
+	if (channel_state_consumes(ch->state) && !channel_state_consumes(next))
 		rabbitmq_consumer_ended(ch->consumer);
 	ch->state = next;
 	timer_stop(ch->again);
@@ -371,14 +371,17 @@ static void opened(struct rabbitmq_channel *ch)
 		declare(ch);
 }
 
+static uint16_t prefetch_now(const struct rabbitmq_channel *ch)
+{
+	return (uint16_t)rabbitmq_prefetch(ch->settings, ch->all->worker, ch->route->lane);
+}
+
 /* The broker applies it to the consumers that come after it, so it is worked out now, when the handler's
  * processes have said what they can. */
 static void limit(struct rabbitmq_channel *ch)
 {
 	move(ch, CHANNEL_LIMITING);
-	rabbitmq_answers_limit(
-	    ch->answers, ch->all->conn,
-	    (uint16_t)rabbitmq_prefetch(ch->settings, ch->all->worker, ch->route->lane));
+	rabbitmq_answers_limit(ch->answers, ch->all->conn, prefetch_now(ch));
 }
 
 static void declared(struct rabbitmq_channel *ch)
@@ -404,6 +407,25 @@ static void cancel(struct rabbitmq_channel *ch)
 	rabbitmq_consumer_cancel(ch->consumer, ch->all->conn);
 }
 
+static bool is_single_active(const struct rabbitmq_channel *ch)
+{
+	return ch->settings->single_active == SINGLE_ACTIVE_YES;
+}
+
+static bool may_take_more(const struct rabbitmq_channel *ch)
+{
+	return prefetch_now(ch) > rabbitmq_answers_prefetch(ch->answers);
+}
+
+/* What is held or runs is answered as ever: its tags are the channel's. */
+static void renew(struct rabbitmq_channel *ch)
+{
+	rabbitmq_answers_limit(ch->answers, ch->all->conn, prefetch_now(ch));
+	rabbitmq_answers_expect(ch->answers);
+	move(ch, CHANNEL_RENEWING);
+	rabbitmq_consumer_renew(ch->consumer, ch->all->conn);
+}
+
 /* The other way round: see "single active consumer" above. It may have nothing to finish. */
 static void finish_jobs(struct rabbitmq_channel *ch)
 {
@@ -420,15 +442,29 @@ static void follow(struct rabbitmq_channel *ch)
 		subscribe(ch);
 	else if (ch->state == CHANNEL_RELEASED && wanted)
 		rabbitmq_channel_open(ch);
-	else if (ch->state == CHANNEL_CONSUMING && !wanted &&
-		 ch->settings->single_active == SINGLE_ACTIVE_YES)
+	else if (ch->state == CHANNEL_CONSUMING && !wanted && is_single_active(ch))
 		finish_jobs(ch);
 	else if (ch->state == CHANNEL_CONSUMING && !wanted)
 		cancel(ch);
+	else if (ch->state == CHANNEL_CONSUMING && !is_single_active(ch) && may_take_more(ch))
+		renew(ch);
 }
 
 void rabbitmq_channel_follow(struct rabbitmq_channel *ch)
 {
+	follow(ch);
+}
+
+/* A single active consumer that goes makes another one active, so it stays, with what it has. */
+void rabbitmq_channel_limits_changed(struct rabbitmq_channel *ch)
+{
+	if (ch->state == CHANNEL_CONSUMING && is_single_active(ch) && may_take_more(ch))
+		log_say(ch->all->log, LOG_WARN,
+			"prefetch stays as it is while the single active consumer does",
+			kv_text("source", ch->all->source->name),
+			kv_text("queue", ch->settings->name),
+			kv_int("prefetch", rabbitmq_answers_prefetch(ch->answers)),
+			kv_int("wanted", prefetch_now(ch)));
 	follow(ch);
 }
 
@@ -452,6 +488,16 @@ static void consume_answered(struct rabbitmq_channel *ch)
 		kv_int("prefetch", rabbitmq_answers_prefetch(ch->answers)));
 	rabbitmq_consumer_started(ch->consumer, ch->all->conn);
 	follow(ch);
+	moved(ch);
+}
+
+static void renewal_answered(struct rabbitmq_channel *ch)
+{
+	move(ch, CHANNEL_CONSUMING);
+	log_say(ch->all->log, LOG_INFO, "consumer renewed for more jobs at once",
+		kv_text("source", ch->all->source->name), kv_text("queue", ch->settings->name),
+		kv_int("prefetch", rabbitmq_answers_prefetch(ch->answers)));
+	follow(ch); /* it may not be wanted any more */
 	moved(ch);
 }
 
@@ -487,7 +533,10 @@ static void cancelled_by_broker(struct rabbitmq_channel *ch, const amqp_basic_ca
 		amqp_basic_cancel_ok_t ok = {.consumer_tag = m->consumer_tag};
 		send(ch, AMQP_BASIC_CANCEL_OK_METHOD, &ok);
 	}
-	if (ch->state != CHANNEL_CONSUMING && ch->state != CHANNEL_SUBSCRIBING)
+	struct span tag = span_of(m->consumer_tag.bytes, m->consumer_tag.len);
+	bool was_renewed =
+	    ch->state == CHANNEL_RENEWING && !rabbitmq_consumer_has_tag(ch->consumer, tag);
+	if (was_renewed || (!channel_state_consumes(ch->state) && ch->state != CHANNEL_SUBSCRIBING))
 		return; /* ours is on its way, and its cancel-ok will come */
 	consumer_has_gone(ch, "consumer cancelled by the broker, trying again");
 }
@@ -701,6 +750,8 @@ void rabbitmq_channel_method(struct rabbitmq_channel *ch, amqp_method_number_t i
 	case AMQP_BASIC_CANCEL_OK_METHOD:
 		if (is_answer_in(ch, CHANNEL_CANCELLING))
 			cancel_answered(ch);
+		else if (is_answer_in(ch, CHANNEL_RENEWING))
+			renewal_answered(ch);
 		return;
 	case AMQP_BASIC_CANCEL_METHOD:
 		if (is_open(ch))
@@ -726,7 +777,7 @@ struct rabbitmq_channel *rabbitmq_channel_of_busy(struct list *node)
 
 void rabbitmq_channel_count(struct rabbitmq_channel *ch, unsigned round)
 {
-	if (ch->state != CHANNEL_CONSUMING && ch->state != CHANNEL_READY) {
+	if (!channel_state_consumes(ch->state) && ch->state != CHANNEL_READY) {
 		census_tell(ch->all->census, round, ch->route, CENSUS_NOT_KNOWN);
 		return;
 	}
@@ -740,7 +791,7 @@ bool rabbitmq_channel_is_retired(const struct rabbitmq_channel *ch)
 
 bool rabbitmq_channel_consumes(const struct rabbitmq_channel *ch)
 {
-	return ch->state == CHANNEL_CONSUMING;
+	return channel_state_consumes(ch->state);
 }
 
 bool rabbitmq_channel_may_deliver(const struct rabbitmq_channel *ch)

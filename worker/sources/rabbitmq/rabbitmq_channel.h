@@ -64,7 +64,9 @@ void rabbitmq_channel_destroy(struct rabbitmq_channel *ch);
 void rabbitmq_channel_open(struct rabbitmq_channel *ch);   /* the connection is there */
 void rabbitmq_channel_lose(struct rabbitmq_channel *ch);   /* the connection is gone */
 void rabbitmq_channel_follow(struct rabbitmq_channel *ch); /* intake_wanted has changed */
-void rabbitmq_channel_close(struct rabbitmq_channel *ch);  /* in order */
+/* How many jobs may run at once has changed: see rabbitmq_prefetch.h. */
+void rabbitmq_channel_limits_changed(struct rabbitmq_channel *ch);
+void rabbitmq_channel_close(struct rabbitmq_channel *ch); /* in order */
 /* See source.h. It consumes no more, whatever is wanted. */
 void rabbitmq_channel_retire(struct rabbitmq_channel *ch);
 enum leaving rabbitmq_channel_leave(struct rabbitmq_channel *ch);

@@ -20,8 +20,10 @@ static const struct {
     [CHANNEL_SUBSCRIBING] = {"subscribing",             "basic.consume-ok",
                       MAY(CHANNEL_CONSUMING) | MAY(CHANNEL_CANCELLED) | MAY_END                        },
     [CHANNEL_CONSUMING] = {"consuming",               "",
-                      MAY(CHANNEL_CANCELLING) | MAY(CHANNEL_FINISHING) |
-			       MAY(CHANNEL_CANCELLED) | MAY_END                                        },
+                      MAY(CHANNEL_RENEWING) | MAY(CHANNEL_CANCELLING) |
+			       MAY(CHANNEL_FINISHING) | MAY(CHANNEL_CANCELLED) | MAY_END               },
+    [CHANNEL_RENEWING] = {"renewing",                "basic.cancel-ok",
+                      MAY(CHANNEL_CONSUMING) | MAY(CHANNEL_CANCELLED) | MAY_END                        },
     [CHANNEL_CANCELLING] = {"cancelling",              "basic.cancel-ok",  MAY(CHANNEL_READY) | MAY_END      },
     [CHANNEL_FINISHING] = {"finishing",               "the last job",     MAY(CHANNEL_RELEASING) | MAY_END  },
     [CHANNEL_CANCELLED] = {"cancelled by the broker", "",                 MAY(CHANNEL_DECLARING) | MAY_END  },
@@ -56,8 +58,13 @@ bool channel_state_is_open(enum channel_state state)
 	return state >= CHANNEL_CHECKING && state <= CHANNEL_CANCELLED;
 }
 
+bool channel_state_consumes(enum channel_state state)
+{
+	return state == CHANNEL_CONSUMING || state == CHANNEL_RENEWING;
+}
+
 bool channel_state_may_deliver(enum channel_state state)
 {
-	return state == CHANNEL_SUBSCRIBING || state == CHANNEL_CONSUMING ||
-	       state == CHANNEL_CANCELLING;
+	return state == CHANNEL_SUBSCRIBING || state == CHANNEL_CANCELLING ||
+	       channel_state_consumes(state);
 }

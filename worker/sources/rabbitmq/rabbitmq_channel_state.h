@@ -4,6 +4,7 @@
  *    ready --intake wanted--> subscribing --consume-ok--> consuming --basic.cancel--> cancelled
  *      ^                                                      |                           |
  *      +-------- cancel-ok -------- cancelling <--not wanted--+       declaring <--wait---+
+ *    consuming --prefetch has grown--> renewing --cancel-ok--> consuming
  *    consuming --not wanted, single active--> finishing --its jobs have ended, channel.close--> releasing
  *    releasing --close-ok--> released --wanted--> opening
  *    (open) --channel.close--> broken --wait--> opening
@@ -27,6 +28,7 @@ enum channel_state {
 	CHANNEL_READY,
 	CHANNEL_SUBSCRIBING,
 	CHANNEL_CONSUMING,
+	CHANNEL_RENEWING, /* consuming, and the consumer of before is being cancelled */
 	CHANNEL_CANCELLING,
 	CHANNEL_FINISHING, /* nothing new is taken, and the consumer stays until the last job has ended */
 	CHANNEL_CANCELLED, /* by the broker */
@@ -45,6 +47,8 @@ const char *channel_state_waits_for(enum channel_state state);
 
 /* From channel.open-ok until channel.close, whoever sends it: methods may be exchanged. */
 bool channel_state_is_open(enum channel_state state);
+/* The queue has a consumer of ours. */
+bool channel_state_consumes(enum channel_state state);
 /* Deliveries are asked for, or can not be kept from coming any more. */
 bool channel_state_may_deliver(enum channel_state state);
 

@@ -3,7 +3,12 @@
  * queue has: ours is one of them, and where there is none it has to subscribe again. (Another worker's
  * hides the loss of ours; its prefetch then shares the work at least.) The timer starts anew with each
  * answer, so a hung broker is asked once. While the question is under way the consumer may have been
- * cancelled: then the answer says nothing. */
+ * cancelled: then the answer says nothing.
+ *
+ * A prefetch holds for the consumers that come after it, so a larger one takes another consumer. It comes
+ * first and the old one goes then: there is always one. Its tag has not been used on this channel. What
+ * the old one has outstanding is answered later, and a classic queue counts each answer for whichever
+ * consumer has that tag: by the same tag the new one would be allowed so many more for good. */
 #include "sources/rabbitmq/rabbitmq_consumer.h"
 
 #include "base/memory.h"
@@ -16,10 +21,12 @@
 #include "wire/amqp.h"
 
 #include <stdio.h>
+#include <string.h>
 
 struct rabbitmq_consumer {
 	struct rabbitmq_consumer_place at;
-	char tag[256];
+	char tag[256];          /* as long as the protocol allows */
+	unsigned renewals;      /* on this channel, as long as it is open */
 	struct timer *again;    /* from started() until it looks */
 	struct amqp_conn *conn; /* from started() until ended() */
 	bool looking;           /* whether the queue still knows of it: asked, not answered */
@@ -67,10 +74,39 @@ void rabbitmq_consumer_subscribe(struct rabbitmq_consumer *c, struct amqp_conn *
 	amqp_conn_send(conn, c->at.channel, AMQP_BASIC_CONSUME_METHOD, &consume);
 }
 
+static void cancel(const struct rabbitmq_consumer *c, struct amqp_conn *conn, const char *tag)
+{
+	amqp_basic_cancel_t cancel = {.consumer_tag = amqp_cstring_bytes(tag)};
+	amqp_conn_send(conn, c->at.channel, AMQP_BASIC_CANCEL_METHOD, &cancel);
+}
+
 void rabbitmq_consumer_cancel(struct rabbitmq_consumer *c, struct amqp_conn *conn)
 {
-	amqp_basic_cancel_t cancel = {.consumer_tag = amqp_cstring_bytes(c->tag)};
-	amqp_conn_send(conn, c->at.channel, AMQP_BASIC_CANCEL_METHOD, &cancel);
+	cancel(c, conn, c->tag);
+}
+
+static void write_tag(struct rabbitmq_consumer *c)
+{
+	char more[16] = "";
+	if (c->renewals > 0)
+		(void)snprintf(more, sizeof more, "/%u", c->renewals + 1);
+	(void)snprintf(c->tag, sizeof c->tag, "%.120s/%.120s%s", c->at.worker, c->at.queue->name,
+		       more);
+}
+
+void rabbitmq_consumer_renew(struct rabbitmq_consumer *c, struct amqp_conn *conn)
+{
+	char before[sizeof c->tag];
+	memcpy(before, c->tag, sizeof before);
+	c->renewals++;
+	write_tag(c);
+	rabbitmq_consumer_subscribe(c, conn);
+	cancel(c, conn, before);
+}
+
+bool rabbitmq_consumer_has_tag(const struct rabbitmq_consumer *c, struct span tag)
+{
+	return span_equal(tag, span_text(c->tag));
 }
 
 static void look_later(struct rabbitmq_consumer *c)
@@ -147,6 +183,8 @@ void rabbitmq_consumer_begin(struct rabbitmq_consumer *c)
 {
 	c->looking = false;
 	c->census_round = 0;
+	c->renewals = 0;
+	write_tag(c);
 }
 
 struct rabbitmq_consumer *rabbitmq_consumer_create(const struct rabbitmq_consumer_place *place)
@@ -155,7 +193,7 @@ struct rabbitmq_consumer *rabbitmq_consumer_create(const struct rabbitmq_consume
 	if (c == NULL)
 		return NULL;
 	c->at = *place;
-	(void)snprintf(c->tag, sizeof c->tag, "%.120s/%.120s", place->worker, place->queue->name);
+	write_tag(c);
 	c->again = timer_create_on(place->loop, look_again, c);
 	if (c->again == NULL) {
 		memory_free(c);

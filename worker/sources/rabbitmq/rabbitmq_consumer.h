@@ -9,6 +9,8 @@
 #ifndef OUTFALL_SOURCES_RABBITMQ_CONSUMER_H
 #define OUTFALL_SOURCES_RABBITMQ_CONSUMER_H
 
+#include "base/span.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -36,6 +38,10 @@ void rabbitmq_consumer_begin(struct rabbitmq_consumer *c); /* on a channel opene
 /* basic.consume, with the queue's priority, and its consumer_timeout where the broker knows that. */
 void rabbitmq_consumer_subscribe(struct rabbitmq_consumer *c, struct amqp_conn *conn);
 void rabbitmq_consumer_cancel(struct rabbitmq_consumer *c, struct amqp_conn *conn);
+/* Between started() and ended(): another one by another tag, and then basic.cancel for the one that was
+ * there. Ends in cancel-ok; until then both deliver. */
+void rabbitmq_consumer_renew(struct rabbitmq_consumer *c, struct amqp_conn *conn);
+bool rabbitmq_consumer_has_tag(const struct rabbitmq_consumer *c, struct span tag);
 
 void rabbitmq_consumer_started(struct rabbitmq_consumer *c, struct amqp_conn *conn);
 void rabbitmq_consumer_ended(struct rabbitmq_consumer *c);
