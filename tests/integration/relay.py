@@ -15,6 +15,7 @@ class Relay:
         self._pairs = {}  # socket: its other end, None while silent
         self._nears = []  # as they came
         self._sent = {}  # by each of them, in bytes
+        self._pending = {}  # what an end has not taken yet; so long its other end is not read
         self._many = None
         self._held = None
         self._lock = threading.Lock()
@@ -55,13 +56,13 @@ class Relay:
     def _hold(self, near):
         self._held = near
         self._many = None
-        self._selector.unregister(near)
+        self._watch(near)
 
     def let_go(self):
         with self._lock:
-            if self._held in self._pairs:
-                self._selector.register(self._held, selectors.EVENT_READ)
-            self._held = None
+            held, self._held = self._held, None
+            if held in self._pairs:
+                self._watch(held)
             self._wake.send(b"x")
 
     def close(self):
@@ -75,7 +76,8 @@ class Relay:
         if end not in self._pairs:
             return
         other = self._pairs.pop(end)
-        if end is not self._held:
+        self._pending.pop(end, None)
+        if end in self._selector.get_map():
             self._selector.unregister(end)
         end.close()
         if other is not None:
@@ -91,38 +93,69 @@ class Relay:
             except OSError:
                 near.close()
                 return
+            far.setblocking(False)
             self._pairs[far] = near
-            self._selector.register(far, selectors.EVENT_READ)
+            self._watch(far)
+        near.setblocking(False)
         self._pairs[near] = far
         self._nears.append(near)
         self._sent[near] = 0
-        self._selector.register(near, selectors.EVENT_READ)
+        self._watch(near)
+
+    def _watch(self, end):
+        """Nobody waits for one that takes nothing: a blocked broker would hold us, and the test with us."""
+        reads = end is not self._held and self._pairs[end] not in self._pending
+        events = selectors.EVENT_READ * reads | selectors.EVENT_WRITE * (end in self._pending)
+        known = end in self._selector.get_map()
+        if not events and known:
+            self._selector.unregister(end)
+        elif events and known:
+            self._selector.modify(end, events)
+        elif events:
+            self._selector.register(end, events)
+
+    def _give(self, end, data):
+        """As much as it takes now."""
+        try:
+            rest = data[end.send(data) :]
+        except BlockingIOError:
+            rest = data
+        self._pending.pop(end, None)
+        if rest:
+            self._pending[end] = rest
+        self._watch(end)
+        self._watch(self._pairs[end])
 
     def _forward(self, end):
-        if end not in self._pairs:
-            return  # dropped in the same round
-        other = self._pairs[end]
-        try:
-            data = end.recv(65536)
-            if end in self._sent:
-                self._sent[end] += len(data)
-            if data and other is not None:
-                other.sendall(data)
-        except OSError:
-            data = b""
+        data = end.recv(65536)
         if not data:
             self._drop(end)
-        elif self._many is not None and self._sent.get(end, 0) >= self._many:
+            return
+        if end in self._sent:
+            self._sent[end] += len(data)
+        if self._many is not None and self._sent.get(end, 0) >= self._many:
             self._hold(end)
+        if self._pairs[end] is not None:
+            self._give(self._pairs[end], data)
+
+    def _serve(self, end, events):
+        """It may have been dropped in the same round."""
+        try:
+            if end in self._pairs and events & selectors.EVENT_WRITE:
+                self._give(end, self._pending[end])
+            if end in self._pairs and events & selectors.EVENT_READ and end is not self._held:
+                self._forward(end)
+        except OSError:
+            self._drop(end)
 
     def _run(self):
         while not self._ends:
-            ready = [key.fileobj for key, _ in self._selector.select()]
+            ready = [(key.fileobj, events) for key, events in self._selector.select()]
             with self._lock:
-                for end in ready:
+                for end, events in ready:
                     if end is self._listener:
                         self._accept()
                     elif end is self._woken:
                         self._woken.recv(1)
-                    elif end is not self._held:
-                        self._forward(end)
+                    else:
+                        self._serve(end, events)
