@@ -61,6 +61,13 @@ class Passing:
 
 
 class LargeMessages(Passing, RabbitCase):
+    @classmethod
+    def find_broker(cls):
+        """Of its own: so much in its memory is an alarm, and that is for everybody."""
+        broker = RabbitMQ()
+        cls.addClassCleanup(broker.stop)
+        return broker
+
     def peak_mb(self, worker):
         status = Path(f"/proc/{worker.pid}/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) / 1024

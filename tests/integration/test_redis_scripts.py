@@ -216,6 +216,12 @@ class Settling(ScriptCase):
         self.assertEqual([f for f, _ in again[:4]], [b"%d:1:1" % (n + 1) for n in range(4)])
         self.assertEqual(self.r.exists("q:history"), 0)
 
+    def test_interrupted_together_they_are_in_order(self):
+        self.push(b"a", b"b", b"c", b"d")
+        jobs = self.w.turn(claim=3)
+        self.w.turn(returned=[(jobs[n][0], "1:1!") for n in (1, 2, 0)])
+        self.assertEqual(self.bodies(), [b"a", b"b", b"c", b"d"])
+
     def test_begun_and_given_back_it_keeps_its_id(self):
         self.push(b"a", b"b")
         jobs = self.w.turn(claim=2)

@@ -245,9 +245,13 @@ class RabbitCase(WorkerCase):
     interruptions_are_exact = False
 
     @classmethod
+    def find_broker(cls):
+        return RabbitMQ.shared()
+
+    @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.broker = RabbitMQ.shared()
+        cls.broker = cls.find_broker()
         names = unittest.defaultTestLoader.getTestCaseNames(cls)
         cls.vhosts = iter(cls.broker.vhosts(len(names)))
 

@@ -97,6 +97,10 @@ local function interrupted_once_more(counts)
 	return attempt .. ':' .. string.format('%.0f', interruptions + 1) .. crashes
 end
 
+local function sort_by_id(jobs)
+	table.sort(jobs, function(a, b) return tonumber(a[1]) < tonumber(b[1]) end)
+end
+
 -- Facts and bodies, as HGETALL gives a held hash, to jobs for put_back(); the oldest id in front.
 local function jobs_by_id(found)
 	local jobs = {}
@@ -104,7 +108,7 @@ local function jobs_by_id(found)
 		local id, counts = split_facts(found[i])
 		jobs[#jobs + 1] = {id, counts, found[i + 1]}
 	end
-	table.sort(jobs, function(a, b) return tonumber(a[1]) < tonumber(b[1]) end)
+	sort_by_id(jobs)
 	return jobs
 end
 

@@ -114,7 +114,7 @@ local function bury_dead(n)
 end
 
 local function return_unfinished(n)
-	local jobs, fields = {}, {}
+	local jobs, fields, some_begun = {}, {}, false
 	for _ = 1, n do
 		local field = ARGV[arg]
 		local body = redis.call('HGET', held, field)
@@ -122,9 +122,13 @@ local function return_unfinished(n)
 			local id = split_facts(field)
 			local counts, begun = string.match(ARGV[arg + 1], '^([^!]*)(!?)')
 			jobs[#jobs + 1] = {id, counts, body, begun ~= ''}
+			some_begun = some_begun or begun ~= ''
 			fields[#fields + 1] = field
 		end
 		arg = arg + 2
+	end
+	if some_begun then -- they come as they have ended
+		sort_by_id(jobs)
 	end
 	put_back(list, history, checkpoints, jobs)
 	push_all('HDEL', held, fields)
