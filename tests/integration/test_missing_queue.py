@@ -107,6 +107,21 @@ class MissingDead(RabbitCase):
         wait_for("it to be dead", lambda: self.queue.dead_depth() == 1, 30)
         self.assertEqual(worker.stop()[0], 0)
 
+    def test_lost_later_the_others_go_on(self):
+        self.queue.channel.queue_declare(self.queue.dead_name, durable=True)
+        worker = self.start(self.config(self.queue.section()))
+        worker.wait_event("consumer started")
+        self.queue.channel.queue_delete(self.queue.dead_name)
+        self.broker.ctl("close_all_connections", "-p", self.queue.vhost, "maintenance")
+        self.queue.reconnect()
+        worker.wait_event("dead letter queue is missing, jobs that end there will wait for it")
+        worker.wait_event("consumer started", count=2)
+        self.queue.publish(["a", "b:exit:65"])
+        self.record.wait_ended(1)
+        self.queue.channel.queue_declare(self.queue.dead_name, durable=True)
+        wait_for("it to be dead", lambda: self.queue.dead_depth() == 1, 30)
+        self.assertEqual(worker.stop()[0], 0)
+
     def test_created_with_its_queue(self):
         self.queue.publish(["a:exit:65"])
         worker = self.start(self.config(self.queue.section(extra='declare = "durable"')))

@@ -194,8 +194,8 @@ const struct key_row table_keys[] = {
     {SECTION_QUEUE, "missing", VALUE_CHOICE, FIELD(queue_settings, missing),
      .preset = "fail", .choices = missings,
      .help = "Where the queue, or the one that `dead` names, is not there at the start. \"fail\": the "
-	     "worker ends, with 69. \"wait\": it looks again until it is; other queues go on. One that is "
-	     "lost later is always awaited."},
+	     "worker ends, with 69. \"wait\": it looks again until it is; other queues go on. A queue "
+	     "that is lost later is always awaited; one that `dead` names only by the jobs that end there."},
     {SECTION_QUEUE, "dead", VALUE_TEXT, FIELD(queue_settings, dead),
      .help = "The queue where rejected jobs go. Default: basic.reject, for the queue's own "
 	     "dead-letter exchange."},

@@ -47,6 +47,7 @@ struct rabbitmq_channel {
 	bool forgiven; /* before it has, too, no refusal is for good */
 	bool retired;
 	bool makes_dead; /* its dead letter queue was found missing: the next opening makes it */
+	bool lacks_dead; /* ... or does without it, until the connection is another */
 	struct timer *again; /* while CANCELLED or BROKEN: to try again */
 	struct reconnect backoff;
 
@@ -365,7 +366,7 @@ static void check_dead(struct rabbitmq_channel *ch)
 static void opened(struct rabbitmq_channel *ch)
 {
 	rabbitmq_answers_begin(ch->answers, ++ch->all->last_epoch);
-	if (ch->settings->dead != NULL)
+	if (ch->settings->dead != NULL && !ch->lacks_dead)
 		check_dead(ch);
 	else
 		declare(ch);
@@ -560,6 +561,14 @@ static bool is_to_make_dead(struct rabbitmq_channel *ch, const struct error *why
 	return ch->makes_dead;
 }
 
+/* One that was there when all began. Most jobs never need it, so they do not wait for it. */
+static bool is_to_lack_dead(struct rabbitmq_channel *ch, const struct error *why)
+{
+	ch->lacks_dead |= ch->state == CHANNEL_CHECKING && why->status == ST_MISSING &&
+			  ch->has_consumed && !ch->makes_dead;
+	return ch->lacks_dead && ch->state == CHANNEL_CHECKING;
+}
+
 static const char *say_missing(enum channel_state when)
 {
 	return when == CHANNEL_CHECKING ? "dead letter queue is missing, waiting for it"
@@ -568,7 +577,7 @@ static const char *say_missing(enum channel_state when)
 
 static void be_broken(struct rabbitmq_channel *ch, const struct error *why)
 {
-	bool makes_dead = is_to_make_dead(ch, why);
+	bool makes_dead = is_to_make_dead(ch, why), lacks_dead = is_to_lack_dead(ch, why);
 	bool refused = is_for_good(ch, why);
 	enum channel_state when = ch->state;
 	move(ch, CHANNEL_BROKEN);
@@ -579,7 +588,12 @@ static void be_broken(struct rabbitmq_channel *ch, const struct error *why)
 			kv_text("queue", ch->settings->name), kv_why(why));
 		return;
 	}
-	if (makes_dead) {
+	if (lacks_dead)
+		log_say(ch->all->log, LOG_WARN,
+			"dead letter queue is missing, jobs that end there will wait for it",
+			kv_text("source", ch->all->source->name),
+			kv_text("queue", ch->settings->name), kv_why(why));
+	if (makes_dead || lacks_dead) {
 		rabbitmq_channel_open(ch);
 		return;
 	}
@@ -643,6 +657,7 @@ void rabbitmq_channel_lose(struct rabbitmq_channel *ch)
 {
 	if (ch->state == CHANNEL_CLOSED)
 		return;
+	ch->lacks_dead = false;
 	lose_everything(ch);
 	if (ch->state == CHANNEL_CLOSING)
 		move(ch, CHANNEL_CLOSED);
