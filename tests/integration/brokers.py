@@ -337,6 +337,13 @@ class RedisList:
         for at in range(0, len(bodies), 1000):
             self.client.lpush(self.name, *bodies[at : at + 1000])
 
+    def publish_to_all(self, bodies, replicas):
+        """On every replica, too, when it returns. One that is "up" and "online" may yet be sent nothing
+        until its next acknowledgement, a second later."""
+        self.publish(bodies)
+        have_it = self.client.wait(replicas, 10000)
+        assert have_it == replicas, f"{have_it} of {replicas} replicas have the jobs"
+
     def depth(self):
         return self.client.llen(self.name)
 

@@ -26,6 +26,10 @@ class Cluster:
         bounds = [0, 5461, 10923, 16384]
         for node, low, high in zip(masters, bounds, bounds[1:]):
             self.ask(node, "ADDSLOTSRANGE", low, high - 1)
+        # As redis-cli --cluster create does. Nodes of one epoch settle that among themselves, and a replica
+        # whose master dies before it has heard of the new epoch is denied each vote, for good.
+        for epoch, node in enumerate(self.nodes, 1):
+            self.ask(node, "SET-CONFIG-EPOCH", epoch)
         for node in self.nodes[1:]:
             self.ask(node, "MEET", "127.0.0.1", self.nodes[0].port, self.nodes[0].bus)
         wait_for("all to have met", lambda: all(self.knows(n) for n in self.nodes))
@@ -115,7 +119,7 @@ class ClusterCase(WorkerCase):
         return worker
 
     def under_load(self):
-        self.queue.publish([f"j{n}:ms:2" for n in range(JOBS)])
+        self.queue.publish_to_all([f"j{n}:ms:2" for n in range(JOBS)], replicas=1)
         worker = self.consume()
         self.record.wait_ended(JOBS // 10)
         return worker
