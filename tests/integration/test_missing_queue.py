@@ -122,6 +122,26 @@ class MissingDead(RabbitCase):
         wait_for("it to be dead", lambda: self.queue.dead_depth() == 1, 30)
         self.assertEqual(worker.stop()[0], 0)
 
+    def test_lost_later_and_not_to_be_made_again(self):
+        """Where the queue is declared, its dead letter queue is made; another user has made both."""
+        user = f"u{self.queue.vhost}"
+        self.broker.ctl("add_user", user, "secret")
+        self.addCleanup(self.broker.ctl, "delete_user", user)
+        self.broker.ctl("set_permissions", "-p", self.queue.vhost, user, "^jobs$", ".*", ".*")
+        self.queue.channel.queue_declare(self.queue.dead_name, durable=True)
+        url = self.queue.url().replace("guest:guest", f"{user}:secret")
+        section = self.queue.section(extra='declare = "durable"', url=url)
+        worker = self.start(self.config(section))
+        worker.wait_event("consumer started")
+        self.queue.channel.queue_delete(self.queue.dead_name)
+        self.broker.ctl("close_all_connections", "-p", self.queue.vhost, "maintenance")
+        self.queue.reconnect()
+        worker.wait_event("dead letter queue is missing, jobs that end there will wait for it")
+        worker.wait_event("consumer started", count=2)
+        self.queue.publish(["a"])
+        self.record.wait_ended(1)
+        self.assertEqual(worker.stop()[0], 0)
+
     def test_created_with_its_queue(self):
         self.queue.publish(["a:exit:65"])
         worker = self.start(self.config(self.queue.section(extra='declare = "durable"')))

@@ -29,6 +29,7 @@
 #include "sources/rabbitmq/rabbitmq_channel_state.h"
 #include "sources/rabbitmq/rabbitmq_consumer.h"
 #include "sources/rabbitmq/rabbitmq_copies.h"
+#include "sources/rabbitmq/rabbitmq_dead_queue.h"
 #include "sources/rabbitmq/rabbitmq_incoming.h"
 #include "sources/rabbitmq/rabbitmq_link.h"
 #include "sources/rabbitmq/rabbitmq_passage.h"
@@ -46,8 +47,7 @@ struct rabbitmq_channel {
 	bool has_consumed;
 	bool forgiven; /* before it has, too, no refusal is for good */
 	bool retired;
-	bool makes_dead; /* its dead letter queue was found missing: the next opening makes it */
-	bool lacks_dead; /* ... or does without it, until the connection is another */
+	struct rabbitmq_dead_queue dead;
 	struct timer *again; /* while CANCELLED or BROKEN: to try again */
 	struct reconnect backoff;
 
@@ -352,21 +352,16 @@ static void declare(struct rabbitmq_channel *ch)
 	rabbitmq_queue_declare(ch->all->conn, ch->number, ch->settings);
 }
 
-/* A job that cannot be buried keeps its place here, and a drain waits for it in vain: so whether there is
- * where to is asked before the first one is taken, not when it has failed. */
 static void check_dead(struct rabbitmq_channel *ch)
 {
 	move(ch, CHANNEL_CHECKING);
-	if (ch->makes_dead)
-		rabbitmq_dead_queue_make(ch->all->conn, ch->number, ch->settings);
-	else
-		rabbitmq_dead_queue_look(ch->all->conn, ch->number, ch->settings);
+	rabbitmq_dead_queue_ask(&ch->dead, ch->all->conn, ch->number);
 }
 
 static void opened(struct rabbitmq_channel *ch)
 {
 	rabbitmq_answers_begin(ch->answers, ++ch->all->last_epoch);
-	if (ch->settings->dead != NULL && !ch->lacks_dead)
+	if (rabbitmq_dead_queue_is_due(&ch->dead))
 		check_dead(ch);
 	else
 		declare(ch);
@@ -390,7 +385,7 @@ static void declared(struct rabbitmq_channel *ch)
 	if (ch->state == CHANNEL_DECLARING) {
 		limit(ch);
 	} else if (ch->state == CHANNEL_CHECKING) {
-		ch->makes_dead = false;
+		rabbitmq_dead_queue_is_there(&ch->dead);
 		declare(ch);
 	} /* else a channel.close of ours has overtaken it */
 }
@@ -552,61 +547,55 @@ static bool is_for_good(const struct rabbitmq_channel *ch, const struct error *w
 	return why->status == ST_REFUSED;
 }
 
-/* Passive came first, so what is there is left alone, of whatever kind. Once: when making it fails, the
- * next look comes after a wait. */
-static bool is_to_make_dead(struct rabbitmq_channel *ch, const struct error *why)
+static void say_broken(const struct rabbitmq_channel *ch, const char *event,
+		       const struct error *why)
 {
-	ch->makes_dead = ch->state == CHANNEL_CHECKING && why->status == ST_MISSING &&
-			 ch->settings->declare != DECLARE_PASSIVE && !ch->makes_dead;
-	return ch->makes_dead;
+	log_say(ch->all->log, LOG_WARN, event, kv_text("source", ch->all->source->name),
+		kv_text("queue", ch->settings->name), kv_why(why));
 }
 
-/* One that was there when all began. Most jobs never need it, so they do not wait for it. */
-static bool is_to_lack_dead(struct rabbitmq_channel *ch, const struct error *why)
+/* True: the channel is open again, or on its way, for something else to be tried with the dead letter
+ * queue. */
+static bool goes_on_without_dead(struct rabbitmq_channel *ch, const struct error *why)
 {
-	ch->lacks_dead |= ch->state == CHANNEL_CHECKING && why->status == ST_MISSING &&
-			  ch->has_consumed && !ch->makes_dead;
-	return ch->lacks_dead && ch->state == CHANNEL_CHECKING;
+	if (!rabbitmq_dead_queue_refused(&ch->dead, why->status, ch->has_consumed))
+		return false;
+	if (!rabbitmq_dead_queue_is_due(&ch->dead))
+		say_broken(ch, "dead letter queue is missing, jobs that end there will wait for it",
+			   why);
+	rabbitmq_channel_open(ch);
+	return true;
 }
 
-static const char *say_missing(enum channel_state when)
+static void wait_after(struct rabbitmq_channel *ch, const char *event, const struct error *why)
 {
+	uint64_t wait_ms = wait_to_try_again(ch);
+	log_say(ch->all->log, LOG_WARN, event, kv_text("source", ch->all->source->name),
+		kv_text("queue", ch->settings->name), kv_int("wait_ms", (int64_t)wait_ms),
+		kv_why(why));
+}
+
+static const char *say_why_to_wait(enum channel_state when, const struct error *why)
+{
+	if (why->status != ST_MISSING)
+		return "channel closed by the broker, reopening";
 	return when == CHANNEL_CHECKING ? "dead letter queue is missing, waiting for it"
 					: "queue is missing, waiting for it";
 }
 
 static void be_broken(struct rabbitmq_channel *ch, const struct error *why)
 {
-	bool makes_dead = is_to_make_dead(ch, why), lacks_dead = is_to_lack_dead(ch, why);
-	bool refused = is_for_good(ch, why);
 	enum channel_state when = ch->state;
 	move(ch, CHANNEL_BROKEN);
 	lose_everything(ch);
-	if (ch->retired) {
-		log_say(ch->all->log, LOG_WARN, "channel of a removed queue closed by the broker",
-			kv_text("source", ch->all->source->name),
-			kv_text("queue", ch->settings->name), kv_why(why));
+	if (ch->retired)
+		say_broken(ch, "channel of a removed queue closed by the broker", why);
+	else if (when == CHANNEL_CHECKING && goes_on_without_dead(ch, why))
 		return;
-	}
-	if (lacks_dead)
-		log_say(ch->all->log, LOG_WARN,
-			"dead letter queue is missing, jobs that end there will wait for it",
-			kv_text("source", ch->all->source->name),
-			kv_text("queue", ch->settings->name), kv_why(why));
-	if (makes_dead || lacks_dead) {
-		rabbitmq_channel_open(ch);
-		return;
-	}
-	if (refused) {
+	else if (is_for_good(ch, why))
 		ch->all->refused(ch->all->source, why);
-		return;
-	}
-	uint64_t wait_ms = wait_to_try_again(ch);
-	log_say(ch->all->log, LOG_WARN,
-		why->status == ST_MISSING ? say_missing(when)
-					  : "channel closed by the broker, reopening",
-		kv_text("source", ch->all->source->name), kv_text("queue", ch->settings->name),
-		kv_int("wait_ms", (int64_t)wait_ms), kv_why(why));
+	else
+		wait_after(ch, say_why_to_wait(when, why), why);
 }
 
 static void explain_close(const struct rabbitmq_channel *ch, const amqp_channel_close_t *m,
@@ -657,7 +646,7 @@ void rabbitmq_channel_lose(struct rabbitmq_channel *ch)
 {
 	if (ch->state == CHANNEL_CLOSED)
 		return;
-	ch->lacks_dead = false;
+	rabbitmq_dead_queue_connection_lost(&ch->dead);
 	lose_everything(ch);
 	if (ch->state == CHANNEL_CLOSING)
 		move(ch, CHANNEL_CLOSED);
@@ -850,6 +839,7 @@ enum status rabbitmq_channel_create(struct rabbitmq_channels *all,
 	ch->all = all;
 	ch->settings = settings;
 	ch->number = number;
+	ch->dead.queue = settings;
 	list_init(&ch->in_busy);
 	ch->consumer = rabbitmq_consumer_create(&(struct rabbitmq_consumer_place){
 	    .loop = all->loop,

@@ -53,30 +53,6 @@ void rabbitmq_queue_declare(struct amqp_conn *conn, uint16_t channel,
 	amqp_conn_send(conn, channel, AMQP_QUEUE_DECLARE_METHOD, &declare);
 }
 
-void rabbitmq_dead_queue_look(struct amqp_conn *conn, uint16_t channel,
-			      const struct queue_settings *settings)
-{
-	amqp_queue_declare_t declare = {
-	    .queue = amqp_cstring_bytes(settings->dead),
-	    .passive = 1,
-	};
-	amqp_conn_send(conn, channel, AMQP_QUEUE_DECLARE_METHOD, &declare);
-}
-
-void rabbitmq_dead_queue_make(struct amqp_conn *conn, uint16_t channel,
-			      const struct queue_settings *settings)
-{
-	must(settings->declare != DECLARE_PASSIVE);
-	amqp_table_entry_t kind = rabbitmq_text_entry("x-queue-type", span_text("quorum"));
-	amqp_queue_declare_t declare = {
-	    .queue = amqp_cstring_bytes(settings->dead),
-	    .durable = 1,
-	};
-	if (settings->declare == DECLARE_QUORUM)
-		declare.arguments = (amqp_table_t){.num_entries = 1, .entries = &kind};
-	amqp_conn_send(conn, channel, AMQP_QUEUE_DECLARE_METHOD, &declare);
-}
-
 /* A queue whose node is down is "not found" as well, and it comes back with its node. */
 static bool is_out_of_reach(amqp_bytes_t reply_text)
 {

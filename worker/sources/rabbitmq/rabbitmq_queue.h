@@ -24,13 +24,6 @@ enum { RABBITMQ_NAME_ROOM = 256 }; /* a short string of the protocol, and its NU
 void rabbitmq_queue_declare(struct amqp_conn *conn, uint16_t channel,
 			    const struct queue_settings *settings);
 
-/* The dead letter queue of `settings`, which names one: passive, so that one of whatever kind is left
- * alone; and made, where the queue itself is too. */
-void rabbitmq_dead_queue_look(struct amqp_conn *conn, uint16_t channel,
-			      const struct queue_settings *settings);
-void rabbitmq_dead_queue_make(struct amqp_conn *conn, uint16_t channel,
-			      const struct queue_settings *settings);
-
 /* What a channel.close says of the queue: ST_MISSING, ST_REFUSED, or ST_PROTO for what may pass. */
 enum status rabbitmq_queue_refusal(int reply_code, amqp_bytes_t reply_text);
 

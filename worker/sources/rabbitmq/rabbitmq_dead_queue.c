@@ -1,0 +1,48 @@
+#include "sources/rabbitmq/rabbitmq_dead_queue.h"
+
+#include "settings/settings.h"
+#include "sources/rabbitmq/rabbitmq_message.h"
+#include "wire/amqp.h"
+
+bool rabbitmq_dead_queue_is_due(const struct rabbitmq_dead_queue *dead)
+{
+	return dead->queue->dead != NULL && dead->state != DEAD_LACKING;
+}
+
+void rabbitmq_dead_queue_ask(const struct rabbitmq_dead_queue *dead, struct amqp_conn *conn,
+			     uint16_t channel)
+{
+	bool make = dead->state == DEAD_MADE;
+	amqp_table_entry_t kind = rabbitmq_text_entry("x-queue-type", span_text("quorum"));
+	amqp_queue_declare_t declare = {
+	    .queue = amqp_cstring_bytes(dead->queue->dead),
+	    .passive = !make,
+	    .durable = make,
+	};
+	if (make && dead->queue->declare == DECLARE_QUORUM)
+		declare.arguments = (amqp_table_t){.num_entries = 1, .entries = &kind};
+	amqp_conn_send(conn, channel, AMQP_QUEUE_DECLARE_METHOD, &declare);
+}
+
+void rabbitmq_dead_queue_is_there(struct rabbitmq_dead_queue *dead)
+{
+	dead->state = DEAD_LOOKED_FOR;
+}
+
+bool rabbitmq_dead_queue_refused(struct rabbitmq_dead_queue *dead, enum status st,
+				 bool queue_was_consumed)
+{
+	bool is_made = dead->state == DEAD_MADE, is_missing = st == ST_MISSING;
+	if (is_missing && !is_made && dead->queue->declare != DECLARE_PASSIVE)
+		dead->state = DEAD_MADE;
+	else if (queue_was_consumed && (is_missing || is_made))
+		dead->state = DEAD_LACKING;
+	else
+		dead->state = DEAD_LOOKED_FOR;
+	return dead->state != DEAD_LOOKED_FOR;
+}
+
+void rabbitmq_dead_queue_connection_lost(struct rabbitmq_dead_queue *dead)
+{
+	dead->state = DEAD_LOOKED_FOR;
+}
