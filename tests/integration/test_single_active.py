@@ -4,6 +4,8 @@ when the one before has finished, and with the job that comes after."""
 import signal
 import unittest
 
+from pika.exceptions import ChannelClosedByBroker
+
 from brokers import RabbitQueue, wait_for
 from fault_proxy import FaultProxy
 from worker import RabbitCase
@@ -21,7 +23,7 @@ class SingleActiveCases:
         self.addCleanup(self.queue.close)
 
     def start_worker(self, drain='timeout = "30s"', settings="", url=None, **options):
-        extra = f'prefetch = 10  single_active = "true"  {settings}'
+        extra = f"prefetch = 10  {settings}"
         section = self.queue.section(extra=extra, url=url)
         worker = self.start(self.config(section, drain=drain, concurrency=1, **options))
         # The broker's count of consumers is no help: a quorum queue counts the active one only.
@@ -159,6 +161,94 @@ class ClassicSingleActive(SingleActiveCases, RabbitCase):
 
 class QuorumSingleActive(SingleActiveCases, RabbitCase):
     queue_type = "quorum"
+
+
+class Asked(RabbitCase):
+    """Nothing says whether a queue is one of these; the broker is asked, and the queue stays as it is."""
+
+    IS_ONE = "queue has a single active consumer"
+    NOT_KNOWN = "not known whether the queue has a single active consumer, taken for none"
+
+    def remake(self, arguments=None, name="asked", **how):
+        self.queue.channel.queue_delete(name)
+        how.setdefault("durable", True)
+        self.queue.channel.queue_declare(name, arguments=arguments, **how)
+
+    def start_worker(self, name="asked", extra="", user="guest:guest"):
+        url = self.queue.url().replace("guest:guest", user)
+        worker = self.start(self.config(self.queue.section(name=name, extra=extra, url=url)))
+        worker.wait_event("consumer started")
+        return worker
+
+    def has_asked(self, worker):
+        return any(move["to"] == "asking" for move in worker.events("channel moved"))
+
+    def assert_told(self, event, **options):
+        worker = self.start_worker(**options)
+        for each in (self.IS_ONE, self.NOT_KNOWN):
+            self.assertEqual(len(worker.events(each)), each == event, each)
+        self.assertEqual(worker.stop()[0], 0)
+        return worker
+
+    def test_of_whatever_arguments(self):
+        self.remake({
+            "x-single-active-consumer": True, "x-expires": 3600000, "x-message-ttl": 2**31,
+            "x-dead-letter-exchange": "it's ' of type 'odd'", "x-max-length": 7,
+            "x-dead-letter-routing-key": "", "x-max-length-bytes": 10**9, "x-max-priority": 4,
+            "x-overflow": "reject-publish", "x-queue-mode": "lazy", "x-own": True,
+        }, durable=False, auto_delete=True)  # fmt: skip
+        self.assert_told(self.IS_ONE)
+
+    def test_none(self):
+        for arguments in ({}, {"x-queue-type": "quorum", "x-delivery-limit": 3},
+                          {"x-single-active-consumer": False, "x-message-ttl": 60000}):  # fmt: skip
+            with self.subTest(arguments):
+                self.remake(arguments)
+                self.assertTrue(self.has_asked(self.assert_told(None)))
+
+    def test_not_asked_when_it_is_said(self):
+        self.remake()
+        for value in ("true", "false"):
+            self.assertFalse(self.has_asked(self.start_worker(extra=f'single_active = "{value}"')))
+
+    def test_by_who_may_not_configure(self):
+        user = f"u{self.queue.vhost}"
+        self.broker.ctl("add_user", user, "secret")
+        self.addCleanup(self.broker.ctl, "delete_user", user)
+        self.broker.ctl("set_permissions", "-p", self.queue.vhost, user, "^$", ".*", ".*")
+        self.remake({"x-single-active-consumer": True})
+        worker = self.assert_told(self.NOT_KNOWN, user=f"{user}:secret")
+        [event] = worker.events(self.NOT_KNOWN)
+        self.assertIn("ACCESS_REFUSED", event["why"])
+
+    def test_with_words_that_are_cut_off(self):
+        name = "n" * 200
+        self.remake({"x-single-active-consumer": True}, name)
+        self.assert_told(self.NOT_KNOWN, name=name)
+
+    def test_once_and_again_when_it_is_another_queue(self):
+        self.remake()
+        worker = self.start_worker()
+        self.broker.ctl("close_all_connections", "-p", self.queue.vhost, "maintenance")
+        worker.wait_event("consumer started", count=2)
+        asked = [move for move in worker.events("channel moved") if move["to"] == "asking"]
+        self.assertEqual(len(asked), 1)
+        self.queue.reconnect()
+        self.remake({"x-single-active-consumer": True})
+        worker.wait_event("consumer started", count=3)
+        self.assertEqual(len(worker.events(self.IS_ONE)), 1)
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_makes_no_queue(self):
+        """What the worker relies on: it may have been deleted a moment before."""
+        channel = self.queue.connection.channel()
+        with self.assertRaises(ChannelClosedByBroker) as refusal:
+            channel.queue_declare("absent", durable=True, arguments={"x-single-active-consumer": 7})
+        self.assertEqual(refusal.exception.reply_code, 406)
+        with self.assertRaises(ChannelClosedByBroker) as refusal:
+            self.queue.channel.queue_declare("absent", passive=True)
+        self.assertEqual(refusal.exception.reply_code, 404)
+        self.queue.reconnect()
 
 
 class Declared(RabbitCase):

@@ -72,8 +72,8 @@ enum rabbitmq_auth { RABBITMQ_AUTH_PLAIN, RABBITMQ_AUTH_EXTERNAL };
 
 enum declare { DECLARE_PASSIVE, DECLARE_DURABLE, DECLARE_QUORUM };
 
-/* Whether the queue has x-single-active-consumer. The protocol does not tell, so the user does. */
-enum single_active { SINGLE_ACTIVE_NOT, SINGLE_ACTIVE_YES };
+/* Whether the queue has x-single-active-consumer. */
+enum single_active { SINGLE_ACTIVE_AUTO, SINGLE_ACTIVE_NOT, SINGLE_ACTIVE_YES };
 
 /* What becomes of a worker that starts and does not find the queue. One that is lost later is awaited
  * in any case. */

@@ -49,7 +49,7 @@ static const struct choice auths[] = {
 static const struct choice declares[] = {
     {"passive", DECLARE_PASSIVE}, {"durable", DECLARE_DURABLE}, {"quorum", DECLARE_QUORUM}, {0}};
 static const struct choice single_actives[] = {
-    {"false", SINGLE_ACTIVE_NOT}, {"true", SINGLE_ACTIVE_YES}, {0}};
+    {"auto", SINGLE_ACTIVE_AUTO}, {"false", SINGLE_ACTIVE_NOT}, {"true", SINGLE_ACTIVE_YES}, {0}};
 static const struct choice last_consumers[] = {
     {"ignore", LAST_CONSUMER_IGNORE}, {"warn", LAST_CONSUMER_WARN}, {"refuse", LAST_CONSUMER_REFUSE},
     {0}};
@@ -187,10 +187,12 @@ const struct key_row table_keys[] = {
      .help = "\"passive\": the queue must exist, and the one that `dead` names. The others create what "
 	     "does not."},
     {SECTION_QUEUE, "single_active", VALUE_CHOICE, FIELD(queue_settings, single_active),
-     .preset = "false", .choices = single_actives,
-     .help = "\"true\": the queue has a single active consumer (x-single-active-consumer; the protocol does "
-	     "not tell). It is released when its running jobs have ended, so that the next consumer cannot "
-	     "overtake them; declare creates it so."},
+     .preset = "auto", .choices = single_actives,
+     .help = "Whether the queue has a single active consumer (x-single-active-consumer). Such a one is "
+	     "released when its running jobs have ended, so that the next consumer cannot overtake them. "
+	     "\"auto\": the broker is asked by a declaration that it must refuse; that takes the right to "
+	     "configure the queue, and leaves a line in the broker's log at each start. \"true\": it has, "
+	     "and declare creates it so."},
     {SECTION_QUEUE, "missing", VALUE_CHOICE, FIELD(queue_settings, missing),
      .preset = "fail", .choices = missings,
      .help = "Where the queue, or the one that `dead` names, is not there at the start. \"fail\": the "

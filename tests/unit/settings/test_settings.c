@@ -184,7 +184,7 @@ static void test_each_kind_of_value(void **state)
 	assert_int_equal(two->prefetch, 0);
 	assert_int_equal(two->concurrency, 0);
 	assert_int_equal(two->declare, DECLARE_DURABLE);
-	assert_int_equal(two->single_active, SINGLE_ACTIVE_NOT);
+	assert_int_equal(two->single_active, SINGLE_ACTIVE_AUTO);
 	assert_int_equal(two->missing, MISSING_FAIL);
 	assert_int_equal(two->retry->backoff, BACKOFF_CONSTANT);
 	assert_int_equal(s->n_retries, 2);

@@ -35,6 +35,7 @@
 #include "sources/rabbitmq/rabbitmq_passage.h"
 #include "sources/rabbitmq/rabbitmq_prefetch.h"
 #include "sources/rabbitmq/rabbitmq_queue.h"
+#include "sources/rabbitmq/rabbitmq_single_active.h"
 #include "sources/source.h"
 
 struct rabbitmq_channel {
@@ -48,6 +49,7 @@ struct rabbitmq_channel {
 	bool forgiven; /* before it has, too, no refusal is for good */
 	bool retired;
 	struct rabbitmq_dead_queue dead;
+	struct rabbitmq_single_active single_active;
 	struct timer *again; /* while CANCELLED or BROKEN: to try again */
 	struct reconnect backoff;
 
@@ -380,9 +382,46 @@ static void limit(struct rabbitmq_channel *ch)
 	rabbitmq_answers_limit(ch->answers, ch->all->conn, prefetch_now(ch));
 }
 
+static bool is_empty(const struct rabbitmq_channel *ch)
+{
+	return rabbitmq_answers_all_ended(ch->answers) &&
+	       !rabbitmq_answers_has_pending(ch->answers);
+}
+
+static void ask_whether_single_active(struct rabbitmq_channel *ch)
+{
+	move(ch, CHANNEL_ASKING);
+	if (rabbitmq_single_active_ask(&ch->single_active, ch->all->conn, ch->number) != ST_OK)
+		limit(ch); /* no memory: the next opening asks again */
+}
+
+/* The broker has closed the channel for it, or, with declare-ok, has not. */
+static void told_whether_single_active(struct rabbitmq_channel *ch, struct span words)
+{
+	enum rabbitmq_single_active_answer answer =
+	    rabbitmq_single_active_answered(&ch->single_active, words);
+	if (answer == SINGLE_ACTIVE_YES_IT_IS)
+		log_say(ch->all->log, LOG_INFO, "queue has a single active consumer",
+			kv_text("source", ch->all->source->name),
+			kv_text("queue", ch->settings->name));
+	else if (answer == SINGLE_ACTIVE_NOT_TOLD)
+		log_say(ch->all->log, LOG_INFO,
+			"not known whether the queue has a single active consumer, taken for "
+			"none",
+			kv_text("source", ch->all->source->name),
+			kv_text("queue", ch->settings->name), kv_span("why", words),
+			kv_text("set", "single_active"));
+}
+
 static void declared(struct rabbitmq_channel *ch)
 {
-	if (ch->state == CHANNEL_DECLARING) {
+	if (ch->state == CHANNEL_DECLARING && rabbitmq_single_active_is_due(&ch->single_active) &&
+	    is_empty(ch)) {
+		ask_whether_single_active(ch);
+	} else if (ch->state == CHANNEL_DECLARING) {
+		limit(ch);
+	} else if (ch->state == CHANNEL_ASKING) {
+		told_whether_single_active(ch, span_text(""));
 		limit(ch);
 	} else if (ch->state == CHANNEL_CHECKING) {
 		rabbitmq_dead_queue_is_there(&ch->dead);
@@ -405,7 +444,7 @@ static void cancel(struct rabbitmq_channel *ch)
 
 static bool is_single_active(const struct rabbitmq_channel *ch)
 {
-	return ch->settings->single_active == SINGLE_ACTIVE_YES;
+	return ch->single_active.is_one;
 }
 
 static bool may_take_more(const struct rabbitmq_channel *ch)
@@ -534,6 +573,7 @@ static void cancelled_by_broker(struct rabbitmq_channel *ch, const amqp_basic_ca
 	    ch->state == CHANNEL_RENEWING && !rabbitmq_consumer_has_tag(ch->consumer, tag);
 	if (was_renewed || (!channel_state_consumes(ch->state) && ch->state != CHANNEL_SUBSCRIBING))
 		return; /* ours is on its way, and its cancel-ok will come */
+	rabbitmq_single_active_doubt(&ch->single_active);
 	consumer_has_gone(ch, "consumer cancelled by the broker, trying again");
 }
 
@@ -588,6 +628,8 @@ static void be_broken(struct rabbitmq_channel *ch, const struct error *why)
 	enum channel_state when = ch->state;
 	move(ch, CHANNEL_BROKEN);
 	lose_everything(ch);
+	if (when == CHANNEL_DECLARING && why->status == ST_MISSING)
+		rabbitmq_single_active_doubt(&ch->single_active);
 	if (ch->retired)
 		say_broken(ch, "channel of a removed queue closed by the broker", why);
 	else if (when == CHANNEL_CHECKING && goes_on_without_dead(ch, why))
@@ -619,6 +661,12 @@ static void closed_by_broker(struct rabbitmq_channel *ch, const amqp_channel_clo
 	struct error why;
 	amqp_channel_close_ok_t ok = {0};
 	send(ch, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
+	if (ch->state == CHANNEL_ASKING) {
+		told_whether_single_active(ch, span_of(m->reply_text.bytes, m->reply_text.len));
+		lose_everything(ch); /* there is nothing */
+		rabbitmq_channel_open(ch);
+		return;
+	}
 	explain_close(ch, m, &why);
 	if (ch->state == CHANNEL_CLOSING) {
 		lose_everything(ch);
@@ -840,6 +888,7 @@ enum status rabbitmq_channel_create(struct rabbitmq_channels *all,
 	ch->settings = settings;
 	ch->number = number;
 	ch->dead.queue = settings;
+	rabbitmq_single_active_init(&ch->single_active, settings);
 	list_init(&ch->in_busy);
 	ch->consumer = rabbitmq_consumer_create(&(struct rabbitmq_consumer_place){
 	    .loop = all->loop,
@@ -891,6 +940,7 @@ void rabbitmq_channel_destroy(struct rabbitmq_channel *ch)
 	rabbitmq_consumer_destroy(ch->consumer);
 	rabbitmq_incoming_destroy(ch->incoming);
 	rabbitmq_answers_destroy(ch->answers);
+	rabbitmq_single_active_fini(&ch->single_active);
 	timer_destroy(ch->again);
 	memory_free(ch);
 }

@@ -1,6 +1,7 @@
 /* rabbitmq_channel_state - what a channel that consumes can be, and what may follow. Pure.
  *
  *    down --connection--> opening [--> checking] --> declaring --> limiting --> ready
+ *    declaring --not known whether single active--> asking --channel.close--> opening
  *    ready --intake wanted--> subscribing --consume-ok--> consuming --basic.cancel--> cancelled
  *      ^                                                      |                           |
  *      +-------- cancel-ok -------- cancelling <--not wanted--+       declaring <--wait---+
@@ -24,6 +25,7 @@ enum channel_state {
 	CHANNEL_OPENING,
 	CHANNEL_CHECKING, /* whether the dead letter queue is there, if one is named */
 	CHANNEL_DECLARING,
+	CHANNEL_ASKING, /* whether the queue has a single active consumer */
 	CHANNEL_LIMITING,
 	CHANNEL_READY,
 	CHANNEL_SUBSCRIBING,
