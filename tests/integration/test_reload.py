@@ -507,6 +507,8 @@ class RabbitGrowsInTrouble(Reloading, RabbitCase):
         self.queue.publish(["k"])
         self.open_gate()
         wait_for("the job of the new queue", lambda: "k" in self.record.ended())
+        # Those of the old one have nobody to be acknowledged to: what a drain finds of them, it reports.
+        wait_for("the old jobs", lambda: len(worker.events("job settled")) == len(self.record.begun()))
         self.assertEqual(worker.stop()[0], 0)
 
 
