@@ -6,7 +6,7 @@ import unittest
 
 from pika.exceptions import ChannelClosedByBroker
 
-from brokers import RabbitQueue, wait_for
+from brokers import RabbitQueue, patience, wait_for
 from fault_proxy import FaultProxy
 from worker import RabbitCase
 
@@ -236,6 +236,41 @@ class Asked(RabbitCase):
         self.queue.reconnect()
         self.remake({"x-single-active-consumer": True})
         worker.wait_event("consumer started", count=3)
+        self.assertEqual(len(worker.events(self.IS_ONE)), 1)
+        self.assertEqual(worker.stop()[0], 0)
+
+    def start_asking(self):
+        """Each answer takes a tenth of a second, so the question is caught without its answer."""
+        proxy = FaultProxy(self.broker.port)
+        self.addCleanup(proxy.close)
+        proxy.break_with("delay")
+        self.remake({"x-single-active-consumer": True, "x-expires": 3600000})
+        url = f"amqp://guest:guest@127.0.0.1:{proxy.port}/{self.queue.vhost}"
+        worker = self.start(self.config(self.queue.section(name="asked", url=url)))
+        wait_for("the question", lambda: self.has_asked(worker), every=0.002)
+        return worker, proxy
+
+    def test_a_stop_in_the_middle(self):
+        worker, _ = self.start_asking()
+        code, seconds = worker.stop()
+        self.assertEqual(code, 0)
+        self.assertLess(seconds, 2 * patience())
+
+    def test_a_pause_in_the_middle(self):
+        worker, _ = self.start_asking()
+        worker.send(signal.SIGTSTP)
+        worker.wait_event("drain moved")
+        worker.send(signal.SIGCONT)
+        worker.wait_event(self.IS_ONE)
+        worker.wait_event("consumer started")
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_a_connection_lost_in_the_middle(self):
+        worker, proxy = self.start_asking()
+        proxy.break_with("reset")
+        worker.wait_event("rabbitmq connection lost, reconnecting")
+        proxy.heal()
+        worker.wait_event("consumer started")
         self.assertEqual(len(worker.events(self.IS_ONE)), 1)
         self.assertEqual(worker.stop()[0], 0)
 
