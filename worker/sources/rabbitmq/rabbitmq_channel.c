@@ -14,7 +14,7 @@
  * one step inside the queue: it takes back what has no answer, in order, and then passes on to the
  * next consumer (broken in none). So such a channel stays subscribed until its last job has ended,
  * and closes then. What goes back is not answered but left to the close (parked), and what still
- * arrives is not even read. */
+ * arrives is not even read. Whether a queue is such a one: rabbitmq_single_active.h. */
 #include "sources/rabbitmq/rabbitmq_channel.h"
 
 #include "base/memory.h"
@@ -413,20 +413,31 @@ static void told_whether_single_active(struct rabbitmq_channel *ch, struct span 
 			kv_text("set", "single_active"));
 }
 
+static void queue_is_there(struct rabbitmq_channel *ch)
+{
+	if (rabbitmq_single_active_is_due(&ch->single_active) && is_empty(ch))
+		ask_whether_single_active(ch);
+	else
+		limit(ch);
+}
+
 static void declared(struct rabbitmq_channel *ch)
 {
-	if (ch->state == CHANNEL_DECLARING && rabbitmq_single_active_is_due(&ch->single_active) &&
-	    is_empty(ch)) {
-		ask_whether_single_active(ch);
-	} else if (ch->state == CHANNEL_DECLARING) {
-		limit(ch);
-	} else if (ch->state == CHANNEL_ASKING) {
-		told_whether_single_active(ch, span_text(""));
-		limit(ch);
-	} else if (ch->state == CHANNEL_CHECKING) {
+	switch (ch->state) {
+	case CHANNEL_CHECKING:
 		rabbitmq_dead_queue_is_there(&ch->dead);
 		declare(ch);
-	} /* else a channel.close of ours has overtaken it */
+		return;
+	case CHANNEL_DECLARING:
+		queue_is_there(ch);
+		return;
+	case CHANNEL_ASKING:
+		told_whether_single_active(ch, span_text(""));
+		limit(ch);
+		return;
+	default:
+		return; /* a channel.close of ours has overtaken it */
+	}
 }
 
 static void subscribe(struct rabbitmq_channel *ch)
