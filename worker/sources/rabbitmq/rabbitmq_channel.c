@@ -415,7 +415,7 @@ static void told_whether_single_active(struct rabbitmq_channel *ch, struct span 
 
 static void queue_is_there(struct rabbitmq_channel *ch)
 {
-	if (rabbitmq_single_active_is_due(&ch->single_active) && is_empty(ch))
+	if (rabbitmq_single_active_is_due(&ch->single_active, ch->all->conn) && is_empty(ch))
 		ask_whether_single_active(ch);
 	else
 		limit(ch);

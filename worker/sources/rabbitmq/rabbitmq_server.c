@@ -25,3 +25,8 @@ bool rabbitmq_server_knows_consumer_timeout(const char *server)
 {
 	return is_at_least(server, 3, 12);
 }
+
+bool rabbitmq_server_tells_single_active(const char *server)
+{
+	return is_at_least(server, 3, 8);
+}

@@ -15,5 +15,8 @@ bool rabbitmq_server_speaks_tx(const char *server);
 bool rabbitmq_server_counts_only_rejects(const char *server);
 /* x-consumer-timeout, an argument of basic.consume. */
 bool rabbitmq_server_knows_consumer_timeout(const char *server);
+/* There are queues with a single active consumer, and a declaration that does not match one is refused
+ * with the words of rabbitmq_mismatch.h. Older ones make a queue of whatever arguments. */
+bool rabbitmq_server_tells_single_active(const char *server);
 
 #endif

@@ -5,6 +5,7 @@
 #include "settings/settings.h"
 #include "sources/rabbitmq/rabbitmq_message.h"
 #include "sources/rabbitmq/rabbitmq_mismatch.h"
+#include "sources/rabbitmq/rabbitmq_server.h"
 #include "wire/amqp.h"
 
 #include <stdlib.h>
@@ -46,10 +47,12 @@ void rabbitmq_single_active_fini(struct rabbitmq_single_active *sa)
 	forget(sa);
 }
 
-bool rabbitmq_single_active_is_due(const struct rabbitmq_single_active *sa)
+bool rabbitmq_single_active_is_due(const struct rabbitmq_single_active *sa,
+				   const struct amqp_conn *conn)
 {
 	return sa->queue->single_active == SINGLE_ACTIVE_AUTO &&
-	       sa->queue->declare == DECLARE_PASSIVE && sa->state != SINGLE_ACTIVE_TOLD;
+	       sa->queue->declare == DECLARE_PASSIVE && sa->state != SINGLE_ACTIVE_TOLD &&
+	       rabbitmq_server_tells_single_active(amqp_conn_server(conn));
 }
 
 void rabbitmq_single_active_doubt(struct rabbitmq_single_active *sa)
@@ -87,7 +90,7 @@ static amqp_table_entry_t entry_of(const struct rabbitmq_mismatch *is)
 enum status rabbitmq_single_active_ask(struct rabbitmq_single_active *sa, struct amqp_conn *conn,
 				       uint16_t channel)
 {
-	must(rabbitmq_single_active_is_due(sa));
+	must(rabbitmq_single_active_is_due(sa, conn));
 	if (sa->learned == NULL) {
 		sa->learned = memory_clear(1, sizeof *sa->learned);
 		if (sa->learned == NULL)

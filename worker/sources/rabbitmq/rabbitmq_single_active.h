@@ -48,8 +48,9 @@ void rabbitmq_single_active_init(struct rabbitmq_single_active *sa,
 				 const struct queue_settings *queue);
 void rabbitmq_single_active_fini(struct rabbitmq_single_active *sa);
 
-/* False: the configuration says, the queue is declared by us, or it has been told. */
-bool rabbitmq_single_active_is_due(const struct rabbitmq_single_active *sa);
+/* False: the configuration says, the queue is declared by us, it has been told, or this broker would not. */
+bool rabbitmq_single_active_is_due(const struct rabbitmq_single_active *sa,
+				   const struct amqp_conn *conn);
 /* The broker closes the channel for it, so there must be nothing on it. */
 enum status rabbitmq_single_active_ask(struct rabbitmq_single_active *sa, struct amqp_conn *conn,
 				       uint16_t channel);
