@@ -4,7 +4,7 @@
  *         received none but current is the value '600000' of type 'signedint'
  *     ... inequivalent arg 'durable' for queue 'jobs' in vhost '/': received 'true' but current is 'false'
  *
- * Words of RabbitMQ 3.10, the same in 3.8 to 4.1 (rabbit_misc:assert_args_equivalence1). A text of more
+ * Words of RabbitMQ 3.10; newer sources have the same (rabbit_misc.erl: equivalence_fail). A text of more
  * than 255 bytes ends in "..." and is not understood.
  *
  * Thread: any.
