@@ -15,6 +15,8 @@ HURRY = 'timeout = "1500ms" reserve = "300ms" grace = "300ms"'
 
 
 class PluginCases:
+    GOES_ON = "job past its timeout goes on until it asks outfall_should_stop()"
+
     def start_plugin(self, *sections, path=PLUGIN, threads=4, extra="", **options):
         handler = self.plugin_handler(path=path, threads=threads, extra=extra)
         options.setdefault("concurrency", 64)
@@ -95,6 +97,30 @@ class PluginCases:
             wait_for("it to end", lambda: tag in self.record.ended())
             self.assertEqual(worker.stop()[0], 0)
             self.assertIn([tag, "page 7 of 9"], self.said("found"))
+
+    # --- a timeout --------------------------------------------------------------------------
+
+    def check_told_of_once(self, path, why):
+        said = []
+        worker = self.start_plugin(path=path, extra='timeout = "150ms"', drain=HURRY)
+        for tag in "ab":
+            self.queue.publish([f"{tag}:stubborn:{self.gate()}"])
+            said.append(worker.wait_event(self.GOES_ON, count=len(said) + 1))
+        self.assertEqual(worker.stop()[0], 0)  # which asks them once more
+        self.assertEqual(worker.events(self.GOES_ON), said)
+        self.assertEqual([event["job"] for event in said], [self.record.runs(tag)[0]["id"] for tag in "ab"])
+        for event in said:
+            self.assertEqual((event["level"], event["queue"], event["handler"]), ("warn", self.queue.name, "h"))
+            self.assertEqual(event["timeout_ms"], 150)
+            self.assertGreaterEqual(event["ran_ms"], 150)
+            self.assertIn(why, event["why"])
+            self.assertIn("isolate = true", event["why"])
+
+    def test_a_job_past_its_timeout_is_told_of_once(self):
+        self.check_told_of_once(PLUGIN, "a thread cannot be killed")
+
+    def test_a_pending_job_past_its_timeout_is_told_of_once(self):
+        self.check_told_of_once(PENDING, "what a plugin has pending cannot be taken from it")
 
     # --- jobs that end later ----------------------------------------------------------------
 

@@ -503,10 +503,41 @@ static enum task_state take_away(struct plugin *plugin, struct outfall_context *
 	return was;
 }
 
+/* Asking is all that can be done to a job whose time is up: whoever wonders where its place has gone
+ * must be told now. A drain asks it once more, and tells of its jobs itself. */
+static void tell_it_goes_on(struct plugin *plugin, struct outfall_context *task)
+{
+	static const char in_thread[] =
+	    "a thread cannot be killed; with isolate = true it is a process, which can";
+	static const char pending[] = "what a plugin has pending cannot be taken from it; with "
+				      "isolate = true its process can be killed";
+	const struct job *job = task->job;
+	uint64_t begun_ns = atomic_load_explicit(&task->begun_ns, memory_order_relaxed);
+	(void)pthread_mutex_lock(&plugin->lock);
+	bool goes_on = task->state == TASK_RUNNING;
+	bool in_run = task->in_run;
+	(void)pthread_mutex_unlock(&plugin->lock);
+	if (!goes_on)
+		return;
+	log_say(plugin->log, LOG_WARN,
+		"job past its timeout goes on until it asks outfall_should_stop()", KV_JOB(job),
+		kv_text("queue", job->route->name), kv_text("handler", plugin->base.name),
+		kv_ns("ran_ms", plugin_now_ns() - begun_ns),
+		kv_int("timeout_ms", (int64_t)plugin->timeout_ms),
+		kv_text("why", in_run ? in_thread : pending));
+}
+
+static void ask_to_stop(struct plugin *plugin, struct outfall_context *task)
+{
+	bool asked = atomic_exchange_explicit(&task->stop, true, memory_order_relaxed);
+	if (!asked && task->job->stop == JOB_STOPPED_BY_TIMEOUT)
+		tell_it_goes_on(plugin, task);
+}
+
 static void plugin_stop(struct executor *executor, struct job *job, enum stop_how how)
 {
 	struct outfall_context *task = job->executor_ref;
-	atomic_store_explicit(&task->stop, true, memory_order_relaxed);
+	ask_to_stop(plugin_of(executor), task);
 	if (how == STOP_ASK)
 		return;
 	struct outcome abandoned = {.kind = OUTCOME_ABANDONED, .reason = "it did not stop"};
