@@ -7,6 +7,7 @@
 #include "base/must.h"
 #include "drain/retire.h"
 #include "observe/log.h"
+#include "settings/duration.h"
 #include "settings/settings.h"
 
 #include <stdio.h>
@@ -129,6 +130,21 @@ void core_begin_jobs(struct core *core)
 
 /* --- its handler ends ------------------------------------------------------------------------ */
 
+/* As the configuration has it: whoever reads it may want to change that. How long the job ran, the
+ * time that it took to stop included, is told beside it. */
+static void say_timeout(const struct job *job, char *reason, size_t size)
+{
+	uint64_t timeout_ns = job->route->lane->timeout_ns;
+	uint64_t allowed_ns =
+	    job->extended_ns > job->begun_ns ? job->extended_ns - job->begun_ns : 0;
+	char timeout[32], extended[48] = "";
+	duration_print(timeout_ns / 1000000, timeout, sizeof timeout);
+	if (allowed_ns > timeout_ns)
+		(void)snprintf(extended, sizeof extended, ", extended to %.1f s",
+			       (double)allowed_ns / 1e9);
+	(void)snprintf(reason, size, "timed out: timeout = %s%s", timeout, extended);
+}
+
 /* A job that we asked to stop because its time was up has failed, however it then ended; only if
  * it said "done" or "never" does its own word count. */
 static void blame_timeout(struct job *job)
@@ -139,8 +155,7 @@ static void blame_timeout(struct job *job)
 		return;
 	outcome->kind = OUTCOME_RETRY;
 	outcome->crashed = false;
-	(void)snprintf(outcome->reason, sizeof outcome->reason, "timed out after %.1f s",
-		       (double)(job->finished_ns - job->begun_ns) / 1e9);
+	say_timeout(job, outcome->reason, sizeof outcome->reason);
 }
 
 /* Out of the ledger; freed, unless a thread still reads it. */

@@ -1,6 +1,7 @@
 """What a handler's end means: done, retried with attempts and backoff, dead; for exit codes, signals,
 timeouts and plugin outcomes, on both brokers."""
 
+import json
 import time
 import unittest
 
@@ -102,6 +103,8 @@ class OutcomeCases:
         wait_for("it to be dead", lambda: self.queue.dead_depth() == 1)
         self.stop_clean(worker)
         self.assertEqual(self.attempts("a"), [1, 2, 3])
+        self.assertEqual({e["reason"] for e in worker.events("job settled")}, {"timed out: timeout = 200ms"})
+        self.assertEqual(self.why_dead(), "timed out: timeout = 200ms")
 
     def test_timeout_kills_a_deaf_handler(self):
         self.queue.publish([f"a:deaf:{self.gate()}"])
@@ -168,6 +171,10 @@ class OutcomeCases:
 
 
 class RabbitOutcomes(OutcomeCases, RabbitCase):
+    def why_dead(self):
+        [(_, properties)] = self.queue._take(self.queue.dead_name)
+        return properties.headers["x-outfall-reason"]
+
     def test_properties_travel_with_a_retry(self):
         self.queue.publish(
             ["a:exit:1"], message_id="id-7", content_type="text/x", headers={"k": "v"}, priority=3
@@ -236,7 +243,8 @@ class RabbitOutcomes(OutcomeCases, RabbitCase):
 
 
 class RedisOutcomes(OutcomeCases, RedisCase):
-    pass
+    def why_dead(self):
+        return json.loads(self.queue.client.lindex("{jobs}:dead:notes", 0))["reason"]
 
 
 if __name__ == "__main__":

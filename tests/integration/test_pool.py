@@ -372,7 +372,7 @@ class PoolCases:
         self.assertEqual(self.attempts("b"), [1, 1])
         a, b = (self.record.runs(tag)[0]["id"] for tag in "ab")
         fates = {e["job"]: e for e in reversed(worker.events("job settled"))}
-        self.assertIn("timed out", fates[a]["reason"])
+        self.assertEqual(fates[a]["reason"], "timed out: timeout = 300ms")
         self.assertEqual(fates[b]["fate"], "returned")
         self.assertEqual(fates[b]["reason"], f"its process was killed because of job {a[:50]}")
 
