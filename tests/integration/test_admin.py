@@ -303,12 +303,19 @@ class Guard(AdminCase):
         sock = self.raw(b"GET /readyz HTTP/1.0\r\n\r\n")
         self.assertTrue(sock.makefile("rb").read().startswith(b"HTTP/1.1 200 "))
 
+    def assert_not_had(self, worker, why):
+        """Not our fault, and the next start may find it free: no internal error."""
+        self.assertEqual(worker.wait_exit(), 69)
+        [event] = worker.events("worker not started")
+        lines = worker.config_path.read_text().splitlines()
+        [line] = [n for n, text in enumerate(lines, 1) if text.startswith("admin ")]
+        self.assertEqual(event["why"], f"{worker.config_path}:{line}: {why}")
+
     def test_the_sockets_file(self):
         worker = self.start_admin(extra='socket_mode = "0600"')
         self.assertEqual(stat.S_IMODE(os.stat(self.socket_path).st_mode), 0o600)
         second = self.start(self.config(self.queue.section(), self.admin()))
-        self.assertEqual(second.wait_exit(), 70)
-        self.assertIn("somebody answers there already", second.log_text())
+        self.assert_not_had(second, f"admin.socket {self.socket_path}: somebody answers there already")
         self.assertEqual(self.post("/resume").status, 200)  # the first still answers
         worker.process.kill()
         worker.process.wait()
@@ -323,10 +330,19 @@ class Guard(AdminCase):
         self.socket_path = self.directory / "b.sock"
         admin = self.admin().replace("127.0.0.1:0", f"127.0.0.1:{self.port}")
         second = self.start(self.config(self.queue.section(), admin))
-        self.assertEqual(second.wait_exit(), 70)
-        self.assertIn("admin.http", second.log_text())
+        self.assert_not_had(second, f"admin.http 127.0.0.1:{self.port}: Address already in use")
         self.assertFalse(self.socket_path.exists())  # nothing is left of the half that worked
+        agent = f'admin {{\n  agent = "127.0.0.1:{self.port}"\n}}\n'
+        third = self.start(self.config(self.queue.section(), agent))
+        self.assert_not_had(third, f"admin.agent 127.0.0.1:{self.port}: Address already in use")
         self.assertEqual(worker.stop()[0], 0)
+
+    def test_a_socket_that_cannot_be_made(self):
+        file = self.directory / "file"
+        file.touch()
+        for path, why in ((file, "there is a file that is no socket"), (file / "x", "Not a directory")):
+            worker = self.start(self.config(self.queue.section(), f'admin {{ socket = "{path}" }}\n'))
+            self.assert_not_had(worker, f"admin.socket {path}: {why}")
 
 
 class Harm(AdminCase):

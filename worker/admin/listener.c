@@ -18,6 +18,12 @@ static int open_socket(int family)
 	return socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 }
 
+/* As errno has it. */
+static enum status not_had(struct error *why, const char *key, const char *what)
+{
+	return error_set(why, ST_REFUSED, "%s %s: %s", key, what, strerror(errno));
+}
+
 /* --- Unix --- */
 
 /* Nobody answers behind this file. */
@@ -49,7 +55,7 @@ static enum status bind_unix(int fd, const struct sockaddr_un *un, unsigned mode
 	if (bind_with_mode(fd, un, mode) == 0)
 		return ST_OK;
 	if (errno != EADDRINUSE)
-		return error_system(why, errno, "admin.socket %s", un->sun_path);
+		return not_had(why, "admin.socket", un->sun_path);
 	if (lstat(un->sun_path, &st) == 0 && !S_ISSOCK(st.st_mode))
 		return error_set(why, ST_REFUSED,
 				 "admin.socket %s: there is a file that is no socket",
@@ -58,7 +64,7 @@ static enum status bind_unix(int fd, const struct sockaddr_un *un, unsigned mode
 		return error_set(why, ST_REFUSED, "admin.socket %s: somebody answers there already",
 				 un->sun_path);
 	if (unlink(un->sun_path) != 0 || bind_with_mode(fd, un, mode) != 0)
-		return error_system(why, errno, "admin.socket %s", un->sun_path);
+		return not_had(why, "admin.socket", un->sun_path);
 	return ST_OK;
 }
 
@@ -66,7 +72,7 @@ static enum status listen_on(int fd, const char *key, const char *what, struct e
 {
 	if (listen(fd, BACKLOG) == 0)
 		return ST_OK;
-	return error_system(why, errno, "%s %s: listen", key, what);
+	return not_had(why, key, what);
 }
 
 enum status listener_open_unix(const char *path, unsigned mode, int *ret_fd,
@@ -78,12 +84,12 @@ enum status listener_open_unix(const char *path, unsigned mode, int *ret_fd,
 	memcpy(un.sun_path, path, strlen(path) + 1);
 	int fd = open_socket(AF_UNIX);
 	if (fd < 0)
-		return error_system(why, errno, "admin.socket %s", path);
+		return not_had(why, "admin.socket", path);
 	enum status result = bind_unix(fd, &un, mode, why);
 	if (result == ST_OK)
 		result = listen_on(fd, "admin.socket", path, why);
 	if (result == ST_OK && stat(path, &st) != 0)
-		result = error_system(why, errno, "admin.socket %s", path);
+		result = not_had(why, "admin.socket", path);
 	if (result != ST_OK) {
 		(void)close(fd);
 		return result;
@@ -112,7 +118,7 @@ static enum status bind_tcp(int fd, const struct listen_address *address, const 
 	if (address->at.ss_family == AF_INET6) /* "*" is both; fails where there is no IPv4 */
 		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof no);
 	if (bind(fd, (const struct sockaddr *)&address->at, address->len) != 0)
-		return error_system(why, errno, "%s %s", key, text);
+		return not_had(why, key, text);
 	return listen_on(fd, key, text, why);
 }
 
@@ -124,7 +130,7 @@ enum status listener_open_tcp(const char *key, const char *text, int *ret_fd, ch
 	must(good); /* check_admin.c has seen to it */
 	int fd = open_socket(address.at.ss_family);
 	if (fd < 0)
-		return error_system(why, errno, "%s %s", key, text);
+		return not_had(why, key, text);
 	enum status result = bind_tcp(fd, &address, key, text, why);
 	if (result != ST_OK) {
 		(void)close(fd);

@@ -2,7 +2,8 @@
  *
  * Thread: any, before others run: the mode of a Unix socket goes by way of the umask.
  * Owns:   the descriptor is the caller's; a Unix socket's file is removed with listener_remove_file().
- * Fails:  with ST_SYSTEM or ST_REFUSED (somebody answers there) and a sentence. */
+ * Fails:  with ST_REFUSED and a sentence: the address or path cannot be had now, most often because somebody
+ *         answers there. */
 #ifndef OUTFALL_ADMIN_LISTENER_H
 #define OUTFALL_ADMIN_LISTENER_H
 

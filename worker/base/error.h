@@ -22,7 +22,7 @@ enum status {
 	ST_TIMEOUT,   /* the deadline passed */
 	ST_AUTH,      /* the broker refused our credentials */
 	ST_MISSING,   /* the broker has no such queue, virtual host, database */
-	ST_REFUSED,   /* the broker refused for another lasting reason */
+	ST_REFUSED,   /* the broker, or this host, refused for another lasting reason */
 	ST_UNTRUSTED, /* TLS: one side does not trust the other's certificate */
 };
 

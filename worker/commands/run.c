@@ -28,7 +28,8 @@ static const char help[] =
     "             10 drained at the deadline, some running jobs were interrupted and returned\n"
     "             11 some finished jobs could not be settled, duplicates are possible\n"
     "             12 stopped in a hurry on request (second signal, QUIT)\n"
-    "             64 usage, 69 the broker refused for good, 70 internal error, 78 configuration\n";
+    "             64 usage, 69 at the start the broker refused for good or an address of\n"
+    "             admin is taken, 70 internal error, 78 configuration\n";
 
 /* A signal that comes before the loop listens must wait for it: by default it would kill us, and as
  * PID 1 it would be lost. */

@@ -41,7 +41,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { EXIT_INTERNAL = 70, EXIT_SETTINGS = 78 }; /* EX_SOFTWARE, EX_CONFIG of sysexits.h */
+/* EX_UNAVAILABLE, EX_SOFTWARE, EX_CONFIG of sysexits.h */
+enum { EXIT_REFUSED = 69, EXIT_INTERNAL = 70, EXIT_SETTINGS = 78 };
 
 struct loop_clock {
 	struct clock clock;
@@ -450,7 +451,11 @@ static enum status build_admin(struct run *run, struct error *why)
 				      .name = run->settings->worker.name,
 				      .reload = reload,
 				      .reload_arg = run};
-	return admin_create(&run->settings->admin, &worker, &run->admin, why);
+	const struct admin_settings *s = &run->settings->admin;
+	enum status st = admin_create(s, &worker, &run->admin, why);
+	if (st != ST_OK)
+		return error_add(why, st, "%s:%u", s->place.file, s->place.line);
+	return ST_OK;
 }
 
 static enum status build_parts(struct run *run, struct error *why)
@@ -642,6 +647,19 @@ static int run_to_the_end(struct run *run)
 	return code;
 }
 
+/* What this host refuses now, an address that another process has, it may not refuse the next time. */
+static int exit_code_of(enum status st)
+{
+	switch (st) {
+	case ST_INVALID:
+		return EXIT_SETTINGS;
+	case ST_REFUSED:
+		return EXIT_REFUSED;
+	default:
+		return EXIT_INTERNAL;
+	}
+}
+
 int run_worker(struct settings *settings, const char *path, struct log *log)
 {
 	struct run run = {.settings = settings, .log = log};
@@ -664,7 +682,7 @@ int run_worker(struct settings *settings, const char *path, struct log *log)
 		code = run_to_the_end(&run);
 	} else {
 		log_say(log, LOG_ERROR, "worker not started", kv_why(&why));
-		code = st == ST_INVALID ? EXIT_SETTINGS : EXIT_INTERNAL;
+		code = exit_code_of(st);
 	}
 	tear_down(&run);
 	return code;

@@ -209,6 +209,7 @@ struct retry_settings {
 enum last_consumer { LAST_CONSUMER_IGNORE, LAST_CONSUMER_WARN, LAST_CONSUMER_REFUSE };
 
 struct admin_settings {
+	struct place place;
 	const char *socket;   /* path of a Unix socket; NULL: none */
 	unsigned socket_mode; /* of that file; 0660 */
 	const char *http;     /* "host:port", see listen_address.h; NULL: none */

@@ -10,6 +10,12 @@
 		.name = row_name, .inside = row_inside, .bytes = sizeof(struct type),              \
 		.name_offset = TABLE_NO_FIELD, .place_offset = TABLE_NO_FIELD, .help = row_help    \
 	}
+#define PLACED(row_name, row_inside, type, row_help)                                               \
+	{                                                                                          \
+		.name = row_name, .inside = row_inside, .bytes = sizeof(struct type),              \
+		.name_offset = TABLE_NO_FIELD, .place_offset = offsetof(struct type, place),       \
+		.help = row_help                                                                   \
+	}
 #define TITLED(row_name, row_inside, type, row_help)                                               \
 	{                                                                                          \
 		.name = row_name, .inside = row_inside, .titled = true,                            \
@@ -36,7 +42,7 @@ const struct section_row table_sections[SECTIONS] = {
 	"What runs a job; queues and lists name it."),
     [SECTION_RETRY] = TITLED("retry", SECTION_ROOT, retry_settings,
 	"When a failed job runs again. The section \"default\" is for every queue that names no other."),
-    [SECTION_ADMIN] = SECTION("admin", SECTION_ROOT, admin_settings,
+    [SECTION_ADMIN] = PLACED("admin", SECTION_ROOT, admin_settings,
 	"How operators look in and steer: pages, metrics, `outfall ctl`."),
     [SECTION_LOG] = SECTION("log", SECTION_ROOT, log_settings,
 	"What is written to stderr."),
