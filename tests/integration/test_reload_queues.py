@@ -21,6 +21,7 @@ class QueueCases:
     """Hold for both sources. There are two queues, `jobs` and `more`."""
 
     word = "queue"
+    policy = "warn"
 
     def setUp(self):
         super().setUp()
@@ -36,7 +37,8 @@ class QueueCases:
         return f'{kind} "{self.queue.source}" {{\n  url = "{self.queue.url()}"\n{queues}}}\n'
 
     def text(self, *sections, **options):
-        return self.config(*sections, f'admin {{ socket = "{self.socket}"  last_consumer = "warn" }}\n', **options)
+        admin = f'admin {{ socket = "{self.socket}"  last_consumer = "{self.policy}" }}\n'
+        return self.config(*sections, admin, **options)
 
     def start_with(self, *sections, **options):
         worker = self.start(self.text(*sections, **options))
@@ -223,6 +225,49 @@ class QueueCases:
         self.assertEqual(worker.stop()[0], 10)
         wait_for("everybody to let go", self.all_back)
         self.assertEqual(sorted(self.left(self.queue)), sorted(tags(1, 10)))
+
+    def warnings(self, worker):
+        """Of all that was asked so far: what is asked now is answered last."""
+        self.ctl("quiet")
+        said = [e for e in worker.events() if e["event"] in self.ALONE]
+        self.assertEqual([e["queues"] for e in said if e["to"] == "quiet"], [f"{self.queue.source}/more"])
+        self.assertEqual({e["level"] for e in said}, {"warn"})
+        return [(e["event"], e["queues"]) for e in said if e["to"] == "reload"]
+
+    ALONE = ("nobody else is left", "refused, nobody else would be left")
+
+    def test_nobody_else_is_left(self):
+        """A reload is an edit that somebody has made on purpose: whatever the policy, it is only told."""
+        for self.policy, told in (("warn", True), ("refuse", True), ("ignore", False)):
+            worker = self.start_with(self.section("jobs", "more"))
+            self.reload(worker, self.section("more"))
+            self.wait_drained(worker)
+            if told:
+                self.assertEqual(self.warnings(worker), [(self.ALONE[0], f"{self.queue.source}/jobs")])
+            else:
+                self.ctl("quiet")
+                self.assertEqual([e for e in worker.events() if e["event"] in self.ALONE], [])
+            self.assertEqual(worker.stop()[0], 0)
+
+    def test_somebody_else_is_left(self):
+        other = self.start_with(self.section("jobs"))
+        self.socket = self.directory / "b.sock"
+        worker = self.start_with(self.section("jobs", "more"))
+        self.reload(worker, self.section("more"))
+        self.wait_drained(worker)
+        self.assertEqual(self.warnings(worker), [])
+        for each in (worker, other):
+            self.assertEqual(each.stop()[0], 0)
+
+    def test_nothing_is_taken_away_while_quiet(self):
+        worker = self.start_with(self.section("jobs", "more"))
+        self.ctl("quiet", "--force")
+        self.reload(worker, self.section("more"))
+        self.wait_drained(worker)
+        self.ctl("resume")
+        self.wait_ready()
+        self.assertEqual(self.warnings(worker), [])
+        self.assertEqual(worker.stop()[0], 0)
 
     def test_while_quiet(self):
         worker = self.start_with(self.section("jobs", "more"), concurrency=2)
@@ -469,6 +514,16 @@ class RabbitQueues(QueueCases, RabbitCase):
         self.assert_undisturbed(first)
         self.assertEqual(first.stop()[0], 0)
         self.assertEqual(second.stop()[0], 0)
+        self.assertEqual(first.events("nobody else is left"), [])
+
+    def test_single_active_and_nobody_else_is_left(self):
+        ordered = RabbitQueue(self.broker, self.queue.vhost, "ordered", {"x-single-active-consumer": True})
+        self.addCleanup(ordered.close)
+        worker = self.start_with(self.section("more", "ordered"))
+        self.reload(worker, self.section("more"))
+        self.wait_drained(worker)
+        self.assertEqual(self.warnings(worker), [("nobody else is left", f"{self.queue.source}/ordered")])
+        self.assertEqual(worker.stop()[0], 0)
 
 
 class NarrowConnection(WorkerCase):

@@ -99,8 +99,19 @@ static void turned(void *arg)
 static void counted(void *arg)
 {
 	struct admin *a = arg;
+	struct span left = census_left(a->pages.census);
+	if (left.len > 0)
+		log_say(a->worker.log, LOG_WARN, "nobody else is left", kv_text("to", "reload"),
+			kv_span("queues", left));
 	for (size_t i = 0; i < a->n_servers; i++)
 		server_answer_counted(a->servers[i]);
+}
+
+/* A worker that is quiet takes nothing away. */
+void admin_queue_goes(struct admin *a)
+{
+	if (a != NULL && a->pages.census != NULL && a->worker.core->drain.phase == PHASE_OPEN)
+		census_begin(a->pages.census);
 }
 
 /* --- life --- */

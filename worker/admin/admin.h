@@ -37,6 +37,10 @@ struct admin_worker { /* whom it shows; borrowed, and outlives it */
 enum status admin_create(const struct admin_settings *settings, const struct admin_worker *worker,
 			 struct admin **ret_admin, struct error *why);
 
+/* A queue is about to be removed while the worker goes on: asks the brokers who else takes from it, where
+ * the settings care. If nobody does the log will say so; the queue goes all the same. */
+void admin_queue_goes(struct admin *admin); /* NULL is fine */
+
 /* The drain is closed and its report complete; sources are gone. At the latest at `until_ns`, and a
  * second from now, whoever has not heard the last word is left without it. */
 void admin_part(struct admin *admin, uint64_t until_ns);

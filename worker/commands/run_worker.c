@@ -137,6 +137,7 @@ static enum status take_queue(void *arg, const struct block *block, struct error
 static void drop_queue(void *arg, struct block *block)
 {
 	struct run *run = arg;
+	admin_queue_goes(run->admin);
 	run_queues_drop(&run->queues, block);
 }
 

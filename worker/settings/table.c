@@ -405,7 +405,8 @@ const struct key_row table_keys[] = {
      .preset = "ignore", .choices = last_consumers,
      .help = "What quiet and drain do, when they are asked for by outfall ctl or POST, while nobody else takes "
 	     "from one of the queues: \"warn\" does it and says so, \"refuse\" wants --force. The brokers are "
-	     "asked, for two seconds at most. Signals are not affected."},
+	     "asked, for two seconds at most. Signals are not affected. A reload that removes such a queue says "
+	     "so in the log with either, and removes it: somebody has made that edit on purpose."},
 
     {SECTION_LOG, "level", VALUE_CHOICE, FIELD(log_settings, level),
      .preset = "info", .choices = levels,

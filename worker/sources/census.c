@@ -20,6 +20,7 @@ struct census {
 	size_t to_tell;   /* queues that nobody has told about yet */
 	size_t not_known; /* of those that were told about */
 	struct text alone;
+	struct text left; /* the same, of queues that were removed during the round */
 };
 
 static void end_round(void *arg)
@@ -52,6 +53,7 @@ void census_destroy(struct census *census)
 		return;
 	timer_destroy(census->timer);
 	text_fini(&census->alone);
+	text_fini(&census->left);
 	memory_free(census);
 }
 
@@ -64,6 +66,7 @@ void census_begin(struct census *census)
 	census->not_known = 0;
 	census->to_tell = 0;
 	text_clear(&census->alone);
+	text_clear(&census->left);
 	list_each (it, &census->roster->routes)
 		census->to_tell += !list_entry(it, struct route, in_roster)->retired;
 	timer_start(census->timer, census->to_tell > 0 ? PATIENCE_MS : 0);
@@ -71,6 +74,11 @@ void census_begin(struct census *census)
 		struct source *source = list_entry(it, struct source, in_roster);
 		source->ops->count_others(source, census, census->round);
 	}
+}
+
+static void name(struct text *queues, const struct route *route)
+{
+	text_print(queues, "%s%s/%s", queues->len > 0 ? ", " : "", route->source_name, route->name);
 }
 
 void census_tell(struct census *census, unsigned round, const struct route *route, long others)
@@ -81,8 +89,7 @@ void census_tell(struct census *census, unsigned round, const struct route *rout
 	if (others < 0)
 		census->not_known++;
 	if (others == 0)
-		text_print(&census->alone, "%s%s/%s", census->alone.len > 0 ? ", " : "",
-			   route->source_name, route->name);
+		name(route->retired ? &census->left : &census->alone, route);
 	if (census->to_tell == 0)
 		timer_start(census->timer, 0);
 }
@@ -90,6 +97,11 @@ void census_tell(struct census *census, unsigned round, const struct route *rout
 struct span census_alone(const struct census *census)
 {
 	return text_span(&census->alone);
+}
+
+struct span census_left(const struct census *census)
+{
+	return text_span(&census->left);
 }
 
 size_t census_not_known(const struct census *census)

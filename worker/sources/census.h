@@ -37,6 +37,8 @@ void census_tell(struct census *census, unsigned round, const struct route *rout
 
 /* What the last round found: the queues that nobody else takes from, "mq/emails, cache/thumbnails"; "" none. */
 struct span census_alone(const struct census *census);
+/* The same of those that were removed while it was asked: nobody takes from them any more. */
+struct span census_left(const struct census *census);
 size_t census_not_known(const struct census *census);
 
 #endif

@@ -96,6 +96,21 @@ static void names_those_without_another(void **state)
 	assert_int_equal(census_not_known(f->census), 0);
 }
 
+/* It was asked about before that, and is counted among what is left already. */
+static void what_is_removed_meanwhile_is_named_apart(void **state)
+{
+	struct fixture *f = *state;
+	census_begin(f->census);
+	roster_retire_route(&f->roster, f->routes[0]);
+	roster_retire_route(&f->roster, f->routes[1]);
+	tell(f, 0, 1, 0);
+	loop_run(f->loop);
+	assert_alone(f, "mq/c");
+	assert_true(span_equal(census_left(f->census), span_text("mq/a")));
+	census_begin(f->census);
+	assert_int_equal(census_left(f->census).len, 0);
+}
+
 static void what_is_not_known_is_counted(void **state)
 {
 	struct fixture *f = *state;
@@ -152,7 +167,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    CASE(names_those_without_another),     CASE(what_is_not_known_is_counted),
 	    CASE(silence_is_not_waited_for),       CASE(one_at_a_time),
-	    CASE(late_answers_are_of_no_interest),
+	    CASE(late_answers_are_of_no_interest), CASE(what_is_removed_meanwhile_is_named_apart),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,6 +31,7 @@ struct rabbitmq_consumer {
 	struct amqp_conn *conn; /* from started() until ended() */
 	bool looking;           /* whether the queue still knows of it: asked, not answered */
 	unsigned census_round;  /* the same answer is awaited by a census; 0: by none */
+	uint32_t census_ours; /* of the consumers that it will tell of: a cancel may be behind it */
 	struct census *census;
 	const struct route *route;
 };
@@ -152,14 +153,14 @@ void rabbitmq_consumer_count(struct rabbitmq_consumer *c, struct amqp_conn *conn
 {
 	c->census = census;
 	c->census_round = round;
+	c->census_ours = c->conn != NULL ? 1 : 0;
 	c->route = route;
 	look(c, conn);
 }
 
-/* Ours is one of them, while we consume. */
 static void tell_census(struct rabbitmq_consumer *c, uint32_t consumers)
 {
-	uint32_t ours = c->conn != NULL ? 1 : 0;
+	uint32_t ours = c->census_ours;
 	if (c->census_round == 0)
 		return;
 	census_tell(c->census, c->census_round, c->route,
