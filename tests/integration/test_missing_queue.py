@@ -1,5 +1,5 @@
 """A queue that is not there: at the start it is fatal or awaited, as the configuration says; lost later
-it is always awaited, and consumed again when it is back."""
+it is always awaited, and consumed again when it is back. And one that we may not make."""
 
 import signal
 import unittest
@@ -8,6 +8,22 @@ from brokers import wait_for
 from worker import RabbitCase, patience
 
 WAITING = "queue is missing, waiting for it"
+
+
+class User:
+    """One who may not do all that guest may."""
+
+    def __init__(self, case, configure):
+        self.case, self.name = case, f"u{case.queue.vhost}"
+        case.broker.ctl("add_user", self.name, "secret")
+        case.addCleanup(case.broker.ctl, "delete_user", self.name)
+        self.may_configure(configure)
+
+    def may_configure(self, pattern):
+        self.case.broker.ctl("set_permissions", "-p", self.case.queue.vhost, self.name, pattern, ".*", ".*")
+
+    def url(self):
+        return self.case.queue.url().replace("guest:guest", f"{self.name}:secret")
 
 
 class Missing(RabbitCase):
@@ -124,13 +140,9 @@ class MissingDead(RabbitCase):
 
     def test_lost_later_and_not_to_be_made_again(self):
         """Where the queue is declared, its dead letter queue is made; another user has made both."""
-        user = f"u{self.queue.vhost}"
-        self.broker.ctl("add_user", user, "secret")
-        self.addCleanup(self.broker.ctl, "delete_user", user)
-        self.broker.ctl("set_permissions", "-p", self.queue.vhost, user, "^jobs$", ".*", ".*")
+        user = User(self, "^jobs$")
         self.queue.channel.queue_declare(self.queue.dead_name, durable=True)
-        url = self.queue.url().replace("guest:guest", f"{user}:secret")
-        section = self.queue.section(extra='declare = "durable"', url=url)
+        section = self.queue.section(extra='declare = "durable"', url=user.url())
         worker = self.start(self.config(section))
         worker.wait_event("consumer started")
         self.queue.channel.queue_delete(self.queue.dead_name)
@@ -162,6 +174,60 @@ class MissingDead(RabbitCase):
         worker = self.start(self.config(self.queue.section(extra='declare = "durable"')))
         worker.wait_event("consumer started")
         self.assertEqual(self.kind_of(self.queue.dead_name), ["classic", "false"])
+        self.assertEqual(worker.stop()[0], 0)
+
+
+class RefusedRetry(RabbitCase):
+    """The queues that retries wait in are made when the first job needs one, and the broker may refuse."""
+
+    REFUSED = (
+        "retry queue refused, its jobs wait: the user needs the rights configure and read on it, "
+        "and write on amq.default"
+    )
+
+    def start_refused(self, **options):
+        self.user = User(self, "^jobs$")
+        retry = 'retry "default" { attempts = 3  first = "200ms"  jitter = 0 }\n'
+        return self.start(self.config(self.queue.section(url=self.user.url()), retry, **options))
+
+    def test_the_job_waits_for_the_right(self):
+        self.queue.publish(["a:fail-until:2"])
+        worker = self.start_refused()
+        worker.wait_event(self.REFUSED, count=5)
+        said = worker.events(self.REFUSED)
+        for event in said:
+            self.assertEqual((event["level"], event["source"], event["queue"]), ("warn", "mq", "jobs.retry.200"))
+            self.assertRegex(event["why"], f"403 ACCESS_REFUSED .*'jobs.retry.200'.* '{self.user.name}'")
+        self.assertGreater(said[4]["wait_ms"], 2 * said[0]["wait_ms"])  # it does not spin
+        self.assertEqual(worker.events("publishing channel closed by the broker, reopening"), [])
+        self.user.may_configure("^jobs")
+        self.record.wait_ended(1)
+        self.assertEqual([run["attempt"] for run in self.record.runs("a")], ["1", "2"])
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_a_drain_ends_and_the_job_is_still_there(self):
+        self.queue.publish(["a:exit:1"])
+        worker = self.start_refused(drain='timeout = "2s"  reserve = "500ms"  grace = "300ms"')
+        worker.wait_event(self.REFUSED)
+        code, seconds = worker.stop()
+        self.assertEqual(code, 11)
+        self.assertLess(seconds, 2 + 1 * patience())
+        self.assertEqual(worker.report()["jobs"][0]["fate"], "unsettled")
+        self.assertEqual(self.queue.take_all(), ["a:exit:1"])
+
+    def test_one_of_another_kind(self):
+        self.queue.channel.queue_declare("jobs.retry.200", durable=True)
+        self.queue.publish(["a:fail-until:2"])
+        worker = self.start(
+            self.config(self.queue.section(), 'retry "default" { attempts = 3  first = "200ms"  jitter = 0 }\n')
+        )
+        event = worker.wait_event(
+            "retry queue refused, its jobs wait: there is one that we have not made, delete it when it is empty"
+        )
+        self.assertEqual(event["queue"], "jobs.retry.200")
+        self.assertIn("406 PRECONDITION_FAILED", event["why"])
+        self.queue.channel.queue_delete("jobs.retry.200")
+        self.record.wait_ended(1)
         self.assertEqual(worker.stop()[0], 0)
 
 

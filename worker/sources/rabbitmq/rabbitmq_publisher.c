@@ -47,6 +47,7 @@ enum publisher_state {
 struct lease {
 	struct list node;
 	uint64_t declared_ns;
+	uint64_t number; /* of its declaration on this channel, from 1 */
 	char name[RABBITMQ_NAME_ROOM];
 };
 
@@ -63,7 +64,9 @@ struct publisher {
 	bool has_been_ready;
 	struct list waiting, sent;
 	uint64_t last_sequence;
-	struct list leases; /* the one used last is first */
+	struct list leases;     /* the one used last is first */
+	uint64_t last_declared; /* of the retry queues on this channel, counted from 1 */
+	uint64_t last_answered;
 
 	bool in_return; /* the header of a returned message is due */
 	char returned_queue[RABBITMQ_NAME_ROOM];
@@ -124,9 +127,11 @@ static uint64_t lease_queue(struct publisher *p, const char *name, const struct 
 	if (lease != NULL)
 		return lease->declared_ns;
 	rabbitmq_retry_queue_declare(p->link.conn, CHANNEL, name, it->queue, it->delay_ms);
+	p->last_declared++;
 	lease = memory_clear(1, sizeof *lease);
 	if (lease != NULL) {
 		lease->declared_ns = now_ns;
+		lease->number = p->last_declared;
 		memcpy(lease->name, name, strlen(name) + 1);
 		list_prepend(&p->leases, &lease->node);
 	}
@@ -284,6 +289,7 @@ static void open_channel(struct publisher *p)
 	amqp_channel_open_t open = {0};
 	p->state = PUBLISHER_OPENING;
 	p->last_sequence = 0;
+	p->last_declared = p->last_answered = 0;
 	amqp_conn_send(p->link.conn, CHANNEL, AMQP_CHANNEL_OPEN_METHOD, &open);
 }
 
@@ -303,13 +309,46 @@ static enum status meaning_of(int reply_code)
 		   : ST_PROTO;
 }
 
-static void reopen_later(struct publisher *p, const struct error *why)
+/* The retry queue whose declaration the broker has closed the channel for: the first that has no answer.
+ * NULL: it was for something else. */
+static const char *refused_queue(const struct publisher *p, const amqp_channel_close_t *m)
 {
+	if (((uint32_t)m->class_id << 16 | m->method_id) != AMQP_QUEUE_DECLARE_METHOD)
+		return NULL;
+	list_each (it, &p->leases) {
+		const struct lease *lease = list_entry(it, struct lease, node);
+		if (lease->number == p->last_answered + 1)
+			return lease->name;
+	}
+	return NULL;
+}
+
+/* Its messages go on by way of the default exchange when they are dead: the broker asks for that, too. */
+static const char *say_closed(const char *refused, int reply_code)
+{
+	if (refused == NULL)
+		return "publishing channel closed by the broker, reopening";
+	switch (reply_code) {
+	case AMQP_ACCESS_REFUSED:
+		return "retry queue refused, its jobs wait: the user needs the rights configure "
+		       "and read on it, and write on amq.default";
+	case AMQP_PRECONDITION_FAILED:
+		return "retry queue refused, its jobs wait: there is one that we have not made, "
+		       "delete it when it is empty";
+	default:
+		return "retry queue refused, its jobs wait";
+	}
+}
+
+static void reopen_later(struct publisher *p, const amqp_channel_close_t *m,
+			 const struct error *why)
+{
+	const char *refused = refused_queue(p, m);
 	uint64_t wait_ms = reconnect_failed(&p->backoff, rabbitmq_random());
 	timer_start(p->reopen, wait_ms);
-	log_say(p->link.log, LOG_WARN, "publishing channel closed by the broker, reopening",
-		kv_text("source", p->link.settings->name), kv_int("wait_ms", (int64_t)wait_ms),
-		kv_why(why));
+	log_say(p->link.log, LOG_WARN, say_closed(refused, m->reply_code),
+		kv_text("source", p->link.settings->name), kv_text("queue", refused),
+		kv_int("wait_ms", (int64_t)wait_ms), kv_why(why));
 }
 
 static void channel_closed(struct publisher *p, const amqp_channel_close_t *m)
@@ -320,7 +359,7 @@ static void channel_closed(struct publisher *p, const amqp_channel_close_t *m)
 	(void)error_set(&why, meaning_of(m->reply_code), "%d %.*s", m->reply_code,
 			(int)m->reply_text.len, (const char *)m->reply_text.bytes);
 	if (p->in_trouble == PUBLISHER_COMES_BACK)
-		reopen_later(p, &why);
+		reopen_later(p, m, &why);
 	lose_channel(p, PUBLISHER_BROKEN, &why);
 }
 
@@ -364,7 +403,9 @@ static void on_method(void *arg, uint16_t channel, amqp_method_number_t id, cons
 	case AMQP_QUEUE_DECLARE_OK_METHOD:
 		if (p->state == PUBLISHER_DECLARING)
 			become_ready(p);
-		return; /* else a retry queue's; its refusal would be a channel.close */
+		else
+			p->last_answered++; /* a retry queue's; its refusal would be a channel.close */
+		return;
 	case AMQP_BASIC_ACK_METHOD: {
 		const amqp_basic_ack_t *m = decoded;
 		confirmed(p, m->delivery_tag, m->multiple ? AMQP_UP_TO : AMQP_ONE, true);
