@@ -185,6 +185,8 @@ class RefusedRetry(RabbitCase):
         "and write on amq.default"
     )
 
+    WAITS = "copy of a job could not be placed, trying again"
+
     def start_refused(self, **options):
         self.user = User(self, "^jobs$")
         retry = 'retry "default" { attempts = 3  first = "200ms"  jitter = 0 }\n'
@@ -193,12 +195,14 @@ class RefusedRetry(RabbitCase):
     def test_the_job_waits_for_the_right(self):
         self.queue.publish(["a:fail-until:2"])
         worker = self.start_refused()
-        worker.wait_event(self.REFUSED, count=5)
-        said = worker.events(self.REFUSED)
-        for event in said:
+        worker.wait_event(self.WAITS, count=5)
+        for event in worker.events(self.REFUSED):
             self.assertEqual((event["level"], event["source"], event["queue"]), ("warn", "mq", "jobs.retry.200"))
             self.assertRegex(event["why"], f"403 ACCESS_REFUSED .*'jobs.retry.200'.* '{self.user.name}'")
-        self.assertGreater(said[4]["wait_ms"], 2 * said[0]["wait_ms"])  # it does not spin
+        waits = worker.events(self.WAITS)
+        self.assertEqual({(event["to"], event["why"]) for event in waits},
+                         {("jobs", 'retry queue "jobs.retry.200" was refused')})  # fmt: skip
+        self.assertGreater(waits[4]["wait_ms"], 2 * waits[0]["wait_ms"])  # it does not spin
         self.assertEqual(worker.events("publishing channel closed by the broker, reopening"), [])
         self.user.may_configure("^jobs")
         self.record.wait_ended(1)
@@ -214,6 +218,21 @@ class RefusedRetry(RabbitCase):
         self.assertLess(seconds, 2 + 1 * patience())
         self.assertEqual(worker.report()["jobs"][0]["fate"], "unsettled")
         self.assertEqual(self.queue.take_all(), ["a:exit:1"])
+
+    def test_what_goes_elsewhere_does_not_wait_for_it(self):
+        self.queue.publish(["a:fail-until:2"])
+        worker = self.start_refused()
+        worker.wait_event(self.REFUSED)
+        for n in range(4):
+            worker.wait_event(self.REFUSED, count=len(worker.events(self.REFUSED)) + 1)
+            self.queue.publish([f"b{n}:exit:65"])
+            wait_for("its death", lambda n=n: self.queue.dead_depth() == n + 1)
+        self.assertEqual(self.record.ended(), [])
+        self.user.may_configure("^jobs")
+        self.record.wait_ended(1)
+        self.assertEqual(worker.stop()[0], 0)
+        self.assertEqual(self.record.begun_twice(), ["a"])
+        self.assertEqual(len(self.queue.take_dead()), 4)
 
     def test_one_of_another_kind(self):
         self.queue.channel.queue_declare("jobs.retry.200", durable=True)

@@ -1,7 +1,7 @@
-/* A copy either arrives or rests: one that bounced (its queue does not exist, the broker had no
- * room) waits on the resting list, and all that rest are sent again together, after a wait that
- * doubles to ten seconds and starts over when one arrives. The job stays unsettled meanwhile, which
- * the drain shows by name. When it cannot wait any longer, the broker still has the original.
+/* A copy either arrives or rests: one that bounced (its queue does not exist or is refused, the broker
+ * had no room) waits on the resting list, and all that rest are sent again together, after a wait that
+ * doubles to ten seconds and starts over when one of them arrives. The job stays unsettled meanwhile,
+ * which the drain shows by name. When it cannot wait any longer, the broker still has the original.
  *
  * A copy that goes back into its own queue saves a checkpoint, and that is worth less than the job and
  * than the time of a drain. So it never rests: if the broker will not have it, the original is given
@@ -31,6 +31,7 @@ struct copy {
 	struct job *job;
 	enum rabbitmq_copy_for purpose;
 	const char *from; /* the queue it was taken from */
+	bool has_rested;
 	bool has_checkpoint;
 	bool waits_for_release;
 };
@@ -71,8 +72,9 @@ static void on_arrived(void *arg, struct publication *publication)
 	struct rabbitmq_copies *copies = arg;
 	struct copy *copy = of_publication(publication);
 	struct job *job = copy->job;
+	if (copy->has_rested)
+		reconnect_worked(&copies->backoff);
 	drop(copies, copy);
-	reconnect_worked(&copies->backoff);
 	copies->events->arrived(copies->arg, job);
 }
 
@@ -125,6 +127,7 @@ static void on_bounced(void *arg, struct publication *publication, const struct 
 			kv_text("to", publication->queue), kv_int("wait_ms", (int64_t)wait_ms),
 			kv_why(why));
 	}
+	copy->has_rested = true;
 	list_append(&copies->resting, &copy->in_resting);
 }
 

@@ -310,24 +310,22 @@ static enum status meaning_of(int reply_code)
 }
 
 /* The retry queue whose declaration the broker has closed the channel for: the first that has no answer.
- * NULL: it was for something else. */
-static const char *refused_queue(const struct publisher *p, const amqp_channel_close_t *m)
+ * "": it was for something else. */
+static void refused_queue(const struct publisher *p, const amqp_channel_close_t *m, char *ret_name)
 {
+	ret_name[0] = '\0';
 	if (((uint32_t)m->class_id << 16 | m->method_id) != AMQP_QUEUE_DECLARE_METHOD)
-		return NULL;
+		return;
 	list_each (it, &p->leases) {
 		const struct lease *lease = list_entry(it, struct lease, node);
 		if (lease->number == p->last_answered + 1)
-			return lease->name;
+			memcpy(ret_name, lease->name, sizeof lease->name);
 	}
-	return NULL;
 }
 
 /* Its messages go on by way of the default exchange when they are dead: the broker asks for that, too. */
-static const char *say_closed(const char *refused, int reply_code)
+static const char *say_refused(int reply_code)
 {
-	if (refused == NULL)
-		return "publishing channel closed by the broker, reopening";
 	switch (reply_code) {
 	case AMQP_ACCESS_REFUSED:
 		return "retry queue refused, its jobs wait: the user needs the rights configure "
@@ -340,26 +338,58 @@ static const char *say_closed(const char *refused, int reply_code)
 	}
 }
 
-static void reopen_later(struct publisher *p, const amqp_channel_close_t *m,
-			 const struct error *why)
+/* Sent again with the others, what goes there would close the channel under them each time. */
+static void bounce_refused(struct publisher *p, const char *name, const struct error *closed)
 {
-	const char *refused = refused_queue(p, m);
+	struct error why;
+	(void)error_set(&why, closed->status, "retry queue \"%s\" was refused", name);
+	list_each_safe (node, &p->waiting) {
+		struct publication *it = list_entry(node, struct publication, node);
+		char target[RABBITMQ_NAME_ROOM];
+		target_name(target, it);
+		if (it->delay_ms == 0 || strcmp(target, name) != 0)
+			continue;
+		list_remove(node);
+		p->events->bounced(p->arg, it, &why);
+	}
+}
+
+static void reopen_later(struct publisher *p, const struct error *why)
+{
 	uint64_t wait_ms = reconnect_failed(&p->backoff, rabbitmq_random());
 	timer_start(p->reopen, wait_ms);
-	log_say(p->link.log, LOG_WARN, say_closed(refused, m->reply_code),
-		kv_text("source", p->link.settings->name), kv_text("queue", refused),
-		kv_int("wait_ms", (int64_t)wait_ms), kv_why(why));
+	log_say(p->link.log, LOG_WARN, "publishing channel closed by the broker, reopening",
+		kv_text("source", p->link.settings->name), kv_int("wait_ms", (int64_t)wait_ms),
+		kv_why(why));
+}
+
+/* The channel is as good as ever, and others wait for it; what was refused waits by itself. */
+static void reopen_without(struct publisher *p, const char *refused, int reply_code,
+			   const struct error *why)
+{
+	log_say(p->link.log, LOG_WARN, say_refused(reply_code),
+		kv_text("source", p->link.settings->name), kv_text("queue", refused), kv_why(why));
+	reconnect_worked(&p->backoff);
+	timer_start(p->reopen, reconnect_failed(&p->backoff, rabbitmq_random()));
+	lose_channel(p, PUBLISHER_BROKEN, why);
+	bounce_refused(p, refused, why);
 }
 
 static void channel_closed(struct publisher *p, const amqp_channel_close_t *m)
 {
 	struct error why;
+	char refused[RABBITMQ_NAME_ROOM];
 	amqp_channel_close_ok_t ok = {0};
 	amqp_conn_send(p->link.conn, CHANNEL, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
 	(void)error_set(&why, meaning_of(m->reply_code), "%d %.*s", m->reply_code,
 			(int)m->reply_text.len, (const char *)m->reply_text.bytes);
+	refused_queue(p, m, refused);
+	if (p->in_trouble == PUBLISHER_COMES_BACK && refused[0] != '\0') {
+		reopen_without(p, refused, m->reply_code, &why);
+		return;
+	}
 	if (p->in_trouble == PUBLISHER_COMES_BACK)
-		reopen_later(p, m, &why);
+		reopen_later(p, &why);
 	lose_channel(p, PUBLISHER_BROKEN, &why);
 }
 

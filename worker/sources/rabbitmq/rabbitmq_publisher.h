@@ -46,7 +46,8 @@ struct publication {
 struct publisher_events {         /* not to destroy the publisher from within, closed() excepted */
 	void (*ready)(void *arg); /* confirms are on, the queue is there; after each dialing */
 	void (*arrived)(void *arg, struct publication *publication);
-	/* It is nowhere: no such queue, or the broker could not take it. Not sent again by itself. */
+	/* It is nowhere: no such queue, or one that is refused, or the broker could not take it. Not sent
+	 * again by itself. */
 	void (*bounced)(void *arg, struct publication *publication, const struct error *why);
 	/* The connection or the channel is gone, for good with PUBLISHER_GIVES_UP. */
 	void (*down)(void *arg, const struct error *why);
