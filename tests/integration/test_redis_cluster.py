@@ -14,7 +14,7 @@ from authority import Authority
 from brokers import RedisList, RedisServer, free_port
 from worker import WorkerCase, wait_for
 
-JOBS = 2000
+JOBS = 5000
 
 
 class Cluster:
