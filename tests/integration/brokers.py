@@ -223,6 +223,22 @@ class RabbitQueue:
             self.connection.close()
 
 
+class RabbitUser:
+    """One who may not do all that guest may, where the case has its queue."""
+
+    def __init__(self, case, configure, write=".*", read=".*"):
+        self.case, self.name = case, f"u{case.queue.vhost}"
+        case.broker.ctl("add_user", self.name, "secret")
+        case.addCleanup(case.broker.ctl, "delete_user", self.name)
+        self.may(configure, write, read)
+
+    def may(self, configure, write=".*", read=".*"):
+        self.case.broker.ctl("set_permissions", "-p", self.case.queue.vhost, self.name, configure, write, read)
+
+    def url(self):
+        return self.case.queue.url().replace("guest:guest", f"{self.name}:secret")
+
+
 class Redis:
     def __init__(self, directory=None):
         self.directory = Path(directory or folder("redis"))

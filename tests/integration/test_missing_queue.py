@@ -4,26 +4,10 @@ it is always awaited, and consumed again when it is back. And one that we may no
 import signal
 import unittest
 
-from brokers import wait_for
+from brokers import RabbitUser, wait_for
 from worker import RabbitCase, patience
 
 WAITING = "queue is missing, waiting for it"
-
-
-class User:
-    """One who may not do all that guest may."""
-
-    def __init__(self, case, configure):
-        self.case, self.name = case, f"u{case.queue.vhost}"
-        case.broker.ctl("add_user", self.name, "secret")
-        case.addCleanup(case.broker.ctl, "delete_user", self.name)
-        self.may_configure(configure)
-
-    def may_configure(self, pattern):
-        self.case.broker.ctl("set_permissions", "-p", self.case.queue.vhost, self.name, pattern, ".*", ".*")
-
-    def url(self):
-        return self.case.queue.url().replace("guest:guest", f"{self.name}:secret")
 
 
 class Missing(RabbitCase):
@@ -140,7 +124,7 @@ class MissingDead(RabbitCase):
 
     def test_lost_later_and_not_to_be_made_again(self):
         """Where the queue is declared, its dead letter queue is made; another user has made both."""
-        user = User(self, "^jobs$")
+        user = RabbitUser(self, "^jobs$")
         self.queue.channel.queue_declare(self.queue.dead_name, durable=True)
         section = self.queue.section(extra='declare = "durable"', url=user.url())
         worker = self.start(self.config(section))
@@ -188,7 +172,7 @@ class RefusedRetry(RabbitCase):
     WAITS = "copy of a job could not be placed, trying again"
 
     def start_refused(self, **options):
-        self.user = User(self, "^jobs$")
+        self.user = RabbitUser(self, "^jobs$")
         retry = 'retry "default" { attempts = 3  first = "200ms"  jitter = 0 }\n'
         return self.start(self.config(self.queue.section(url=self.user.url()), retry, **options))
 
@@ -204,7 +188,7 @@ class RefusedRetry(RabbitCase):
                          {("jobs", 'retry queue "jobs.retry.200" was refused')})  # fmt: skip
         self.assertGreater(waits[4]["wait_ms"], 2 * waits[0]["wait_ms"])  # it does not spin
         self.assertEqual(worker.events("publishing channel closed by the broker, reopening"), [])
-        self.user.may_configure("^jobs")
+        self.user.may("^jobs")
         self.record.wait_ended(1)
         self.assertEqual([run["attempt"] for run in self.record.runs("a")], ["1", "2"])
         self.assertEqual(worker.stop()[0], 0)
@@ -228,7 +212,7 @@ class RefusedRetry(RabbitCase):
             self.queue.publish([f"b{n}:exit:65"])
             wait_for("its death", lambda n=n: self.queue.dead_depth() == n + 1)
         self.assertEqual(self.record.ended(), [])
-        self.user.may_configure("^jobs")
+        self.user.may("^jobs")
         self.record.wait_ended(1)
         self.assertEqual(worker.stop()[0], 0)
         self.assertEqual(self.record.begun_twice(), ["a"])

@@ -5,7 +5,7 @@ import json
 import time
 import unittest
 
-from brokers import RabbitQueue
+from brokers import RabbitQueue, RabbitUser
 from worker import RabbitCase, RedisCase, wait_for
 
 RETRY = 'retry "default" { attempts = 3  backoff = "exponential"  first = "100ms"  max = "1s"  jitter = 0 }\n'
@@ -240,6 +240,19 @@ class RabbitOutcomes(OutcomeCases, RabbitCase):
                     return None
 
         wait_for(f"queue {name}", there)
+
+
+    def test_with_no_rights_but_those_it_takes(self):
+        """As worker/sources/README.md has them."""
+        user = RabbitUser(self, configure=r"^jobs\.retry\.", write=r"^amq\.default$", read=r"^jobs($|\.retry\.)")
+        worker = self.start(self.config(self.queue.section(url=user.url())))
+        self.queue.publish(["a", "b:exit:65", "c:fail-until:2"])
+        self.record.wait_ended(2)
+        wait_for("it to be dead", lambda: self.queue.dead_depth() == 1)
+        done = self.run_outfall("enqueue", "-c", worker.config_path, f"mq/{self.queue.name}", "--body", "d")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.record.wait_ended(3)
+        self.assertEqual(worker.stop()[0], 0)
 
 
 class RedisOutcomes(OutcomeCases, RedisCase):

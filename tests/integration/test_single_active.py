@@ -6,7 +6,7 @@ import unittest
 
 from pika.exceptions import ChannelClosedByBroker
 
-from brokers import RabbitQueue, patience, wait_for
+from brokers import RabbitQueue, RabbitUser, patience, wait_for
 from fault_proxy import FaultProxy
 from worker import RabbitCase
 
@@ -174,8 +174,7 @@ class Asked(RabbitCase):
         how.setdefault("durable", True)
         self.queue.channel.queue_declare(name, arguments=arguments, **how)
 
-    def start_worker(self, name="asked", extra="", user="guest:guest"):
-        url = self.queue.url().replace("guest:guest", user)
+    def start_worker(self, name="asked", extra="", url=None):
         worker = self.start(self.config(self.queue.section(name=name, extra=extra, url=url)))
         worker.wait_event("consumer started")
         return worker
@@ -212,12 +211,8 @@ class Asked(RabbitCase):
             self.assertFalse(self.has_asked(self.start_worker(extra=f'single_active = "{value}"')))
 
     def test_by_who_may_not_configure(self):
-        user = f"u{self.queue.vhost}"
-        self.broker.ctl("add_user", user, "secret")
-        self.addCleanup(self.broker.ctl, "delete_user", user)
-        self.broker.ctl("set_permissions", "-p", self.queue.vhost, user, "^$", ".*", ".*")
         self.remake({"x-single-active-consumer": True})
-        worker = self.assert_told(self.NOT_KNOWN, user=f"{user}:secret")
+        worker = self.assert_told(self.NOT_KNOWN, url=RabbitUser(self, configure="^$").url())
         [event] = worker.events(self.NOT_KNOWN)
         self.assertIn("ACCESS_REFUSED", event["why"])
 
