@@ -1,6 +1,7 @@
-/* The source and the publisher each have one of these: what they share is how to come back. An
+/* The source has one of these, and so has whatever publishes: what they share is how to come back. An
  * attempt that cannot even begin (no memory, an address that does not parse) takes the same way as
- * one that failed on the wire: told from a clean stack, through the owner's closed(). */
+ * one that failed on the wire: told from a clean stack, through the owner's closed(). So does a
+ * connection that is left, because an owner finds out inside its events, where it must not go. */
 #include "sources/rabbitmq/rabbitmq_link.h"
 
 #include "base/memory.h"
@@ -66,8 +67,7 @@ static void try_again(void *arg)
 		rabbitmq_link_dial(link);
 		return;
 	}
-	struct error why = link->failed;
-	link->failed.status = ST_OK;
+	struct error why = link->failed; /* what closed() does forgets it */
 	link->events->closed(link->arg, &why);
 }
 
@@ -101,6 +101,13 @@ void rabbitmq_link_stop(struct rabbitmq_link *link)
 	amqp_conn_destroy(link->conn);
 	link->conn = NULL;
 	timer_stop(link->again);
+	link->failed.status = ST_OK;
+}
+
+void rabbitmq_link_leave(struct rabbitmq_link *link, const struct error *why)
+{
+	link->failed = *why;
+	timer_start(link->again, 0);
 }
 
 bool rabbitmq_link_try_next(struct rabbitmq_link *link)

@@ -38,7 +38,7 @@ struct rabbitmq_link {
 	struct timer *again;
 	struct reconnect backoff;
 	struct hosts hosts;
-	struct error failed; /* why an attempt could not even begin */
+	struct error failed; /* why an attempt could not even begin, or is left; ST_OK: neither */
 };
 
 enum status rabbitmq_link_init(struct rabbitmq_link *link, struct error *why);
@@ -52,6 +52,8 @@ void rabbitmq_link_lost(struct rabbitmq_link *link, const struct error *why);
 /* The same without a wait, and without a word; false, and only dropped, when all have been tried. */
 bool rabbitmq_link_try_next(struct rabbitmq_link *link);
 void rabbitmq_link_stop(struct rabbitmq_link *link); /* drops it, and dials no more */
+/* Connected, and of no use any more: ends in closed() as soon as nobody is at work in it. */
+void rabbitmq_link_leave(struct rabbitmq_link *link, const struct error *why);
 
 uint32_t rabbitmq_random(void);
 

@@ -1,9 +1,4 @@
-/*  idle --first message--> down --connected--> opening --open-ok--> selecting --select-ok--> ready
- *                          ^ |                                                               |
- *                          | +-- wait, dial                                     given up in the middle
- *                          +---------------- connection lost, or dropped (leaving) <---------+
- *
- * The awkward part is a message that ends in the middle: the broker we take it from is gone, or the one
+/* The awkward part is a message that ends in the middle: the broker we take it from is gone, or the one
  * we give it to reads no further, and we have not kept what would be needed to go on. The protocol has no
  * way to take back half a message; anything else on its channel breaks the whole connection. So that is
  * what we do: the connection is dropped, the broker forgets the half, and the original, which has no
@@ -32,7 +27,7 @@
 #include "loop/loop.h"
 #include "observe/log.h"
 #include "settings/settings.h"
-#include "sources/rabbitmq/rabbitmq_link.h"
+#include "sources/rabbitmq/rabbitmq_confirming.h"
 #include "sources/rabbitmq/rabbitmq_message.h"
 #include "wire/amqp.h"
 
@@ -40,22 +35,10 @@
 #include <stdio.h>
 
 enum {
-	CHANNEL = 1,
 	OUTPUT_MOST = 512 << 10, /* beyond it reading stops; one read brings half of it */
 	OUTPUT_FEW = 128 << 10,  /* and below it goes on */
 	HOLD_MS = 5000,          /* for so long at most; with short heartbeats half of one */
 	HURRY_MS = 1000,
-};
-
-enum passage_state {
-	PASSAGE_IDLE,
-	PASSAGE_DOWN,
-	PASSAGE_OPENING,
-	PASSAGE_SELECTING,
-	PASSAGE_READY,
-	PASSAGE_LEAVING, /* given up in the middle: it is dropped from a clean stack */
-	PASSAGE_CLOSING,
-	PASSAGE_CLOSED,
 };
 
 struct passing {
@@ -67,25 +50,19 @@ struct passing {
 };
 
 struct rabbitmq_passage {
-	struct rabbitmq_link link;
+	struct rabbitmq_confirming out;
 	const struct rabbitmq_passage_events *events;
 	void *arg;
-	char name[128];
 
-	enum passage_state state;
-	bool blocked;            /* by connection.blocked */
 	bool intake_wanted;      /* else what waits goes back at once */
 	struct list under_way;   /* in the order of their sequence */
 	struct list waiting;     /* to go back */
 	struct passing *current; /* the last under way, while its body still comes; NULL: none */
 	uint64_t body_left;      /* of it */
-	uint64_t last_sequence;
-	struct error why; /* of LEAVING */
 
 	bool holds;
 	struct turn_hook flow; /* on the list while it holds */
 	struct timer *patience;
-	struct timer *drop;  /* of 0 ms, while LEAVING */
 	struct timer *again; /* what waits may not go back before */
 	struct reconnect backoff;
 	struct timer *hurry;
@@ -95,14 +72,14 @@ struct rabbitmq_passage {
 
 static uint64_t hold_most_ms(const struct rabbitmq_passage *p)
 {
-	uint64_t half_ms = p->link.settings->heartbeat_ms / 2;
+	uint64_t half_ms = p->out.link.settings->heartbeat_ms / 2;
 	return half_ms != 0 && half_ms < HOLD_MS ? half_ms : HOLD_MS;
 }
 
 static void hold(struct rabbitmq_passage *p)
 {
 	p->holds = true;
-	loop_add_hook(p->link.loop, TURN_SETTLE, &p->flow);
+	loop_add_hook(p->out.link.loop, TURN_SETTLE, &p->flow);
 	timer_start(p->patience, hold_most_ms(p));
 	p->events->hold(p->arg);
 }
@@ -120,7 +97,7 @@ static void let_flow(struct rabbitmq_passage *p)
 static void look_at_output(void *arg)
 {
 	struct rabbitmq_passage *p = arg;
-	if (amqp_conn_unsent(p->link.conn) <= OUTPUT_FEW)
+	if (amqp_conn_unsent(p->out.link.conn) <= OUTPUT_FEW)
 		let_flow(p);
 }
 
@@ -143,8 +120,8 @@ static void all_go_back(struct rabbitmq_passage *p, struct list *those)
 
 static bool may_begin(const struct rabbitmq_passage *p)
 {
-	return p->state == PASSAGE_READY && !p->blocked && p->current == NULL &&
-	       amqp_conn_unsent(p->link.conn) <= OUTPUT_MOST;
+	return p->out.state == CONFIRMING_READY && !p->out.blocked && p->current == NULL &&
+	       amqp_conn_unsent(p->out.link.conn) <= OUTPUT_MOST;
 }
 
 static void waiting_go_back(struct rabbitmq_passage *p)
@@ -168,17 +145,17 @@ static void wait_to_go_back(struct rabbitmq_passage *p, struct passing *it)
 	}
 	if (!timer_armed(p->again))
 		timer_start(p->again, reconnect_failed(&p->backoff, rabbitmq_random()));
-	if (p->state == PASSAGE_IDLE)
-		rabbitmq_link_dial(&p->link);
+	if (p->out.state == CONFIRMING_IDLE)
+		rabbitmq_link_dial(&p->out.link);
 }
 
 /* All of it has left, so it may have arrived: told, because it is about to be there once more. */
 static void log_doubt(const struct rabbitmq_passage *p, const struct job *job,
 		      const struct error *why)
 {
-	log_say(p->link.log, LOG_WARN,
+	log_say(p->out.link.log, LOG_WARN,
 		"large message goes back, it may be in the dead letter queue already",
-		kv_text("source", p->link.settings->name), kv_text("queue", job->route->name),
+		kv_text("source", p->out.link.settings->name), kv_text("queue", job->route->name),
 		KV_JOB(job), kv_why(why));
 }
 
@@ -203,30 +180,12 @@ static void give_up_under_way(struct rabbitmq_passage *p, const struct error *wh
 /* In the middle of a message: see the essay. Those before it may still be confirmed until it is dropped. */
 static void leave(struct rabbitmq_passage *p, const char *why)
 {
-	must(p->state == PASSAGE_READY);
-	(void)error_set(&p->why, ST_CLOSED, "given up in the middle of a large message: %s", why);
-	p->state = PASSAGE_LEAVING;
-	timer_start(p->drop, 0);
+	struct error told;
+	must(p->out.state == CONFIRMING_READY);
+	(void)error_set(&told, ST_CLOSED, "given up in the middle of a large message: %s", why);
+	rabbitmq_confirming_leave(&p->out, &told);
 	give_up_current(p);
 	let_flow(p);
-}
-
-static void lose_connection(struct rabbitmq_passage *p, const struct error *why)
-{
-	timer_stop(p->drop);
-	rabbitmq_link_lost(&p->link, why);
-	p->state = PASSAGE_DOWN;
-	p->blocked = false;
-	let_flow(p);
-	give_up_under_way(p, why);
-}
-
-static void drop_connection(void *arg)
-{
-	struct rabbitmq_passage *p = arg;
-	struct error why = p->why;
-	if (p->state == PASSAGE_LEAVING)
-		lose_connection(p, &why);
 }
 
 static void lose_patience(void *arg)
@@ -286,13 +245,14 @@ static enum status publish(struct rabbitmq_passage *p, struct passing *it, uint6
 					       job_next_checkpoint(it->job), &encoded, why);
 	if (st != ST_OK)
 		return st;
-	st = amqp_conn_publish_begin(p->link.conn, CHANNEL, span_text(it->to), encoded, body_bytes);
+	st = amqp_conn_publish_begin(p->out.link.conn, CONFIRMING_CHANNEL, span_text(it->to),
+				     encoded, body_bytes);
 	memory_free((char *)(uintptr_t)encoded.ptr);
 	if (st == ST_INVALID)
 		return error_set(why, st, "its headers do not fit into a frame");
 	if (st != ST_OK)
 		return ST_AGAIN; /* it is just about to be lost */
-	it->sequence = ++p->last_sequence;
+	it->sequence = ++p->out.last_sequence;
 	list_append(&p->under_way, &it->node);
 	p->current = it;
 	p->body_left = body_bytes;
@@ -324,9 +284,9 @@ void rabbitmq_passage_body(struct rabbitmq_passage *p, const struct route *route
 	if (p->current == NULL || p->current->job->route != route)
 		return;
 	must(piece.len <= p->body_left);
-	amqp_conn_publish_body(p->link.conn, CHANNEL, piece);
+	amqp_conn_publish_body(p->out.link.conn, CONFIRMING_CHANNEL, piece);
 	p->body_left -= piece.len;
-	if (!p->holds && amqp_conn_unsent(p->link.conn) > OUTPUT_MOST)
+	if (!p->holds && amqp_conn_unsent(p->out.link.conn) > OUTPUT_MOST)
 		hold(p);
 	if (p->body_left > 0)
 		return;
@@ -393,8 +353,8 @@ void rabbitmq_passage_ended(struct rabbitmq_passage *p, struct job *job, enum se
 	struct source_host *host = job->route->source->host;
 	bool rejected = !job->copied && job->verdict.fate == FATE_DEAD && how == SETTLED;
 	if (job->copied || rejected) {
-		log_say(p->link.log, LOG_WARN, say_end(job, how),
-			kv_text("source", p->link.settings->name),
+		log_say(p->out.link.log, LOG_WARN, say_end(job, how),
+			kv_text("source", p->out.link.settings->name),
 			kv_text("queue", job->route->name), KV_JOB(job),
 			kv_text("reason", job->outcome.reason));
 		host->buried(host, job->route, 1);
@@ -413,18 +373,18 @@ bool rabbitmq_passage_has(const struct rabbitmq_passage *p, const struct route *
 
 bool rabbitmq_passage_is_blocked(const struct rabbitmq_passage *p)
 {
-	return p->blocked;
+	return p->out.blocked;
 }
 
 /* --- confirms and returns ----------------------------------------------------------------------- */
 
 static void log_refusal(const struct rabbitmq_passage *p, const struct passing *it)
 {
-	log_say(p->link.log, LOG_WARN,
+	log_say(p->out.link.log, LOG_WARN,
 		it->returned ? "large message could not be placed, there is no such queue"
 			     : "large message could not be placed, the broker did not take it",
-		kv_text("source", p->link.settings->name), kv_text("queue", it->job->route->name),
-		KV_JOB(it->job), kv_text("to", it->to));
+		kv_text("source", p->out.link.settings->name),
+		kv_text("queue", it->job->route->name), KV_JOB(it->job), kv_text("to", it->to));
 }
 
 static void conclude(struct rabbitmq_passage *p, struct passing *it, bool taken)
@@ -441,202 +401,107 @@ static void conclude(struct rabbitmq_passage *p, struct passing *it, bool taken)
 	p->events->passed(p->arg, job);
 }
 
-static void confirmed(struct rabbitmq_passage *p, uint64_t tag, enum amqp_reach reach, bool taken)
+static void on_confirmed(void *arg, uint64_t sequence, enum amqp_reach reach, bool taken)
 {
-	if (reach == AMQP_UP_TO && tag == 0)
-		tag = p->last_sequence; /* the protocol's "all so far" */
+	struct rabbitmq_passage *p = arg;
 	list_each_safe (node, &p->under_way) {
 		struct passing *it = list_entry(node, struct passing, node);
-		if (it == p->current || it->sequence > tag)
+		if (it == p->current || it->sequence > sequence)
 			break;
-		if (it->sequence == tag || reach == AMQP_UP_TO)
+		if (it->sequence == sequence || reach == AMQP_UP_TO)
 			conclude(p, it, taken);
 	}
 }
 
-static void note_return(struct rabbitmq_passage *p, const amqp_basic_return_t *m)
+static void on_returned(void *arg, const char *queue, struct span id)
 {
-	struct span to = amqp_span_of(m->routing_key);
+	struct rabbitmq_passage *p = arg;
+	(void)id; /* see the essay */
 	list_each (node, &p->under_way) {
 		struct passing *it = list_entry(node, struct passing, node);
-		if (it != p->current && span_equal(span_text(it->to), to))
+		if (it != p->current && strcmp(it->to, queue) == 0)
 			it->returned = true;
 	}
 }
 
 /* --- its connection ----------------------------------------------------------------------------- */
 
-static void on_opened(void *arg)
+static void on_ready(void *arg)
 {
 	struct rabbitmq_passage *p = arg;
-	amqp_channel_open_t open = {0};
-	p->state = PASSAGE_OPENING;
-	p->last_sequence = 0;
-	amqp_conn_send(p->link.conn, CHANNEL, AMQP_CHANNEL_OPEN_METHOD, &open);
-}
-
-static void select_confirms(struct rabbitmq_passage *p)
-{
-	amqp_confirm_select_t select = {0};
-	p->state = PASSAGE_SELECTING;
-	amqp_conn_send(p->link.conn, CHANNEL, AMQP_CONFIRM_SELECT_METHOD, &select);
-}
-
-static void become_ready(struct rabbitmq_passage *p)
-{
-	p->state = PASSAGE_READY;
-	rabbitmq_link_worked(&p->link);
+	rabbitmq_link_worked(&p->out.link);
 	waiting_go_back(p);
 }
 
 /* The channel is all that the connection is for, so that goes too. */
-static void channel_closed(struct rabbitmq_passage *p, const amqp_channel_close_t *m)
-{
-	if (p->state == PASSAGE_CLOSING || p->state == PASSAGE_LEAVING)
-		return;
-	(void)error_set(&p->why, ST_REFUSED, "%d %.*s", m->reply_code, (int)m->reply_text.len,
-			(const char *)m->reply_text.bytes);
-	p->state = PASSAGE_LEAVING;
-	timer_start(p->drop, 0);
-	give_up_current(p);
-}
-
-static void on_method(void *arg, uint16_t channel, amqp_method_number_t id, const void *decoded)
+static void on_channel_closed(void *arg, const amqp_channel_close_t *m, const struct error *why)
 {
 	struct rabbitmq_passage *p = arg;
-	(void)channel;
-	switch (id) {
-	case AMQP_CHANNEL_OPEN_OK_METHOD:
-		if (p->state == PASSAGE_OPENING)
-			select_confirms(p);
-		return;
-	case AMQP_CONFIRM_SELECT_OK_METHOD:
-		if (p->state == PASSAGE_SELECTING)
-			become_ready(p);
-		return;
-	case AMQP_BASIC_ACK_METHOD: {
-		const amqp_basic_ack_t *m = decoded;
-		confirmed(p, m->delivery_tag, m->multiple ? AMQP_UP_TO : AMQP_ONE, true);
-		return;
-	}
-	case AMQP_BASIC_NACK_METHOD: {
-		const amqp_basic_nack_t *m = decoded;
-		confirmed(p, m->delivery_tag, m->multiple ? AMQP_UP_TO : AMQP_ONE, false);
-		return;
-	}
-	case AMQP_BASIC_RETURN_METHOD:
-		note_return(p, decoded);
-		return;
-	case AMQP_CHANNEL_CLOSE_METHOD:
-		channel_closed(p, decoded);
-		return;
-	default:
-		amqp_conn_fail(p->link.conn, "an unexpected method on the passing channel");
-	}
-}
-
-static void ignore_header(void *arg, uint16_t channel, const struct amqp_header *header)
-{
-	(void)arg; /* of a returned message: its original comes again */
-	(void)channel;
-	(void)header;
-}
-
-static void ignore_body(void *arg, uint16_t channel, struct span piece)
-{
-	(void)arg;
-	(void)channel;
-	(void)piece;
+	(void)m;
+	rabbitmq_confirming_leave(&p->out, why);
+	give_up_current(p);
 }
 
 /* Until the alarm is over nothing is read there, and the rest of a body must not wait here for that. */
 static void on_blocked(void *arg, const char *reason)
 {
 	struct rabbitmq_passage *p = arg;
-	p->blocked = reason != NULL;
-	log_say(p->link.log, LOG_WARN,
+	log_say(p->out.link.log, LOG_WARN,
 		reason ? "large messages wait, blocked by the broker" : "publishing unblocked",
-		kv_text("source", p->link.settings->name), kv_text("why", reason));
-	if (p->blocked && p->current != NULL && p->state == PASSAGE_READY)
+		kv_text("source", p->out.link.settings->name), kv_text("why", reason));
+	if (reason != NULL && p->current != NULL)
 		leave(p, reason);
 	waiting_go_back(p);
-}
-
-static void finish_closing(struct rabbitmq_passage *p)
-{
-	p->state = PASSAGE_CLOSED;
-	rabbitmq_link_stop(&p->link);
-	p->events->closed(p->arg);
 }
 
 static void on_closed(void *arg, const struct error *why)
 {
 	struct rabbitmq_passage *p = arg;
-	if (p->state == PASSAGE_CLOSING) {
-		finish_closing(p);
+	if (why == NULL) {
+		p->events->closed(p->arg);
 		return;
 	}
-	must(why != NULL);
-	struct error told = p->state == PASSAGE_LEAVING ? p->why : *why;
-	lose_connection(p, &told);
+	rabbitmq_link_lost(&p->out.link, why);
+	let_flow(p);
+	give_up_under_way(p, why);
 }
 
-static const struct amqp_events on_connection = {
-    .opened = on_opened,
-    .method = on_method,
-    .header = ignore_header,
-    .body = ignore_body,
+static const struct rabbitmq_confirming_events on_channel = {
+    .ready = on_ready,
+    .confirmed = on_confirmed,
+    .returned = on_returned,
     .blocked = on_blocked,
+    .channel_closed = on_channel_closed,
     .closed = on_closed,
+    .unexpected = "an unexpected method on the passing channel",
 };
 
-static void on_dialing(void *arg)
-{
-	struct rabbitmq_passage *p = arg;
-	p->state = PASSAGE_DOWN;
-}
-
 /* --- life --------------------------------------------------------------------------------------- */
-
-static void init(struct rabbitmq_passage *p, struct loop *loop, struct log *log,
-		 const struct rabbitmq_settings *settings, const char *worker)
-{
-	(void)snprintf(p->name, sizeof p->name, "%.100s (large messages)", worker);
-	list_init(&p->under_way);
-	list_init(&p->waiting);
-	p->intake_wanted = true;
-	p->flow = (struct turn_hook){.run = look_at_output, .arg = p};
-	list_init(&p->flow.node);
-	p->link = (struct rabbitmq_link){
-	    .loop = loop,
-	    .log = log,
-	    .settings = settings,
-	    .name = p->name,
-	    .channels = CHANNEL,
-	    .dialing = on_dialing,
-	    .events = &on_connection,
-	    .arg = p,
-	};
-	p->patience = timer_create_on(loop, lose_patience, p);
-	p->drop = timer_create_on(loop, drop_connection, p);
-	p->again = timer_create_on(loop, try_again, p);
-	p->hurry = timer_create_on(loop, hurry_is_over, p);
-}
 
 enum status rabbitmq_passage_create(struct loop *loop, struct log *log,
 				    const struct rabbitmq_settings *settings, const char *worker,
 				    const struct rabbitmq_passage_events *events, void *arg,
 				    struct rabbitmq_passage **ret_passage, struct error *why)
 {
+	char name[128];
+	(void)snprintf(name, sizeof name, "%.100s (large messages)", worker);
 	struct rabbitmq_passage *p = memory_clear(1, sizeof *p);
 	if (p == NULL)
 		return error_set(why, ST_NOMEM, "out of memory");
 	p->events = events;
 	p->arg = arg;
-	init(p, loop, log, settings, worker);
-	bool whole = p->patience != NULL && p->drop != NULL && p->again != NULL && p->hurry != NULL;
-	enum status st =
-	    whole ? rabbitmq_link_init(&p->link, why) : error_set(why, ST_NOMEM, "out of memory");
+	list_init(&p->under_way);
+	list_init(&p->waiting);
+	p->intake_wanted = true;
+	p->flow = (struct turn_hook){.run = look_at_output, .arg = p};
+	list_init(&p->flow.node);
+	p->patience = timer_create_on(loop, lose_patience, p);
+	p->again = timer_create_on(loop, try_again, p);
+	p->hurry = timer_create_on(loop, hurry_is_over, p);
+	bool whole = p->patience != NULL && p->again != NULL && p->hurry != NULL;
+	enum status st = whole ? rabbitmq_confirming_init(&p->out, loop, log, settings, name,
+							  &on_channel, p, why)
+			       : error_set(why, ST_NOMEM, "out of memory");
 	if (st != ST_OK) {
 		rabbitmq_passage_destroy(p);
 		return st;
@@ -649,19 +514,12 @@ enum status rabbitmq_passage_create(struct loop *loop, struct log *log,
  * nothing here is anybody's business any more. */
 void rabbitmq_passage_close(struct rabbitmq_passage *p)
 {
-	if (p->state == PASSAGE_CLOSING || p->state == PASSAGE_CLOSED)
-		return;
+	bool in_order = p->out.state == CONFIRMING_READY && !p->out.blocked;
 	must(list_empty(&p->under_way) && list_empty(&p->waiting));
-	bool in_order = p->state == PASSAGE_READY && !p->blocked;
-	timer_stop(p->drop);
 	timer_stop(p->again);
 	timer_stop(p->hurry);
 	let_flow(p);
-	p->state = PASSAGE_CLOSING;
-	if (in_order)
-		amqp_conn_close(p->link.conn);
-	else
-		finish_closing(p);
+	rabbitmq_confirming_close(&p->out, in_order ? CONFIRMING_IN_ORDER : CONFIRMING_AT_ONCE);
 }
 
 void rabbitmq_passage_destroy(struct rabbitmq_passage *p)
@@ -670,9 +528,8 @@ void rabbitmq_passage_destroy(struct rabbitmq_passage *p)
 		return;
 	must(list_empty(&p->under_way) && list_empty(&p->waiting));
 	loop_remove_hook(&p->flow);
-	rabbitmq_link_fini(&p->link);
+	rabbitmq_confirming_fini(&p->out);
 	timer_destroy(p->patience);
-	timer_destroy(p->drop);
 	timer_destroy(p->again);
 	timer_destroy(p->hurry);
 	memory_free(p);

@@ -1,8 +1,5 @@
-/*  idle --first send--> down --connected--> opening --open-ok--> selecting --select-ok--> ready
- *                        ^ |                                         \--declaring--declare-ok-^
- *                        | +-- wait, dial                                     |
- *                        +---- connection lost (any)         broken <-- channel.close (any)
- *                                                               \-- wait --> opening
+/* The way to a channel that confirms is rabbitmq_confirming.h's. One that breaks is opened anew, after a wait
+ * and on the same connection.
  *
  * Publications are on one of two lists: waiting, or sent and in the order of their sequence number.
  * Losing the channel puts the sent ones back in front of the waiting ones, in order. A confirm
@@ -19,29 +16,16 @@
 #include "sources/rabbitmq/rabbitmq_publisher.h"
 
 #include "base/memory.h"
-#include "base/must.h"
 #include "loop/loop.h"
 #include "observe/log.h"
 #include "settings/settings.h"
-#include "sources/rabbitmq/rabbitmq_link.h"
+#include "sources/rabbitmq/rabbitmq_confirming.h"
 #include "sources/rabbitmq/rabbitmq_queue.h"
 #include "wire/amqp.h"
 
 #include <stdio.h>
 
-enum { CHANNEL = 1, OUTPUT_MOST = 1 << 20 };
-
-enum publisher_state {
-	PUBLISHER_IDLE,
-	PUBLISHER_DOWN,
-	PUBLISHER_OPENING,
-	PUBLISHER_SELECTING,
-	PUBLISHER_DECLARING,
-	PUBLISHER_READY,
-	PUBLISHER_BROKEN,
-	PUBLISHER_CLOSING,
-	PUBLISHER_CLOSED,
-};
+enum { OUTPUT_MOST = 1 << 20 };
 
 /* A retry queue and when it was declared; forgotten once it is no longer fresh. */
 struct lease {
@@ -52,34 +36,23 @@ struct lease {
 };
 
 struct publisher {
-	struct rabbitmq_link link;
+	struct rabbitmq_confirming out;
 	const struct queue_settings *queue;
 	enum publisher_trouble in_trouble;
 	const struct publisher_events *events;
 	void *arg;
-	char name[128];
 
-	enum publisher_state state;
-	bool blocked; /* by connection.blocked */
+	bool declaring; /* the queue; ready after that */
 	bool has_been_ready;
 	struct list waiting, sent;
-	uint64_t last_sequence;
 	struct list leases;     /* the one used last is first */
 	uint64_t last_declared; /* of the retry queues on this channel, counted from 1 */
 	uint64_t last_answered;
 
-	bool in_return; /* the header of a returned message is due */
-	char returned_queue[RABBITMQ_NAME_ROOM];
-
-	struct timer *reopen; /* while BROKEN */
+	struct timer *reopen; /* while it is broken */
 	struct reconnect backoff;
 	struct turn_hook pump; /* sends on when the output has shrunk */
 };
-
-static bool is_over(const struct publisher *p)
-{
-	return p->state == PUBLISHER_CLOSING || p->state == PUBLISHER_CLOSED;
-}
 
 /* --- publishing -------------------------------------------------------------------------------- */
 
@@ -122,11 +95,12 @@ static void drop_lease(struct publisher *p, const char *name)
  * is declared again the next time. */
 static uint64_t lease_queue(struct publisher *p, const char *name, const struct publication *it)
 {
-	uint64_t now_ns = loop_now_ns(p->link.loop);
+	uint64_t now_ns = loop_now_ns(p->out.link.loop);
 	struct lease *lease = find_lease(p, name, now_ns);
 	if (lease != NULL)
 		return lease->declared_ns;
-	rabbitmq_retry_queue_declare(p->link.conn, CHANNEL, name, it->queue, it->delay_ms);
+	rabbitmq_retry_queue_declare(p->out.link.conn, CONFIRMING_CHANNEL, name, it->queue,
+				     it->delay_ms);
 	p->last_declared++;
 	lease = memory_clear(1, sizeof *lease);
 	if (lease != NULL) {
@@ -154,25 +128,30 @@ static void send_one(struct publisher *p, struct publication *it)
 	if (it->delay_ms > 0)
 		it->leased_ns = lease_queue(p, target, it);
 	list_remove(&it->node);
-	enum status st =
-	    amqp_conn_publish(p->link.conn, CHANNEL, span_text(target), it->encoded, it->body);
+	enum status st = amqp_conn_publish(p->out.link.conn, CONFIRMING_CHANNEL, span_text(target),
+					   it->encoded, it->body);
 	if (st == ST_INVALID) {
 		struct error why;
 		(void)error_set(&why, st, "its headers do not fit into a frame");
 		p->events->bounced(p->arg, it, &why);
 		return;
 	}
-	it->sequence = ++p->last_sequence;
+	it->sequence = ++p->out.last_sequence;
 	it->returned = false;
 	it->sent = true;
 	list_append(&p->sent, &it->node);
 }
 
+static bool may_publish(const struct publisher *p)
+{
+	return p->out.state == CONFIRMING_READY && !p->declaring && !p->out.blocked &&
+	       amqp_conn_unsent(p->out.link.conn) < OUTPUT_MOST;
+}
+
 static void pump(void *arg)
 {
 	struct publisher *p = arg;
-	while (p->state == PUBLISHER_READY && !p->blocked && !list_empty(&p->waiting) &&
-	       amqp_conn_unsent(p->link.conn) < OUTPUT_MOST)
+	while (!list_empty(&p->waiting) && may_publish(p))
 		send_one(p, list_entry(p->waiting.next, struct publication, node));
 }
 
@@ -182,7 +161,7 @@ void publisher_send(struct publisher *p, struct publication *it)
 	list_append(&p->waiting, &it->node);
 	if (it->delay_ms > RETRY_MOST_MS)
 		it->delay_ms = RETRY_MOST_MS;
-	if (p->state == PUBLISHER_IDLE)
+	if (p->out.state == CONFIRMING_IDLE)
 		publisher_dial(p);
 	else
 		pump(p);
@@ -200,7 +179,7 @@ static void conclude(struct publisher *p, struct publication *it, bool taken)
 	struct error why;
 	list_remove(&it->node);
 	bool stale =
-	    it->delay_ms > 0 && loop_now_ns(p->link.loop) - it->leased_ns > RETRY_BELIEVED_NS;
+	    it->delay_ms > 0 && loop_now_ns(p->out.link.loop) - it->leased_ns > RETRY_BELIEVED_NS;
 	if (taken && !it->returned && !stale) {
 		reconnect_worked(&p->backoff);
 		p->events->arrived(p->arg, it);
@@ -215,26 +194,17 @@ static void conclude(struct publisher *p, struct publication *it, bool taken)
 	p->events->bounced(p->arg, it, &why);
 }
 
-static void confirmed(struct publisher *p, uint64_t tag, enum amqp_reach reach, bool taken)
+static void on_confirmed(void *arg, uint64_t sequence, enum amqp_reach reach, bool taken)
 {
-	if (reach == AMQP_UP_TO && tag == 0)
-		tag = p->last_sequence; /* the protocol's "all so far" */
+	struct publisher *p = arg;
 	list_each_safe (node, &p->sent) {
 		struct publication *it = list_entry(node, struct publication, node);
-		if (it->sequence > tag)
+		if (it->sequence > sequence)
 			break;
-		if (it->sequence == tag || reach == AMQP_UP_TO)
+		if (it->sequence == sequence || reach == AMQP_UP_TO)
 			conclude(p, it, taken);
 	}
 	pump(p);
-}
-
-static void begin_return(struct publisher *p, const amqp_basic_return_t *m)
-{
-	p->in_return = true;
-	(void)snprintf(p->returned_queue, sizeof p->returned_queue, "%.*s", (int)m->routing_key.len,
-		       (const char *)m->routing_key.bytes);
-	drop_lease(p, p->returned_queue); /* whatever we believed, it is not there */
 }
 
 static bool was_sent_as(const struct publication *it, const char *target, struct span id)
@@ -244,39 +214,23 @@ static bool was_sent_as(const struct publication *it, const char *target, struct
 	return strcmp(name, target) == 0 && span_equal(it->id, id);
 }
 
-static void returned(void *arg, uint16_t channel, const struct amqp_header *header)
+static void on_returned(void *arg, const char *target, struct span id) /* we always set an id */
 {
 	struct publisher *p = arg;
-	(void)channel;
-	if (!p->in_return)
-		return;
-	p->in_return = false;
-	if (header->properties == NULL)
-		return; /* no copy of ours: it was made of a job */
-	struct span id = amqp_span_of(header->properties->message_id); /* we always set one */
+	drop_lease(p, target); /* whatever we believed, it is not there */
 	list_each (node, &p->sent) {
 		struct publication *it = list_entry(node, struct publication, node);
-		if (it->returned || !was_sent_as(it, p->returned_queue, id))
+		if (it->returned || !was_sent_as(it, target, id))
 			continue;
 		it->returned = true;
 		return;
 	}
 }
 
-static void ignore_body(void *arg, uint16_t channel, struct span piece)
-{
-	(void)arg; /* of a returned message; we have it still */
-	(void)channel;
-	(void)piece;
-}
-
 /* --- its channel ------------------------------------------------------------------------------- */
 
-static void lose_channel(struct publisher *p, enum publisher_state next, const struct error *why)
+static void lose_channel(struct publisher *p, const struct error *why)
 {
-	p->state = next;
-	p->blocked = false;
-	p->in_return = false;
 	list_splice(&p->sent, &p->waiting); /* sent ones first, in order */
 	list_splice(&p->waiting, &p->sent);
 	forget_leases(p);
@@ -284,29 +238,10 @@ static void lose_channel(struct publisher *p, enum publisher_state next, const s
 		p->events->down(p->arg, why);
 }
 
-static void open_channel(struct publisher *p)
-{
-	amqp_channel_open_t open = {0};
-	p->state = PUBLISHER_OPENING;
-	p->last_sequence = 0;
-	p->last_declared = p->last_answered = 0;
-	amqp_conn_send(p->link.conn, CHANNEL, AMQP_CHANNEL_OPEN_METHOD, &open);
-}
-
 static void reopen_channel(void *arg)
 {
 	struct publisher *p = arg;
-	if (p->state == PUBLISHER_BROKEN)
-		open_channel(p);
-}
-
-static enum status meaning_of(int reply_code)
-{
-	if (reply_code == AMQP_NOT_FOUND)
-		return ST_MISSING;
-	return reply_code == AMQP_ACCESS_REFUSED || reply_code == AMQP_PRECONDITION_FAILED
-		   ? ST_REFUSED
-		   : ST_PROTO;
+	rabbitmq_confirming_open(&p->out);
 }
 
 /* The retry queue whose declaration the broker has closed the channel for: the first that has no answer.
@@ -358,8 +293,8 @@ static void reopen_later(struct publisher *p, const struct error *why)
 {
 	uint64_t wait_ms = reconnect_failed(&p->backoff, rabbitmq_random());
 	timer_start(p->reopen, wait_ms);
-	log_say(p->link.log, LOG_WARN, "publishing channel closed by the broker, reopening",
-		kv_text("source", p->link.settings->name), kv_int("wait_ms", (int64_t)wait_ms),
+	log_say(p->out.link.log, LOG_WARN, "publishing channel closed by the broker, reopening",
+		kv_text("source", p->out.link.settings->name), kv_int("wait_ms", (int64_t)wait_ms),
 		kv_why(why));
 }
 
@@ -367,162 +302,109 @@ static void reopen_later(struct publisher *p, const struct error *why)
 static void reopen_without(struct publisher *p, const char *refused, int reply_code,
 			   const struct error *why)
 {
-	log_say(p->link.log, LOG_WARN, say_refused(reply_code),
-		kv_text("source", p->link.settings->name), kv_text("queue", refused), kv_why(why));
+	log_say(p->out.link.log, LOG_WARN, say_refused(reply_code),
+		kv_text("source", p->out.link.settings->name), kv_text("queue", refused),
+		kv_why(why));
 	reconnect_worked(&p->backoff);
 	timer_start(p->reopen, reconnect_failed(&p->backoff, rabbitmq_random()));
-	lose_channel(p, PUBLISHER_BROKEN, why);
+	lose_channel(p, why);
 	bounce_refused(p, refused, why);
 }
 
-static void channel_closed(struct publisher *p, const amqp_channel_close_t *m)
+static void on_channel_closed(void *arg, const amqp_channel_close_t *m, const struct error *why)
 {
-	struct error why;
+	struct publisher *p = arg;
 	char refused[RABBITMQ_NAME_ROOM];
 	amqp_channel_close_ok_t ok = {0};
-	amqp_conn_send(p->link.conn, CHANNEL, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
-	(void)error_set(&why, meaning_of(m->reply_code), "%d %.*s", m->reply_code,
-			(int)m->reply_text.len, (const char *)m->reply_text.bytes);
+	amqp_conn_send(p->out.link.conn, CONFIRMING_CHANNEL, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
 	refused_queue(p, m, refused);
 	if (p->in_trouble == PUBLISHER_COMES_BACK && refused[0] != '\0') {
-		reopen_without(p, refused, m->reply_code, &why);
+		reopen_without(p, refused, m->reply_code, why);
 		return;
 	}
 	if (p->in_trouble == PUBLISHER_COMES_BACK)
-		reopen_later(p, &why);
-	lose_channel(p, PUBLISHER_BROKEN, &why);
+		reopen_later(p, why);
+	lose_channel(p, why);
 }
 
 static void become_ready(struct publisher *p)
 {
-	p->state = PUBLISHER_READY;
 	p->has_been_ready = true;
-	rabbitmq_link_worked(&p->link);
+	rabbitmq_link_worked(&p->out.link);
 	if (p->events->ready != NULL)
 		p->events->ready(p->arg);
 	pump(p);
 }
 
-static void confirms_are_on(struct publisher *p)
-{
-	if (p->queue == NULL) {
-		become_ready(p);
-		return;
-	}
-	p->state = PUBLISHER_DECLARING;
-	rabbitmq_queue_declare(p->link.conn, CHANNEL, p->queue);
-}
-
-static void on_method(void *arg, uint16_t channel, amqp_method_number_t id, const void *decoded)
+static void on_ready(void *arg)
 {
 	struct publisher *p = arg;
-	(void)channel;
-	switch (id) {
-	case AMQP_CHANNEL_OPEN_OK_METHOD: {
-		amqp_confirm_select_t select = {0};
-		if (p->state != PUBLISHER_OPENING)
-			return;
-		p->state = PUBLISHER_SELECTING;
-		amqp_conn_send(p->link.conn, CHANNEL, AMQP_CONFIRM_SELECT_METHOD, &select);
+	p->last_declared = p->last_answered = 0;
+	p->declaring = p->queue != NULL;
+	if (p->declaring)
+		rabbitmq_queue_declare(p->out.link.conn, CONFIRMING_CHANNEL, p->queue);
+	else
+		become_ready(p);
+}
+
+static void on_declared(void *arg)
+{
+	struct publisher *p = arg;
+	if (!p->declaring) {
+		p->last_answered++; /* a retry queue's; its refusal would be a channel.close */
 		return;
 	}
-	case AMQP_CONFIRM_SELECT_OK_METHOD:
-		if (p->state == PUBLISHER_SELECTING)
-			confirms_are_on(p);
-		return;
-	case AMQP_QUEUE_DECLARE_OK_METHOD:
-		if (p->state == PUBLISHER_DECLARING)
-			become_ready(p);
-		else
-			p->last_answered++; /* a retry queue's; its refusal would be a channel.close */
-		return;
-	case AMQP_BASIC_ACK_METHOD: {
-		const amqp_basic_ack_t *m = decoded;
-		confirmed(p, m->delivery_tag, m->multiple ? AMQP_UP_TO : AMQP_ONE, true);
-		return;
-	}
-	case AMQP_BASIC_NACK_METHOD: {
-		const amqp_basic_nack_t *m = decoded;
-		confirmed(p, m->delivery_tag, m->multiple ? AMQP_UP_TO : AMQP_ONE, false);
-		return;
-	}
-	case AMQP_BASIC_RETURN_METHOD:
-		begin_return(p, decoded);
-		return;
-	case AMQP_CHANNEL_CLOSE_METHOD:
-		channel_closed(p, decoded);
-		return;
-	default:
-		amqp_conn_fail(p->link.conn, "an unexpected method on the publishing channel");
-	}
+	p->declaring = false;
+	become_ready(p);
 }
 
 /* --- its connection ---------------------------------------------------------------------------- */
 
-static void on_opened(void *arg)
-{
-	open_channel(arg);
-}
-
 static void on_blocked(void *arg, const char *reason)
 {
 	struct publisher *p = arg;
-	p->blocked = reason != NULL;
-	log_say(p->link.log, LOG_WARN,
+	log_say(p->out.link.log, LOG_WARN,
 		reason ? "publishing blocked by the broker, waiting" : "publishing unblocked",
-		kv_text("source", p->link.settings->name), kv_text("why", reason));
+		kv_text("source", p->out.link.settings->name), kv_text("why", reason));
 	pump(p);
 }
 
 bool publisher_is_blocked(const struct publisher *p)
 {
-	return p->blocked;
-}
-
-static void finish_closing(struct publisher *p)
-{
-	p->state = PUBLISHER_CLOSED;
-	rabbitmq_link_stop(&p->link);
-	timer_stop(p->reopen);
-	p->events->closed(p->arg);
+	return p->out.blocked;
 }
 
 static void on_closed(void *arg, const struct error *why)
 {
 	struct publisher *p = arg;
-	if (is_over(p)) {
-		finish_closing(p);
+	timer_stop(p->reopen);
+	if (why == NULL) {
+		p->events->closed(p->arg);
 		return;
 	}
-	must(why != NULL);
-	timer_stop(p->reopen);
 	if (p->in_trouble == PUBLISHER_COMES_BACK)
-		rabbitmq_link_lost(&p->link, why);
+		rabbitmq_link_lost(&p->out.link, why);
 	else if (p->has_been_ready)
-		rabbitmq_link_stop(&p->link);
-	else if (rabbitmq_link_try_next(&p->link))
+		rabbitmq_link_stop(&p->out.link);
+	else if (rabbitmq_link_try_next(&p->out.link))
 		return; /* it has not begun yet, so it may as well begin elsewhere */
-	lose_channel(p, PUBLISHER_DOWN, why);
+	lose_channel(p, why);
 }
 
-static const struct amqp_events on_connection = {
-    .opened = on_opened,
-    .method = on_method,
-    .header = returned,
-    .body = ignore_body,
+static const struct rabbitmq_confirming_events on_channel = {
+    .ready = on_ready,
+    .confirmed = on_confirmed,
+    .returned = on_returned,
+    .declared = on_declared,
     .blocked = on_blocked,
+    .channel_closed = on_channel_closed,
     .closed = on_closed,
+    .unexpected = "an unexpected method on the publishing channel",
 };
-
-static void on_dialing(void *arg)
-{
-	struct publisher *p = arg;
-	p->state = PUBLISHER_DOWN;
-}
 
 void publisher_dial(struct publisher *p)
 {
-	rabbitmq_link_dial(&p->link);
+	rabbitmq_link_dial(&p->out.link);
 }
 
 enum status publisher_create(struct loop *loop, struct log *log,
@@ -534,29 +416,19 @@ enum status publisher_create(struct loop *loop, struct log *log,
 	struct publisher *p = memory_clear(1, sizeof *p);
 	if (p == NULL)
 		return error_set(why, ST_NOMEM, "publisher: out of memory");
-	p->link = (struct rabbitmq_link){
-	    .loop = loop,
-	    .log = log,
-	    .settings = settings,
-	    .name = p->name,
-	    .channels = CHANNEL,
-	    .dialing = on_dialing,
-	    .events = &on_connection,
-	    .arg = p,
-	};
 	p->queue = queue;
 	p->in_trouble = in_trouble;
 	p->events = events;
 	p->arg = arg;
-	(void)snprintf(p->name, sizeof p->name, "%s", name); /* cut is fine: it is for people */
 	list_init(&p->waiting);
 	list_init(&p->sent);
 	list_init(&p->leases);
 	p->pump = (struct turn_hook){.run = pump, .arg = p};
 	loop_add_hook(loop, TURN_SETTLE, &p->pump);
 	p->reopen = timer_create_on(loop, reopen_channel, p);
-	enum status st = p->reopen != NULL ? rabbitmq_link_init(&p->link, why)
-					   : error_set(why, ST_NOMEM, "publisher: out of memory");
+	enum status st = p->reopen == NULL ? error_set(why, ST_NOMEM, "publisher: out of memory")
+					   : rabbitmq_confirming_init(&p->out, loop, log, settings,
+								      name, &on_channel, p, why);
 	if (st != ST_OK) {
 		publisher_destroy(p);
 		return st;
@@ -577,14 +449,8 @@ size_t publisher_unconfirmed(const struct publisher *p)
 
 void publisher_close(struct publisher *p)
 {
-	if (is_over(p))
-		return;
-	bool connected = p->state != PUBLISHER_IDLE && p->link.conn != NULL;
-	p->state = PUBLISHER_CLOSING;
-	if (connected)
-		amqp_conn_close(p->link.conn);
-	else
-		finish_closing(p);
+	timer_stop(p->reopen);
+	rabbitmq_confirming_close(&p->out, CONFIRMING_IN_ORDER);
 }
 
 void publisher_destroy(struct publisher *p)
@@ -592,7 +458,7 @@ void publisher_destroy(struct publisher *p)
 	if (p == NULL)
 		return;
 	loop_remove_hook(&p->pump);
-	rabbitmq_link_fini(&p->link);
+	rabbitmq_confirming_fini(&p->out);
 	timer_destroy(p->reopen);
 	while (list_take_first(&p->waiting) != NULL)
 		; /* the publications are the caller's; they leave our lists */
