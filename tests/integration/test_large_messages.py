@@ -272,13 +272,12 @@ class Alarm(Passing, WorkerCase):
     def test_in_the_middle(self):
         self.queue = RabbitQueue(self.broker, *self.broker.vhosts(1))
         self.addCleanup(self.queue.close)
-        relay, url = self.relayed()
-        worker = self.begin(url=url)
         body = random_body(60)
-        self.publish_half(relay, body, "small")
+        self.queue.publish([body, "small"])
         self.broker.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
-        relay.let_go()
+        worker = self.begin()  # the broker reads the beginning of the first, says so, and reads no more
         worker.wait_event("large messages wait, blocked by the broker")
+        worker.wait_event("rabbitmq connection lost, reconnecting")
         self.record.wait_ended(1)
         self.assertEqual(self.queue.dead_depth(), 0)
         self.broker.ctl("set_vm_memory_high_watermark", "0.6")

@@ -55,7 +55,6 @@ static void channel_closed(struct rabbitmq_confirming *c, const amqp_channel_clo
 	(void)error_set(&why, rabbitmq_queue_refusal(m->reply_code, m->reply_text), "%d %.*s",
 			m->reply_code, (int)m->reply_text.len, (const char *)m->reply_text.bytes);
 	c->state = CONFIRMING_BROKEN;
-	c->blocked = false;
 	c->events->channel_closed(c->arg, m, &why);
 }
 
