@@ -107,15 +107,19 @@ class MissingDead(RabbitCase):
         wait_for("it to be dead", lambda: self.queue.dead_depth() == 1, 30)
         self.assertEqual(worker.stop()[0], 0)
 
-    def test_lost_later_the_others_go_on(self):
-        self.queue.channel.queue_declare(self.queue.dead_name, durable=True)
-        worker = self.start(self.config(self.queue.section()))
+    def lose_dead(self, worker):
+        """A worker looks for it when it opens its channel."""
         worker.wait_event("consumer started")
         self.queue.channel.queue_delete(self.queue.dead_name)
         self.broker.ctl("close_all_connections", "-p", self.queue.vhost, "maintenance")
         self.queue.reconnect()
         worker.wait_event("dead letter queue is missing, jobs that end there will wait for it")
         worker.wait_event("consumer started", count=2)
+
+    def test_lost_later_the_others_go_on(self):
+        self.queue.channel.queue_declare(self.queue.dead_name, durable=True)
+        worker = self.start(self.config(self.queue.section()))
+        self.lose_dead(worker)
         self.queue.publish(["a", "b:exit:65"])
         self.record.wait_ended(1)
         self.queue.channel.queue_declare(self.queue.dead_name, durable=True)
@@ -128,12 +132,7 @@ class MissingDead(RabbitCase):
         self.queue.channel.queue_declare(self.queue.dead_name, durable=True)
         section = self.queue.section(extra='declare = "durable"', url=user.url())
         worker = self.start(self.config(section))
-        worker.wait_event("consumer started")
-        self.queue.channel.queue_delete(self.queue.dead_name)
-        self.broker.ctl("close_all_connections", "-p", self.queue.vhost, "maintenance")
-        self.queue.reconnect()
-        worker.wait_event("dead letter queue is missing, jobs that end there will wait for it")
-        worker.wait_event("consumer started", count=2)
+        self.lose_dead(worker)
         self.queue.publish(["a"])
         self.record.wait_ended(1)
         self.assertEqual(worker.stop()[0], 0)
