@@ -5,6 +5,7 @@ import signal
 import unittest
 
 from brokers import RabbitUser, wait_for
+from fault_proxy import FaultProxy
 from worker import RabbitCase, patience
 
 WAITING = "queue is missing, waiting for it"
@@ -133,6 +134,25 @@ class MissingDead(RabbitCase):
         section = self.queue.section(extra='declare = "durable"', url=user.url())
         worker = self.start(self.config(section))
         self.lose_dead(worker)
+        self.queue.publish(["a"])
+        self.record.wait_ended(1)
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_lost_later_in_another_way(self):
+        """What is there and cannot be had is lost as well: its node is down or, here, it is the queue of
+        another connection."""
+        self.queue.channel.queue_declare(self.queue.dead_name, durable=True)
+        proxy = FaultProxy(self.broker.port)
+        self.addCleanup(proxy.close)
+        url = f"amqp://guest:guest@127.0.0.1:{proxy.port}/{self.queue.vhost}"
+        worker = self.start(self.config(self.queue.section(url=url)))
+        worker.wait_event("consumer started")
+        self.queue.channel.queue_delete(self.queue.dead_name)
+        self.queue.channel.queue_declare(self.queue.dead_name, exclusive=True)
+        proxy.break_with("reset")
+        worker.wait_event("rabbitmq connection lost, reconnecting")
+        proxy.heal()
+        worker.wait_event("consumer started", count=2)
         self.queue.publish(["a"])
         self.record.wait_ended(1)
         self.assertEqual(worker.stop()[0], 0)

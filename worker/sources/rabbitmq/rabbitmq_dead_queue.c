@@ -32,13 +32,11 @@ void rabbitmq_dead_queue_is_there(struct rabbitmq_dead_queue *dead)
 bool rabbitmq_dead_queue_refused(struct rabbitmq_dead_queue *dead, enum status st,
 				 bool queue_was_consumed)
 {
-	bool is_made = dead->state == DEAD_MADE, is_missing = st == ST_MISSING;
-	if (is_missing && !is_made && dead->queue->declare != DECLARE_PASSIVE)
+	bool may_be_made = st == ST_MISSING && dead->queue->declare != DECLARE_PASSIVE;
+	if (may_be_made && dead->state != DEAD_MADE)
 		dead->state = DEAD_MADE;
-	else if (queue_was_consumed && (is_missing || is_made))
-		dead->state = DEAD_LACKING;
 	else
-		dead->state = DEAD_LOOKED_FOR;
+		dead->state = queue_was_consumed ? DEAD_LACKING : DEAD_LOOKED_FOR;
 	return dead->state != DEAD_LOOKED_FOR;
 }
 
