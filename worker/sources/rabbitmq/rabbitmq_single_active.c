@@ -162,8 +162,8 @@ enum rabbitmq_single_active_answer rabbitmq_single_active_answered(
 		return SINGLE_ACTIVE_ASK_AGAIN;
 	sa->state = SINGLE_ACTIVE_TOLD;
 	forget(sa);
+	sa->is_one = told && span_equal(is.current, span_text("true"));
 	if (!told)
 		return SINGLE_ACTIVE_NOT_TOLD;
-	sa->is_one = span_equal(is.current, span_text("true"));
 	return sa->is_one ? SINGLE_ACTIVE_YES_IT_IS : SINGLE_ACTIVE_NO_IT_IS_NOT;
 }
