@@ -190,10 +190,11 @@ class RefusedRetry(RabbitCase):
 
     WAITS = "copy of a job could not be placed, trying again"
 
-    def start_refused(self, **options):
+    def start_refused(self, extra="", **options):
         self.user = RabbitUser(self, "^jobs$")
         retry = 'retry "default" { attempts = 3  first = "200ms"  jitter = 0 }\n'
-        return self.start(self.config(self.queue.section(url=self.user.url()), retry, **options))
+        section = self.queue.section(url=self.user.url(), extra=extra)
+        return self.start(self.config(section, retry, **options))
 
     def test_the_job_waits_for_the_right(self):
         self.queue.publish(["a:fail-until:2"])
@@ -236,6 +237,18 @@ class RefusedRetry(RabbitCase):
         self.assertEqual(worker.stop()[0], 0)
         self.assertEqual(self.record.begun_twice(), ["a"])
         self.assertEqual(len(self.queue.take_dead()), 4)
+
+    def test_what_goes_elsewhere_arrives_once(self):
+        """Each refusal closes the channel, and with it go the confirms that were still to come on it."""
+        dead = [f"b{n}:exit:65" for n in range(100)]
+        self.queue.publish([body for n, b in enumerate(dead) for body in (f"a{n}:fail-until:2", b)])
+        worker = self.start_refused(extra="prefetch = 500")
+        wait_for("their death", lambda: self.queue.dead_depth() >= len(dead))
+        worker.wait_event(self.REFUSED, count=len(worker.events(self.REFUSED)) + 1)
+        self.user.may("^jobs")
+        self.record.wait_ended(len(dead))
+        self.assertEqual(worker.stop()[0], 0)
+        self.assertEqual(sorted(self.queue.take_dead()), sorted(dead))
 
     def test_one_of_another_kind(self):
         self.queue.channel.queue_declare("jobs.retry.200", durable=True)

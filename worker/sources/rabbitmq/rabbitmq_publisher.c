@@ -10,6 +10,10 @@
  * back alike, in the order they were published; so the first one sent that fits and is not yet
  * marked is the one. What is marked and then confirmed has bounced.
  *
+ * A retry queue may be refused, and a refusal closes the channel: whatever is not confirmed by then would be
+ * published once more for it. So one is declared when nothing is, and nothing is published until it has its
+ * answer. That is a moment in a minute for each of them.
+ *
  * Output is bounded: nothing is put into the stream while a megabyte waits there, or while the
  * broker says that it is blocked. What waits costs nothing more; the job behind it is in memory
  * anyway. */
@@ -145,14 +149,40 @@ static void send_one(struct publisher *p, struct publication *it)
 static bool may_publish(const struct publisher *p)
 {
 	return p->out.state == CONFIRMING_READY && !p->declaring && !p->out.blocked &&
+	       p->last_answered == p->last_declared &&
 	       amqp_conn_unsent(p->out.link.conn) < OUTPUT_MOST;
+}
+
+static bool has_lease(struct publisher *p, const char *name)
+{
+	return find_lease(p, name, loop_now_ns(p->out.link.loop)) != NULL;
+}
+
+/* False: not now, its retry queue comes first. Without memory for the lease there is nothing to wait for:
+ * it goes right behind a declaration. */
+static bool may_send_one(struct publisher *p, const struct publication *it)
+{
+	char target[RABBITMQ_NAME_ROOM];
+	if (it->delay_ms == 0)
+		return true;
+	target_name(target, it);
+	if (has_lease(p, target))
+		return true;
+	if (!list_empty(&p->sent))
+		return false;
+	(void)lease_queue(p, target, it); /* since when is asked again */
+	return !has_lease(p, target);
 }
 
 static void pump(void *arg)
 {
 	struct publisher *p = arg;
-	while (!list_empty(&p->waiting) && may_publish(p))
-		send_one(p, list_entry(p->waiting.next, struct publication, node));
+	while (!list_empty(&p->waiting) && may_publish(p)) {
+		struct publication *first = list_entry(p->waiting.next, struct publication, node);
+		if (!may_send_one(p, first))
+			return;
+		send_one(p, first);
+	}
 }
 
 void publisher_send(struct publisher *p, struct publication *it)
@@ -352,6 +382,7 @@ static void on_declared(void *arg)
 	struct publisher *p = arg;
 	if (!p->declaring) {
 		p->last_answered++; /* a retry queue's; its refusal would be a channel.close */
+		pump(p);
 		return;
 	}
 	p->declaring = false;
