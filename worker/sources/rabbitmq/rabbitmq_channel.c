@@ -639,7 +639,7 @@ static void be_broken(struct rabbitmq_channel *ch, const struct error *why)
 	enum channel_state when = ch->state;
 	move(ch, CHANNEL_BROKEN);
 	lose_everything(ch);
-	if (when == CHANNEL_DECLARING && why->status == ST_MISSING)
+	if (when != CHANNEL_CHECKING && why->status == ST_MISSING)
 		rabbitmq_single_active_doubt(&ch->single_active);
 	if (ch->retired)
 		say_broken(ch, "channel of a removed queue closed by the broker", why);

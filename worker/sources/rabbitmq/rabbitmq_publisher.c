@@ -10,9 +10,9 @@
  * back alike, in the order they were published; so the first one sent that fits and is not yet
  * marked is the one. What is marked and then confirmed has bounced.
  *
- * A retry queue may be refused, and a refusal closes the channel: whatever is not confirmed by then would be
- * published once more for it. So one is declared when nothing is, and nothing is published until it has its
- * answer. That is a moment in a minute for each of them.
+ * A retry queue may be refused, and a refusal closes the channel: whatever is not confirmed by then is
+ * published once more for it. So the first one is declared when nothing waits for a confirm, and nothing is
+ * published until it has its answer; and where one has ever been refused, so is each.
  *
  * Output is bounded: nothing is put into the stream while a megabyte waits there, or while the
  * broker says that it is blocked. What waits costs nothing more; the job behind it is in memory
@@ -52,6 +52,11 @@ struct publisher {
 	struct list leases;     /* the one used last is first */
 	uint64_t last_declared; /* of the retry queues on this channel, counted from 1 */
 	uint64_t last_answered;
+	enum retry_queues {
+		RETRY_QUEUES_UNTRIED,
+		RETRY_QUEUES_FINE,
+		RETRY_QUEUES_REFUSED
+	} retry_queues;
 
 	struct timer *reopen; /* while it is broken */
 	struct reconnect backoff;
@@ -146,11 +151,15 @@ static void send_one(struct publisher *p, struct publication *it)
 	list_append(&p->sent, &it->node);
 }
 
+static bool awaits_retry_queue(const struct publisher *p)
+{
+	return p->retry_queues != RETRY_QUEUES_FINE && p->last_answered != p->last_declared;
+}
+
 static bool may_publish(const struct publisher *p)
 {
 	return p->out.state == CONFIRMING_READY && !p->declaring && !p->out.blocked &&
-	       p->last_answered == p->last_declared &&
-	       amqp_conn_unsent(p->out.link.conn) < OUTPUT_MOST;
+	       !awaits_retry_queue(p) && amqp_conn_unsent(p->out.link.conn) < OUTPUT_MOST;
 }
 
 static bool has_lease(struct publisher *p, const char *name)
@@ -163,7 +172,7 @@ static bool has_lease(struct publisher *p, const char *name)
 static bool may_send_one(struct publisher *p, const struct publication *it)
 {
 	char target[RABBITMQ_NAME_ROOM];
-	if (it->delay_ms == 0)
+	if (it->delay_ms == 0 || p->retry_queues == RETRY_QUEUES_FINE)
 		return true;
 	target_name(target, it);
 	if (has_lease(p, target))
@@ -335,6 +344,7 @@ static void reopen_without(struct publisher *p, const char *refused, int reply_c
 	log_say(p->out.link.log, LOG_WARN, say_refused(reply_code),
 		kv_text("source", p->out.link.settings->name), kv_text("queue", refused),
 		kv_why(why));
+	p->retry_queues = RETRY_QUEUES_REFUSED;
 	reconnect_worked(&p->backoff);
 	timer_start(p->reopen, reconnect_failed(&p->backoff, rabbitmq_random()));
 	lose_channel(p, why);
@@ -382,6 +392,8 @@ static void on_declared(void *arg)
 	struct publisher *p = arg;
 	if (!p->declaring) {
 		p->last_answered++; /* a retry queue's; its refusal would be a channel.close */
+		if (p->retry_queues == RETRY_QUEUES_UNTRIED)
+			p->retry_queues = RETRY_QUEUES_FINE;
 		pump(p);
 		return;
 	}
