@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import pika
 import redis
+from ports import free_port
 
 TOP = Path(__file__).resolve().parents[2]
 SCRIPT = TOP / "config" / "private_brokers.sh"
@@ -318,11 +318,6 @@ class RedisServer:
 
     def client(self, **options):
         return redis.Redis("127.0.0.1", self.port, **options)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 class RedisList:

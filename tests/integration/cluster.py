@@ -4,13 +4,12 @@ Each has a folder like any private broker (brokers.py). What makes them one is w
 before the first start: the same cookie, the same epmd to find each other, names of their own, and the
 list of all of them. epmd is nobody's but the cluster's, so that it outlives each node."""
 
-import random
 import secrets
-import socket
 import subprocess
 import threading
 
 from brokers import RabbitMQ, folder, wait_for
+from ports import free_port
 
 NODES = 3
 
@@ -28,7 +27,7 @@ class Node(RabbitMQ):
 class Cluster:
     def __init__(self):
         self.directory = folder("cluster")
-        ports = _free_ports(NODES + 1)
+        ports = [free_port() for _ in range(NODES + 1)]
         self.epmd_port = ports.pop()
         self.epmd = subprocess.Popen(
             ["epmd", "-port", str(self.epmd_port), "-address", "127.0.0.1"], stdin=subprocess.DEVNULL,
@@ -98,18 +97,3 @@ export RUNNING_UNDER_SYSTEMD=1
             node.stop()
         self.epmd.kill()
         self.epmd.wait()
-
-
-def _free_ports(count):
-    """From below the range that the kernel gives out, as private_brokers.sh draws them."""
-    ports = []
-    while len(ports) < count:
-        port = random.randrange(10000, 32000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in ports:
-            ports.append(port)
-    return ports

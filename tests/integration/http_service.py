@@ -164,10 +164,3 @@ class Service:
 
     def attempts(self, tag):
         return [int(r.headers["Outfall-Attempt"]) for r in self.requests(tag)]
-
-
-def free_port():
-    """Nobody listens there now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

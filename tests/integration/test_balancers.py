@@ -10,16 +10,11 @@ import time
 import unittest
 from pathlib import Path
 
+from ports import free_port
 from test_admin import AdminCase
 from worker import patience, wait_for
 
 BALANCERS = Path(__file__).resolve().parents[2] / "config/balancers"
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 class Balancers(AdminCase):

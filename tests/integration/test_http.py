@@ -10,7 +10,8 @@ import time
 import unittest
 from pathlib import Path
 
-from http_service import Service, answer, cut_off, endless, free_port, hang, reset
+from http_service import Service, answer, cut_off, endless, hang, reset
+from ports import free_port
 from worker import BUILD, RabbitCase, RedisCase, patience, wait_for
 
 RETRY = 'retry "default" { attempts = 3  backoff = "constant"  first = "50ms"  jitter = 0 }\n'

@@ -11,7 +11,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from authority import Authority
-from brokers import RedisList, RedisServer, free_port
+from brokers import RedisList, RedisServer
+from ports import free_port
 from worker import WorkerCase, wait_for
 
 JOBS = 5000

@@ -16,16 +16,11 @@ import xmlrpc.client
 from supervisor.xmlrpc import SupervisorTransport  # Debian's package supervisor
 
 from brokers import TOP, patience, wait_for
+from ports import free_port
 from worker import OUTFALL, RedisCase, Worker
 
 UNSAID = "supervisord did not say how long it waits, set OUTFALL_STOP_TIMEOUT to its stopwaitsecs"
 SUPERVISORD = shutil.which("supervisord", path="/usr/bin:/usr/local/bin")
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Supervisord:
