@@ -24,6 +24,8 @@ import struct
 import threading
 import time
 
+from ports import free_port
+
 FAULTS = ["delay", "dribble", "stall", "black_hole", "half_close", "reset", "truncate", "refuse"]
 
 DELAY_S = 0.05
@@ -117,9 +119,9 @@ class FaultProxy:
     def _listen(self):
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind(("127.0.0.1", self.port or 0))
+        self.port = self.port or free_port()  # it must be ours again when it is healed
+        self.listener.bind(("127.0.0.1", self.port))
         self.listener.listen()
-        self.port = self.listener.getsockname()[1]
 
     def _stop_listening(self):
         if self.listener is not None:
