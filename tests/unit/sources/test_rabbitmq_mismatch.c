@@ -16,41 +16,41 @@ static const struct row {
 } rows[] = {
     {BEGINS
      "x-single-active-consumer' for queue 'plain' in vhost 't': received the value '7' of type "
-     "'signedint' but current is none",							    "x-single-active-consumer", "",						VALUE_IS_NONE                                           },
+     "'signedint' but current is none",							    "x-single-active-consumer", "",                      VALUE_IS_NONE   },
     {BEGINS
-     "x-single-active-consumer' for queue 'sac' in vhost 't': received '7' but current is 'true'", "x-single-active-consumer", "true",					    VALUE_IS_AS_SENT                                        },
+     "x-single-active-consumer' for queue 'sac' in vhost 't': received '7' but current is 'true'", "x-single-active-consumer", "true",                  VALUE_IS_AS_SENT},
     {BEGINS
      "x-expires' for queue 'many' in vhost 't': received none but current is the value '600000' of "
-     "type 'signedint'",									   "x-expires",                "600000",					  VALUE_IS_NUMBER                                         },
+     "type 'signedint'",									   "x-expires",                "600000",                VALUE_IS_NUMBER },
     {BEGINS "x-dead-letter-exchange' for queue 'q' in vhost '/': received none but current is the "
 	    "value '' "
-	    "of type 'longstr'",								   "x-dead-letter-exchange",   "",						VALUE_IS_TEXT                                           },
+	    "of type 'longstr'",								   "x-dead-letter-exchange",   "",                      VALUE_IS_TEXT   },
     {BEGINS
      "x-dead-letter-exchange' for queue 'q' in vhost '/': received none but current is the value "
-     "'it's ' of type 'bool'' of type 'longstr'",						  "x-dead-letter-exchange",   "it's ' of type 'bool'",                           VALUE_IS_TEXT                                           },
+     "'it's ' of type 'bool'' of type 'longstr'",						  "x-dead-letter-exchange",   "it's ' of type 'bool'", VALUE_IS_TEXT   },
     {BEGINS "durable' for queue 'q but current is 'x'' in vhost '/': received 'true' but current "
-	    "is 'false'",									  "durable",		  "false",					   VALUE_IS_AS_SENT                                        },
+	    "is 'false'",									  "durable",		  "false",                 VALUE_IS_AS_SENT},
     {BEGINS "x-own' for queue 'q' in vhost '/': received none but current is the value 'true' of "
-	    "type 'bool'",									 "x-own",		    "true",					    VALUE_IS_BOOL					   },
+	    "type 'bool'",									 "x-own",		    "true",                  VALUE_IS_BOOL   },
     {BEGINS "x-own' for queue 'q' in vhost '/': received none but current is the value '1' of type "
-	    "'decimal'",									   "x-own",		    "1",					       VALUE_IS_OTHER					  },
-    {BEGINS "x-single-active-consumer' for queue 'lllllllllllllll...",                                  NULL,                       NULL,                                              VALUE_IS_NONE                                           },
+	    "'decimal'",									   "x-own",		    "1",		     VALUE_IS_OTHER  },
+    {BEGINS "x-single-active-consumer' for queue 'lllllllllllllll...",                                  NULL,                       NULL,                    VALUE_IS_NONE   },
     {BEGINS "x' for queue 'q': received none but current is the value '600...",                         NULL,                       NULL,
-     VALUE_IS_NONE																											     },
+     VALUE_IS_NONE																			   },
     {BEGINS "x' for queue 'q': received none but current is the value '",                               NULL,                       NULL,
-     VALUE_IS_NONE																											     },
+     VALUE_IS_NONE																			   },
     {BEGINS "x' for queue 'q': received none but current is the value '' of type '",                    NULL,                       NULL,
-     VALUE_IS_NONE																											     },
-    {BEGINS "x' for queue 'q': received none but current is 'a",                                        NULL,                       NULL,                                              VALUE_IS_NONE                                           },
-    {BEGINS "x' for queue 'q': received none but current is '",                                         NULL,                       NULL,                                              VALUE_IS_NONE                                           },
-    {BEGINS "x' for queue 'q': received none but current is no",                                        NULL,                       NULL,                                              VALUE_IS_NONE                                           },
-    {BEGINS "x",											NULL,		       NULL,					      VALUE_IS_NONE					   },
+     VALUE_IS_NONE																			   },
+    {BEGINS "x' for queue 'q': received none but current is 'a",                                        NULL,                       NULL,                    VALUE_IS_NONE   },
+    {BEGINS "x' for queue 'q': received none but current is '",                                         NULL,                       NULL,                    VALUE_IS_NONE   },
+    {BEGINS "x' for queue 'q': received none but current is no",                                        NULL,                       NULL,                    VALUE_IS_NONE   },
+    {BEGINS "x",											NULL,		       NULL,                    VALUE_IS_NONE   },
     {"PRECONDITION_FAILED - invalid arg 'x-single-active-consumer' for queue 'missing' in vhost "
      "'t': "
-     "{unacceptable_type,signedint}",												  NULL,											       NULL,					   VALUE_IS_NONE},
-    {"ACCESS_REFUSED - access to queue 'q' in vhost '/' refused for user 'u'",												 NULL,                                                    NULL,
-     VALUE_IS_NONE },
-    {"",												 NULL,															  NULL,								       VALUE_IS_NONE},
+     "{unacceptable_type,signedint}",							      NULL,		       NULL,		    VALUE_IS_NONE   },
+    {"ACCESS_REFUSED - access to queue 'q' in vhost '/' refused for user 'u'",                          NULL,                       NULL,
+     VALUE_IS_NONE																			   },
+    {"",												NULL,		       NULL,                    VALUE_IS_NONE   },
 };
 
 static void test_words(void **state)
