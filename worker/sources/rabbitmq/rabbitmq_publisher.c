@@ -12,7 +12,8 @@
  *
  * A retry queue may be refused, and a refusal closes the channel: whatever is not confirmed by then is
  * published once more for it. So the first one is declared when nothing waits for a confirm, and nothing is
- * published until it has its answer; and where one has ever been refused, so is each.
+ * published until it has its answer; and where one has ever been refused, so is each. Between these, to wait
+ * would cost a round trip for each new delay; the first refusal there may make copies arrive twice.
  *
  * Output is bounded: nothing is put into the stream while a megabyte waits there, or while the
  * broker says that it is blocked. What waits costs nothing more; the job behind it is in memory

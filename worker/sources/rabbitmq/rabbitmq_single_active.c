@@ -13,7 +13,7 @@
 
 enum {
 	WORDS_ROOM = 256,   /* a short string of the protocol */
-	ARGUMENTS_MOST = 15 /* before the one in question; RabbitMQ 4.1 knows of 13 */
+	ARGUMENTS_MOST = 15 /* before the one in question: a queue with more is not told */
 };
 
 static const char QUESTION[] = "x-single-active-consumer";
