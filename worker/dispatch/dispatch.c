@@ -59,6 +59,8 @@ static bool route_is_full(const struct route *route)
 static bool lane_is_full(const struct lane *lane)
 {
 	const struct executor *executor = lane->executor;
+	if (executor->width == 0)
+		return true; /* nothing is staged where nothing runs */
 	unsigned most = executor->width + lane->ahead;
 	if (lane->limit != 0 && lane->limit < executor->width)
 		most = lane->limit; /* what is staged would begin by itself, so nothing is */
@@ -291,6 +293,8 @@ static void leave_lane(struct dispatch *dispatch, struct job *job)
 	struct route *route = job->route;
 	struct lane *lane = route->lane;
 	must(lane->assigned > 0 && route->assigned > 0);
+	if (lane->walk == &job->in_lane)
+		lane->walk = job->in_lane.next;
 	list_remove(&job->in_lane);
 	lane->assigned--;
 	route->assigned--;
@@ -324,6 +328,8 @@ void dispatch_hold_again(struct dispatch *dispatch, struct job *job)
 	struct route *route = job->route;
 	leave_lane(dispatch, job);
 	job->given_ns = 0;
+	job->stop = JOB_NOT_STOPPED; /* it may have been asked, and never heard of it */
+	job->killed = false;
 	list_prepend(&route->held_jobs, &job->in_route);
 	route->held++;
 	line_up(dispatch, route);
@@ -339,6 +345,26 @@ void dispatch_retract(struct dispatch *dispatch)
 	list_each (it, &dispatch->roster->lanes) {
 		dispatch_retract_lane(list_entry(it, struct lane, in_roster));
 	}
+}
+
+/* stop() may end or take back any job of its lane before it returns, one that the walk has not reached as
+ * well as one that it has passed. So the lane knows which is next, and leave_lane() moves that on. */
+static struct job *next_running(struct lane *lane)
+{
+	struct list *it = lane->walk;
+	if (it == &lane->running) {
+		lane->walk = NULL;
+		return NULL;
+	}
+	lane->walk = it->next;
+	return list_entry(it, struct job, in_lane);
+}
+
+static struct job *first_running(struct lane *lane)
+{
+	must(lane->walk == NULL); /* no host call leads back into a walk */
+	lane->walk = lane->running.next;
+	return next_running(lane);
 }
 
 static void stop_job(struct lane *lane, struct job *job, enum job_stop why, enum stop_how how)
@@ -380,19 +406,15 @@ static void check_lane(struct dispatch *dispatch, struct lane *lane, uint64_t no
 {
 	if (lane->timeout_ns == 0)
 		return;
-	list_each_safe (node, &lane->running) {
-		struct job *job = list_entry(node, struct job, in_lane);
+	for (struct job *job = first_running(lane); job != NULL; job = next_running(lane))
 		expect_timeout(dispatch, check_timeout(lane, job, now_ns, grace_ns));
-	}
 }
 
 static void kill_lane(struct lane *lane)
 {
 	lane->kill_ns = UINT64_MAX;
-	list_each_safe (node, &lane->running) {
-		struct job *job = list_entry(node, struct job, in_lane);
+	for (struct job *job = first_running(lane); job != NULL; job = next_running(lane))
 		stop_job(lane, job, JOB_STOPPED_BY_DRAIN, STOP_KILL);
-	}
 }
 
 void dispatch_check_timeouts(struct dispatch *dispatch, uint64_t grace_ns)
@@ -414,10 +436,8 @@ void dispatch_check_timeouts(struct dispatch *dispatch, uint64_t grace_ns)
 
 static void ask_lane(struct lane *lane)
 {
-	list_each_safe (node, &lane->running) {
-		struct job *job = list_entry(node, struct job, in_lane);
+	for (struct job *job = first_running(lane); job != NULL; job = next_running(lane))
 		stop_job(lane, job, JOB_STOPPED_BY_DRAIN, STOP_ASK);
-	}
 }
 
 void dispatch_stop_running(struct dispatch *dispatch, unsigned policies, uint64_t kill_ns)

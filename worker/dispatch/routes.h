@@ -38,6 +38,7 @@ struct lane {
 	enum deadline_policy policy; /* what a drain does to its running jobs */
 	uint64_t kill_ns; /* a drain asked them to stop: when they are killed; UINT64_MAX = not */
 	struct list running; /* jobs assigned here, in the order given */
+	struct list *walk;   /* while they are asked to stop: the next one; NULL: nobody asks */
 	unsigned assigned;   /* their number: running and staged */
 	unsigned permits;    /* of the worker's concurrency it holds: min(assigned, lane_width()) */
 	unsigned asking;     /* routes that may have more than is here, of sources that ask */

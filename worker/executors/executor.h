@@ -14,7 +14,29 @@
  * processes are long-lived, width follows those that are up (resized() tells the core), and
  * `widest` is what it is when all of them are. It is 0 until the first of them is ready, and for a
  * moment more than `widest` while one replaces another. Where it follows from the configuration's
- * concurrency it changes with resize(), and may be less than what runs. */
+ * concurrency it changes with resize(), and may be less than what runs.
+ *
+ * What may be called from within what. An op may call the host before it returns, also for jobs that it was not
+ * asked about: whoever writes to a process may find that it has gone.
+ *
+ *     op              finished(), retracted()                     resized()   progress(), extend(), checkpoint()
+ *     start           of this job (retracted: only once width     yes         of any other job it has
+ *                     is 0), of any other job it has
+ *     retract, stop,  of any job it has                           yes         of any job it has
+ *     drain_notice,
+ *     resize
+ *     begun_ns,       no                                          no          no
+ *     destroy
+ *
+ *     host call       ops that it may lead back into before it returns
+ *     finished        retract(), of this executor and of others: what was told of the job may have
+ *                     shown its source that the connection is gone
+ *     retracted,      none but begun_ns()
+ *     resized, ...
+ *
+ * So a job may be gone after any call to the host or to an op, and its neighbours, too: who walks over jobs
+ * while calling out takes each from its list first, or lets the list know where the walk is. start(),
+ * stop(), drain_notice() and resize() never come from within a host call. */
 #ifndef OUTFALL_EXECUTORS_EXECUTOR_H
 #define OUTFALL_EXECUTORS_EXECUTOR_H
 
@@ -31,11 +53,11 @@ struct executor;
 struct worker_settings;
 
 struct executor_host {
-	/* Exactly once for each job that was started and not retracted. From within start() is
-	 * allowed (the handler could not be started). */
+	/* Exactly once for each job that was started and not retracted. */
 	void (*finished)(struct executor_host *host, struct job *job,
 			 const struct outcome *outcome);
-	/* The job was staged and has not begun; it is held again, in front of its route. */
+	/* No handler has seen the job (it was staged, or lay unread in a pipe, or its handler cannot begin
+	 * now); it is held again, in front of its route, and whatever it was asked is forgotten. */
 	void (*retracted)(struct executor_host *host, struct job *job);
 
 	/* What a running job says of itself, at any moment between start() and finished(). */

@@ -95,16 +95,25 @@ uint64_t loop_lag_ns(struct loop *loop)
 	return lag->longest_ns > lag->longest_before_ns ? lag->longest_ns : lag->longest_before_ns;
 }
 
+/* Any hook may be removed by any other, and one that is added has its first turn next time. */
+static void run_phase(struct list *hooks)
+{
+	struct list due, *it;
+	list_init(&due);
+	list_splice(&due, hooks);
+	while ((it = list_take_first(&due)) != NULL) {
+		struct turn_hook *hook = list_entry(it, struct turn_hook, node);
+		list_append(hooks, it);
+		hook->run(hook->arg);
+	}
+}
+
 static void run_hooks(uv_prepare_t *prepare)
 {
 	struct loop *loop = prepare->data;
 	(void)uv_idle_stop(&loop->again);
-	for (int phase = 0; phase < TURN_PHASES; phase++) {
-		list_each_safe (it, &loop->hooks[phase]) {
-			struct turn_hook *hook = list_entry(it, struct turn_hook, node);
-			hook->run(hook->arg);
-		}
-	}
+	for (int phase = 0; phase < TURN_PHASES; phase++)
+		run_phase(&loop->hooks[phase]);
 	measure_turn(loop);
 }
 

@@ -51,7 +51,8 @@ struct turn_hook {
 	void *arg;
 };
 
-/* The hook is embedded in its owner, who removes it before going away. A hook may remove itself. */
+/* The hook is embedded in its owner, who removes it before going away. A hook may remove itself and
+ * others, and add some: their first turn is the next. */
 void loop_add_hook(struct loop *loop, enum turn_phase phase, struct turn_hook *hook);
 void loop_remove_hook(struct turn_hook *hook);
 

@@ -3,12 +3,33 @@
  * One struct source for each `rabbitmq` or `redis` section. A new kind of broker is a new file
  * that ends in one `const struct source_ops`.
  *
- * Thread: the loop's, both ways. A host call may lead back into the source's settle() before it
- *         returns; a source therefore delivers from a clean state.
+ * Thread: the loop's, both ways.
  * Owns:   the source owns its connections and its record of each job's tag; the core owns the job
  *         from deliver() until settled() hands back nothing: the core destroys it.
  * Fails:  a source never fails once it is started: trouble is a link state, a log line and a way
- *         back (backoff). The one exception is host->refused(), at the first connect only. */
+ *         back (backoff). The one exception is host->refused(), at the first connect only.
+ *
+ * What may be called from within what, before it returns:
+ *
+ *     op                        settled()      took_back()     changed()   deliver(), buried(), refused()
+ *     settle, start, pause,     of any job     of any route    yes         no
+ *     resume, flush, retire,    it settles     of its own
+ *     leave, close
+ *     destroy                   of all         no              yes         no
+ *     the others                no             no              no          no
+ *
+ *     host call                 ops that it may lead back into
+ *     deliver                   settle() of that job: it is a second delivery, and its end is known
+ *     took_back                 settle() of jobs that executors find ended when asked for what is unbegun
+ *     changed                   settle() of what is held, when jobs do not begin any more
+ *     settled                   room_came()
+ *     refused                   pause(), settle(), flush(), close() of every source
+ *     buried, room,             none
+ *     next_serial
+ *
+ * So a source calls the host from a clean state and looks again afterwards; deliver() and refused() come from
+ * its own events only. The core finds its place again after any op: jobs may be gone then, routes and
+ * sources are not (a route goes at the end of a turn, see drain/retire.h). */
 #ifndef OUTFALL_SOURCES_SOURCE_H
 #define OUTFALL_SOURCES_SOURCE_H
 

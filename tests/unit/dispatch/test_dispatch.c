@@ -636,9 +636,164 @@ static void policies_at_the_drain(void **state)
 	tear_down(&f);
 }
 
+/* --- what executor.h allows stop() and start() --- */
+
+static struct reentry { /* of the test that runs */
+	struct floor_of_test *f;
+	struct lane_place *p;
+	enum { NEIGHBOUR_ENDS, NEIGHBOUR_GOES_BACK } does;
+	size_t victims[64]; /* numbers of begun jobs that go when the first is asked */
+	size_t n_victims;
+} reentry;
+
+static bool is_running(const struct job *job)
+{
+	return list_linked(&job->in_lane);
+}
+
+static void stop_and_lose_neighbours(struct executor *executor, struct job *job, enum stop_how how)
+{
+	struct lane_place *p = list_entry(executor, struct lane_place, executor);
+	stop(executor, job, how);
+	for (; reentry.n_victims > 0; reentry.n_victims--) {
+		struct job *victim = p->begun[reentry.victims[reentry.n_victims - 1]];
+		if (reentry.does == NEIGHBOUR_ENDS) {
+			end(reentry.f, victim);
+			continue;
+		}
+		ledger_hold_again(&reentry.f->ledger, victim);
+		dispatch_hold_again(&reentry.f->dispatch, victim);
+	}
+}
+
+static const struct executor_ops reentrant = {
+    .start = start, .stop = stop_and_lose_neighbours, .begun_ns = begun_ns};
+
+enum walk { WALK_TIMEOUT_ASK, WALK_TIMEOUT_KILL, WALK_ASK, WALK_KILL, WALKS };
+
+static void walk_over(struct floor_of_test *f, struct lane_place *p, enum walk walk)
+{
+	enum { MS = 1000000 };
+	switch (walk) {
+	case WALK_TIMEOUT_ASK:
+		f->now_ns += 100 * MS;
+		dispatch_check_timeouts(&f->dispatch, 50 * MS);
+		break;
+	case WALK_TIMEOUT_KILL:
+		for (size_t i = 0; i < p->n_begun; i++)
+			p->begun[i]->stop = JOB_STOPPED_BY_TIMEOUT;
+		f->now_ns += 150 * MS;
+		dispatch_check_timeouts(&f->dispatch, 50 * MS);
+		break;
+	case WALK_ASK:
+		dispatch_stop_running(&f->dispatch, 1u << p->lane->policy, f->now_ns + 500);
+		break;
+	case WALK_KILL:
+		dispatch_kill_running(&f->dispatch);
+		break;
+	case WALKS:
+		break;
+	}
+}
+
+/* Each that is still there is asked, once, and none that has gone. */
+static void neighbours_go_while_one_is_asked(void **state)
+{
+	(void)state;
+	enum { RUN = 4 };
+	for (unsigned seed = 0; seed < WALKS * 2 * (1 << (RUN + 1)); seed++) {
+		struct floor_of_test f;
+		struct lane_place p;
+		unsigned which = seed / (WALKS * 2);
+		set_up(&f, RUN);
+		add_place(&f, &p, RUN, RUN, 100);
+		p.executor.ops = &reentrant;
+		p.executor.can_kill = true;
+		hold(&f, add_route(&f, &p, 0), RUN);
+		dispatch_pump(&f.dispatch);
+		reentry = (struct reentry){.f = &f, .p = &p, .does = seed / WALKS % 2};
+		for (size_t i = 0; i < RUN;
+		     i++) /* from 1 on: each set; from 16 on: the one asked as well */
+			if ((which >> i & 1) != 0 && (i > 0 || which >= 1 << RUN))
+				reentry.victims[reentry.n_victims++] = i;
+		size_t gone = reentry.n_victims;
+		bool first_goes = which >= 1 << RUN && (which & 1) != 0;
+		walk_over(&f, &p, seed % WALKS);
+		assert_int_equal(p.n_stopped, RUN - gone + first_goes);
+		for (size_t i = 1; i < p.n_stopped; i++)
+			assert_true(is_running(p.stopped[i]) &&
+				    p.stopped[i]->stop != JOB_NOT_STOPPED);
+		assert_int_equal(p.lane->assigned, RUN - gone);
+		assert_int_equal(f.dispatch.budget.taken, RUN - gone);
+		tear_down(&f);
+	}
+}
+
+/* Its next run has nothing to do with it. */
+static void what_goes_back_was_not_asked(void **state)
+{
+	(void)state;
+	struct floor_of_test f;
+	struct lane_place p;
+	set_up(&f, 1);
+	add_place(&f, &p, 1, 1, 100);
+	p.executor.ops = &reentrant;
+	p.executor.can_kill = true;
+	hold(&f, add_route(&f, &p, 0), 1);
+	dispatch_pump(&f.dispatch);
+	reentry = (struct reentry){
+	    .f = &f, .p = &p, .does = NEIGHBOUR_GOES_BACK, .victims = {0}, .n_victims = 1};
+	dispatch_kill_running(&f.dispatch);
+	assert_int_equal(p.begun[0]->stop, JOB_NOT_STOPPED);
+	assert_false(p.begun[0]->killed);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(p.n_begun, 2);
+	tear_down(&f);
+}
+
+static void start_takes_back(struct executor *executor, struct job *job)
+{
+	struct lane_place *p = list_entry(executor, struct lane_place, executor);
+	p->begun[p->n_begun++] = job;
+	executor->width = 0;
+	ledger_hold_again(&reentry.f->ledger, job);
+	dispatch_hold_again(&reentry.f->dispatch, job);
+	dispatch_resized(&reentry.f->dispatch, executor);
+}
+
+/* A handler that cannot begin now: its jobs wait, in their order, whatever was staged before. */
+static void start_takes_its_job_back(void **state)
+{
+	(void)state;
+	static const struct executor_ops cannot = {
+	    .start = start_takes_back, .stop = stop, .begun_ns = begun_ns};
+	struct floor_of_test f;
+	struct lane_place p;
+	set_up(&f, 8);
+	add_place(&f, &p, 2, 8, 0);
+	p.executor.ops = &cannot;
+	struct route *route = add_route(&f, &p, 0);
+	hold(&f, route, 3);
+	reentry = (struct reentry){.f = &f, .p = &p};
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(p.n_begun, 1);
+	assert_int_equal(route->held, 3);
+	assert_ptr_equal(dispatch_first_held(route), p.begun[0]);
+	assert_int_equal(f.dispatch.budget.taken, 0);
+	p.executor.ops = &ops;
+	p.executor.width = 2;
+	dispatch_resized(&f.dispatch, &p.executor);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(p.n_begun, 4);
+	tear_down(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(neighbours_go_while_one_is_asked),
+	    cmocka_unit_test(what_goes_back_was_not_asked),
+	    cmocka_unit_test(start_takes_its_job_back),
 	    cmocka_unit_test(three_limits),
 	    cmocka_unit_test(queues_take_turns),
 	    cmocka_unit_test(handlers_take_turns_for_permits),

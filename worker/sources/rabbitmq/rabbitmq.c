@@ -376,7 +376,11 @@ static void pace_reading(struct rabbitmq *s, uint64_t now_ns)
 static void settle_busy(struct rabbitmq *s, uint64_t now_ns)
 {
 	uint64_t soonest_ms = UINT64_MAX;
-	list_each_safe (it, &s->all.busy) {
+	struct list due, *it;
+	list_init(&due);
+	list_splice(&due, &s->all.busy);
+	while ((it = list_take_first(&due)) != NULL) { /* what one proves may reset another */
+		list_append(&s->all.busy, it);
 		uint64_t wait_ms = rabbitmq_channel_turn(rabbitmq_channel_of_busy(it), now_ns);
 		if (wait_ms < soonest_ms)
 			soonest_ms = wait_ms;
