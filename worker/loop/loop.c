@@ -3,6 +3,9 @@
  * noted: so a thousand deliveries in one read become one hand-over to the threads, and a thousand
  * results become one multiple ack and one write.
  *
+ * Stopping waits for that moment too. uv_stop() at once would end the run before the hooks: since libuv 1.45
+ * timers are served after the poll, and those that are due at the start before the first turn.
+ *
  * libuv closes handles asynchronously: its memory may be released only in the close callback. The
  * small objects here own their handle and free themselves there, so that a caller can destroy a
  * timer or a watch at any moment, also from within its own callback. */
@@ -28,6 +31,7 @@ struct loop {
 	uv_loop_t uv;
 	uv_prepare_t turn_end;
 	uv_idle_t again; /* active while the next poll must not sleep */
+	bool stopping;   /* the turn's end is the last */
 	struct list hooks[TURN_PHASES];
 	struct lag lag;
 	pthread_t mine;
@@ -115,6 +119,8 @@ static void run_hooks(uv_prepare_t *prepare)
 	for (int phase = 0; phase < TURN_PHASES; phase++)
 		run_phase(&loop->hooks[phase]);
 	measure_turn(loop);
+	if (loop->stopping)
+		uv_stop(&loop->uv);
 }
 
 static void wake_only(uv_idle_t *idle)
@@ -165,12 +171,13 @@ void loop_run(struct loop *loop)
 	uv_ref((uv_handle_t *)&loop->turn_end); /* stay even when nothing else is open */
 	(void)uv_run(&loop->uv, UV_RUN_DEFAULT);
 	uv_unref((uv_handle_t *)&loop->turn_end);
+	loop->stopping = false;
 }
 
 void loop_stop(struct loop *loop)
 {
-	loop_assert_mine(loop);
-	uv_stop(&loop->uv);
+	loop->stopping = true;
+	loop_turn_again(loop);
 }
 
 uint64_t loop_now_ns(const struct loop *loop)

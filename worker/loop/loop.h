@@ -23,7 +23,8 @@ struct loop;
 enum status loop_create(struct loop **ret_loop, struct error *why);
 void loop_destroy(struct loop *loop);
 
-/* Turns until loop_stop(). May be called again after it returned. */
+/* Turns until loop_stop(), whose turn it still ends, with all its hooks. May be called again after it
+ * returned. */
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
