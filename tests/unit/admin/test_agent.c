@@ -17,6 +17,8 @@
 
 #include <cmocka.h>
 
+#include "../cmocka_names.h"
+
 static void look(void *arg, struct view *ret_view)
 {
 	struct small_core *s = arg;

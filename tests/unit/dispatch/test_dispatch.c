@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 
+#include "../cmocka_names.h"
+
 struct lane_place { /* one handler and what was begun there, in order */
 	struct executor executor;
 	struct lane *lane;
@@ -574,7 +576,7 @@ static void rates_hold_over_time(void **state)
 			for (; rate_next_ns(&rate, now_ns) <= now_ns; begun++)
 				rate_count(&rate, now_ns);
 		}
-		assert_in_range(begun, rows[i].least, rows[i].most);
+		assert_int_in_range(begun, rows[i].least, rows[i].most);
 	}
 }
 

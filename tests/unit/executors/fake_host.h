@@ -27,6 +27,8 @@
 
 #include <cmocka.h>
 
+#include "../cmocka_names.h"
+
 struct fake_host {
 	struct executor_host host;
 	struct loop *loop;

@@ -189,7 +189,7 @@ static void later_completes_when_it_is_time(void **state)
 	fake_run_until(&fake, JOBS);
 	uint64_t took_ms = (loop_now_ns(fake.loop) - begun_ns) / 1000000;
 	assert_int_equal(fake.kinds[OUTCOME_DONE], JOBS);
-	assert_in_range(took_ms, 299, 60000);
+	assert_int_in_range(took_ms, 299, 60000);
 	fake_start(&fake, fake_job(&fake, "soon", 4));
 	fake_run_until(&fake, JOBS + 1);
 	assert_int_equal(fake.last.kind, OUTCOME_REJECT);
@@ -200,7 +200,7 @@ static void later_completes_when_it_is_time(void **state)
 	fake.executor->ops->stop(fake.executor, job, STOP_ASK);
 	fake_run_until(&fake, JOBS + 2);
 	assert_int_equal(fake.last.kind, OUTCOME_RETURN);
-	assert_in_range(strtol(checkpoint, NULL, 10), 400000, 600000);
+	assert_int_in_range(strtol(checkpoint, NULL, 10), 400000, 600000);
 	job = fake_job(&fake, "600000", 6);
 	job->checkpoint = span_text("1");
 	fake_start(&fake, job);

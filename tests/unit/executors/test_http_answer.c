@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "../cmocka_names.h"
+
 enum { NOW = 1764547200 }; /* Mon, 01 Dec 2025 00:00:00 GMT */
 #define DAYS      86400000
 #define NOW_DATE  "Mon, 01 Dec 2025 00:00:00 GMT"
@@ -156,7 +158,7 @@ static void a_long_line_is_cut_between_characters(void **state)
 		struct http_answer answer = {.status = 503, .body = span_of(line, 198)};
 		struct outcome outcome = outcome_of_answer(&answer, NOW);
 		size_t len = strlen(outcome.reason);
-		assert_in_range(len, sizeof outcome.reason - 3, sizeof outcome.reason - 1);
+		assert_int_in_range(len, sizeof outcome.reason - 3, sizeof outcome.reason - 1);
 		assert_null(strchr(outcome.reason, '?'));
 		assert_memory_equal(outcome.reason + len - 3, "\xe2\x82\xac", 3);
 	}

@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "../cmocka_names.h"
+
 static const char *line_of(const struct http_headers *headers, const char *name)
 {
 	size_t len = strlen(name);
@@ -141,7 +143,7 @@ static void no_byte_breaks_out(void **state)
 		assert_true(http_headers_write(&headers, job, 0, "x/y"));
 		for (unsigned i = 0; i < headers.count; i++)
 			for (const char *c = http_headers_line(&headers, i); *c != '\0'; c++)
-				assert_in_range(*c, ' ', '~');
+				assert_int_in_range(*c, ' ', '~');
 		http_headers_fini(&headers);
 		job_destroy(job);
 	}

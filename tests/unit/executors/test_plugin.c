@@ -514,7 +514,7 @@ static void time_left_knows_the_timeout(void **state)
 	struct script quick = {0};
 	start(&f, &quick);
 	fake_run_until(&f.fake, 1);
-	assert_in_range(quick.left_ms, 30000, 60000);
+	assert_int_in_range(quick.left_ms, 30000, 60000);
 	close_fixture(&f);
 }
 
@@ -651,7 +651,7 @@ static void an_extension_counts_at_once(void **state)
 	assert_int_equal(f.fake.finished, 0);
 	atomic_store(&script.gate, 1);
 	fake_run_until(&f.fake, 1);
-	assert_in_range(script.left_ms, 30000, 60000);
+	assert_int_in_range(script.left_ms, 30000, 60000);
 	close_fixture(&f);
 }
 

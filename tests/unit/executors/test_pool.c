@@ -580,7 +580,7 @@ static void the_unbegun_jobs_of_the_dead_come_back(void **state)
 		fake_start(&f.fake, fake_job(&f.fake, body, sizeof body));
 	fake_run_while_not(&f.fake, has_begun, deaf);
 	fake_run_while_not(&f.fake, unbegun_too, &f);
-	assert_in_range(f.fake.retracted, 98, 100); /* stdio has read the beginning of some */
+	assert_int_in_range(f.fake.retracted, 98, 100); /* stdio has read the beginning of some */
 	assert_int_equal(f.fake.kinds[OUTCOME_RETRY], f.fake.finished);
 	assert_string_equal(f.fake.last.reason, "its process was killed: it stopped reading");
 	assert_int_equal(f.fake.finished + f.fake.retracted, 102);
@@ -742,7 +742,7 @@ static void one_that_dies_at_once_is_tried_ever_more_rarely(void **state)
 		const char *at = text;
 		for (unsigned i = 0; i <= n; i++)
 			at = strstr(at, "wait_ms=") + strlen("wait_ms=");
-		assert_in_range(atoi(at), 50 << n, 100 << n);
+		assert_int_in_range(atoi(at), 50 << n, 100 << n);
 		free(text);
 	}
 	close_fixture(&f);
@@ -944,7 +944,7 @@ static void one_worn_process_is_replaced_at_a_time(void **state)
 		fake_run_while_not(&f.fake, is_counted, &wait);
 		assert_true(f.fake.executor->width >= 4);
 	}
-	assert_in_range(most, 4, 6); /* one on its way, one on its way out */
+	assert_int_in_range(most, 4, 6); /* one on its way, one on its way out */
 	close_fixture(&f);
 }
 

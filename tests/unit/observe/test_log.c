@@ -19,6 +19,8 @@
 
 #include <cmocka.h>
 
+#include "../cmocka_names.h"
+
 enum { LINE_MOST = 4096 };
 
 struct pipe_log {
@@ -56,7 +58,7 @@ static size_t take(struct pipe_log *p, char *buf, size_t size)
 static size_t take_line(struct pipe_log *p, char *buf, size_t size)
 {
 	size_t len = take(p, buf, size);
-	assert_in_range(len, 1, LINE_MOST);
+	assert_int_in_range(len, 1, LINE_MOST);
 	assert_int_equal(buf[len - 1], '\n');
 	buf[--len] = '\0';
 	assert_null(strchr(buf, '\n'));
@@ -284,7 +286,7 @@ static void test_too_many_facts(void **state)
 	struct pipe_log p = open_log(LOG_INFO, LOG_TEXT);
 	log_write(p.log, LOG_INFO, "e", facts);
 	size_t len = take_line(&p, line, sizeof line);
-	assert_in_range(len, LINE_MOST - 100, LINE_MOST);
+	assert_int_in_range(len, LINE_MOST - 100, LINE_MOST);
 	/* The last fact is whole. */
 	const char *last = strrchr(line, ' ') + 1;
 	assert_true(strcmp(last, "fact=\"\\\"quoted\\\"\"") == 0 ||

@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 
+#include "../cmocka_names.h"
+
 #define SECRET  "s3kr1t"
 #define HANDLER "handler \"h\" { type = exec command = {\"/bin/true\"} }\n"
 #define BROKER  "rabbitmq \"m\" { url = \"amqp://u:" SECRET "@mq1/\" queue \"q\" { handler = h } }\n"
@@ -503,7 +505,7 @@ static void test_without_number(void **state)
 		(void)fprintf(file, "k%d = 1\nlog { level = loud }\n", i);
 	assert_int_equal(fclose(file), 0);
 	assert_int_equal(settings_load("outfall.conf", &settings, &problems), ST_INVALID);
-	assert_in_range(problems.count, 50, 200);
+	assert_int_in_range(problems.count, 50, 200);
 	problems_free(&problems);
 }
 

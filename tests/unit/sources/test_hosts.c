@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "../cmocka_names.h"
+
 #define SECOND UINT64_C(1000000000)
 
 static const char *urls[] = {"amqp://u:one@a", "amqp://u:one@b", "amqps://u:one@c:7", NULL};
@@ -52,7 +54,7 @@ static void each_comes_once_in_a_round(void **state)
 		hosts_fini(&hosts);
 	}
 	for (int i = 0; i < 3; i++)
-		assert_in_range(first[i], 70, 130); /* a fleet spreads */
+		assert_int_in_range(first[i], 70, 130); /* a fleet spreads */
 }
 
 /* Rows: how long the try had worked (0: not at all), and whether to wait after it. */

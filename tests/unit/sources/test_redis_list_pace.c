@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "../cmocka_names.h"
+
 #define MS UINT64_C(1000000)
 
 static const struct {
@@ -217,7 +219,7 @@ static void at_most_a_tenth_of_a_second_is_hoarded(void **state)
 	uint64_t now_ns = 1000 * MS;
 	pace_init(&pace, 0);
 	size_t claim = run_for(&pace, &now_ns, 1, 10000, 40); /* 10 ms each */
-	assert_in_range(claim, 8, 20);
+	assert_int_in_range(claim, 8, 20);
 }
 
 /* One in line is enough for slow jobs; short ones must not be had one for each trip to the server. */
@@ -244,7 +246,7 @@ static void what_waits_its_turn_follows_the_turns(void **state)
 			pace_claimed(&pace, now_ns, true);
 			now_ns += claim * paces[i].turn_ms * MS;
 		}
-		assert_in_range(claim, paces[i].least, paces[i].most);
+		assert_int_in_range(claim, paces[i].least, paces[i].most);
 	}
 }
 

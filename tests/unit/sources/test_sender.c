@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "../cmocka_names.h"
+
 /* What the fake broker does; it looks every millisecond. */
 struct script {
 	bool never_ready;
@@ -235,7 +237,7 @@ static void test_gone(void **state)
 	assert_int_equal(run.result.status, ST_CLOSED);
 	assert_string_equal(run.result.why.text, "the broker went away");
 	assert_int_equal(run.result.confirmed, 1500);
-	assert_in_range(run.result.sent, 1500, 2500);
+	assert_int_in_range(run.result.sent, 1500, 2500);
 }
 
 static void test_refused_message(void **state)
