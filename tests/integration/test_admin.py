@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -22,6 +23,17 @@ from worker import OUTFALL, RedisCase, patience, wait_for
 
 TOKEN = "a-token-of-some-length"
 TIGHT = 'timeout = "3s"  reserve = "500ms"  grace = "300ms"'
+
+
+UPGRADE = (
+    b"GET /events HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+def frame(opcode, payload=b""):
+    """What a client sends: masked, with a mask of zeros; less than 126 bytes."""
+    return bytes([0x80 | opcode, 0x80 | len(payload)]) + bytes(4) + payload
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -429,11 +441,7 @@ class Harm(AdminCase):
 
     def test_those_who_do_not_read_hold_nothing(self):
         worker = self.start_admin()
-        upgrade = (
-            b"GET /events HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        )
-        socks = [self.raw(upgrade) for _ in range(10)]
+        socks = [self.raw(UPGRADE) for _ in range(10)]
         socks += [self.raw(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50) for _ in range(10)]
         wait_for("them to be heard", lambda: socks[9].recv(4, socket.MSG_PEEK) == b"HTTP")
         self.work_goes_on(worker, "meanwhile")
@@ -444,23 +452,186 @@ class Harm(AdminCase):
 
     def test_a_client_that_lies_about_frames(self):
         worker = self.start_admin()
-        upgrade = (
-            b"GET /events HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        )
-        for frame in (
+        for lie in (
             b"\x81\x05hello",  # not masked
             b"\x81\xff" + b"\xff" * 8 + b"mask",  # without end
             b"\x81\xfe\xff\xff" + b"mask" + b"x" * 65535,  # longer than we listen
             b"\xf3\x80mask", b"\x88\x81mask\0", os.urandom(2000),
         ):  # fmt: skip
-            sock = self.raw(upgrade)
+            sock = self.raw(UPGRADE)
             with contextlib.suppress(ConnectionError):
-                sock.sendall(frame)
+                sock.sendall(lie)
                 half_close(sock)
                 sock.makefile("rb").read()  # to the end: it is closed
         self.work_goes_on(worker, "after")
         wait_for("nobody to be left", lambda: len(os.listdir(f"/proc/{worker.pid}/fd")) < 40)
+        self.assertEqual(worker.stop()[0], 0)
+
+
+class Siege(AdminCase):
+    """Nothing that an admin client does holds the loop, grows the worker, or keeps a probe out."""
+
+    LAG_MOST_S = 0.05
+
+    def resident_kb(self, worker):
+        return int(re.search(r"VmRSS:\s+(\d+)", open(f"/proc/{worker.pid}/status").read())[1])
+
+    def listen(self):
+        sock = self.raw(UPGRADE)
+        wait_for("the first message", lambda: b" 101 " in sock.recv(64, socket.MSG_PEEK))
+        return sock
+
+    def besiege(self, data, seconds=3):
+        """Sends it as fast as it is taken, on a new connection whenever one is cut; reads nothing."""
+        until = time.monotonic() + seconds
+
+        def run():
+            while time.monotonic() < until:
+                with contextlib.suppress(OSError), contextlib.closing(
+                    socket.create_connection(("127.0.0.1", self.port), 5)
+                ) as sock:
+                    sock.settimeout(1)
+                    sock.sendall(UPGRADE)
+                    sock.recv(4096)
+                    while time.monotonic() < until:
+                        sock.sendall(data)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        self.addCleanup(thread.join)
+        return thread
+
+    def probe(self):
+        begun = time.monotonic()
+        self.assertEqual(self.get("/livez").status, 200)
+        return time.monotonic() - begun
+
+    def assert_calm(self, worker, resident_kb, while_alive):
+        longest = self.probe()
+        while while_alive():
+            longest = max(longest, self.probe())
+            self.assertLess(self.resident_kb(worker) - resident_kb, 8192 * patience())
+        text = self.get("/metrics").body.decode()
+        lag = float(re.search(r"^outfall_loop_lag_seconds (\S+)", text, re.M)[1])
+        self.figure(f"/livez within {longest * 1000:.0f} ms, lag {lag * 1000:.1f} ms")
+        self.assertLess(longest, 1 * patience())
+        self.assertLess(lag, self.LAG_MOST_S * patience())
+
+    def test_floods_of_frames(self):
+        worker = self.start_admin()
+        resident_kb = self.resident_kb(worker)
+        for payload, opcode in ((b"x" * 100, 1), (b"", 9), (b"x" * 100, 9), (b"", 10)):
+            with self.subTest(opcode=opcode, bytes=len(payload)):
+                siege = self.besiege(frame(opcode, payload) * 1000)
+                self.assert_calm(worker, resident_kb, siege.is_alive)
+        siege = self.besiege(frame(1, b"x" * 100) * 1000, 5)
+        code, seconds = worker.stop()
+        self.assertEqual(code, 0)
+        self.assertLess(seconds, 2 * patience())  # one second is theirs who listen
+
+    def hear(self, sock, wanted):
+        """Reads until it has come."""
+        said = b""
+        with contextlib.suppress(ConnectionResetError):  # what we said was not read to its end
+            while wanted not in said and (more := sock.recv(65536)):
+                said += more
+        self.assertIn(wanted, said)
+
+    def test_a_loud_listener_is_told_why(self):
+        self.start_admin()
+        sock = self.listen()
+        sock.sendall(frame(1, b"x" * 100) * 50)
+        self.hear(sock, b"\x03\xf0a listener has nothing to say")  # 1008
+
+    def test_a_listener_that_pings_is_answered(self):
+        self.start_admin()
+        sock = self.listen()
+        for n in range(3):
+            sock.sendall(frame(9, b"ping%d" % n))
+            self.hear(sock, b"\x8a\x05ping%d" % n)
+        self.hear(self.raw(UPGRADE + frame(9, b"early")), b"\x8a\x05early")
+
+    def test_two_hundred_connections(self):
+        """Idle ones, half a request, answers that nobody reads: each new one has a place."""
+        worker = self.start_admin()
+        resident_kb = self.resident_kb(worker)
+        for data in (b"", b"GET /li", b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20):
+            with self.subTest(data[:12]):
+                crowd = [self.raw(data) for _ in range(200)]
+                self.assert_calm(worker, resident_kb, iter([True] * 50 + [False]).__next__)
+                for sock in crowd:
+                    sock.close()
+        code, seconds = worker.stop()
+        self.assertEqual(code, 0)
+        self.assertLess(seconds, 2 * patience())
+
+    def test_listeners_have_places_of_their_own(self):
+        worker = self.start_admin()
+        resident_kb = self.resident_kb(worker)
+        listening = [self.listen() for _ in range(32)]
+        with self.raw(UPGRADE) as one_more:
+            self.assertIn(b" 503 ", one_more.recv(4096))
+        self.assert_calm(worker, resident_kb, iter([True] * 50 + [False]).__next__)
+        listening.pop().close()
+        wait_for("its place", lambda: b" 101 " in self.raw(UPGRADE).recv(4096))
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_who_waits_for_the_drain_and_hangs_up(self):
+        """A house full of waiters still has places, and those of waiters that left are free."""
+        worker = self.start_busy(drain='timeout = "none"')
+        ask = b"POST /drain?wait HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+
+        def wait_on_socket():
+            sock = socket.socket(socket.AF_UNIX)
+            self.addCleanup(sock.close)
+            sock.settimeout(0.2 * patience())
+            sock.connect(str(self.socket_path))
+            sock.sendall(ask)
+            return sock
+
+        def is_refused():
+            with wait_on_socket() as sock, contextlib.suppress(TimeoutError):
+                return b" 503 " in sock.recv(4096)
+            return False
+
+        waiters = [wait_on_socket() for _ in range(48)]
+        wait_for("one more to be refused", is_refused)
+        self.assertEqual(self.post("/extend?by=1m").status, 409)  # there is no limit to move
+        for sock in waiters[1:]:
+            sock.close()
+        wait_for("their places", lambda: not is_refused())
+        self.open_gate()
+        waiters[0].settimeout(20 * patience())
+        self.assertIn(b'"exit_code":0', waiters[0].makefile("rb").read())
+        self.assertEqual(worker.wait_exit(), 0)
+
+    def test_without_descriptors_it_rests(self):
+        """A listening socket with somebody in it stays readable; both kinds of ours, idle otherwise."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            agent = probe.getsockname()[1]
+        worker = self.start_admin(extra=f'agent = "127.0.0.1:{agent}"')
+        taken = {int(fd) for fd in os.listdir(f"/proc/{worker.pid}/fd")}
+        lowest = min(set(range(100)) - taken)
+        soft, hard = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (lowest, hard))
+        late = [socket.create_connection(("127.0.0.1", port), 5) for port in (agent, self.port)]
+        worker.wait_event("admin cannot accept connections, trying again each second", 2)
+
+        def used():
+            fields = open(f"/proc/{worker.pid}/stat").read().rsplit(")", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+        before, begun = used(), time.monotonic()
+        wait_for("three seconds", lambda: time.monotonic() - begun > 3)
+        self.assertLess(used() - before, 0.3 * patience())
+        resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        self.assertIn(b"up ready", late[0].recv(100))
+        late[1].sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.assertIn(b" 200 ", late[1].recv(4096))
+        for sock in late:
+            sock.close()
+        self.assertEqual(len(worker.events("admin cannot accept connections, trying again each second")), 2)
         self.assertEqual(worker.stop()[0], 0)
 
 
@@ -674,6 +845,34 @@ class Feed(AdminCase):
         self.assertEqual(refused.exception.status_code, 403)
         messages, _ = self.listen(lambda m: m, origin=f"http://127.0.0.1:{self.port}")
         self.assertEqual(messages[0]["control"], "none")
+
+
+class Silence(AdminCase):
+    def test_who_does_not_answer_a_ping_has_gone(self):
+        """A page left open answers, and stays; a host that has vanished keeps no place."""
+        self.start_admin()
+        sock = self.raw(UPGRADE)
+        said = []
+
+        async def stay():
+            async with websockets.connect(
+                f"ws://127.0.0.1:{self.port}/events", ping_interval=None
+            ) as client:
+                while not client.closed and not gone():
+                    await asyncio.sleep(0.2)
+                return client.closed
+
+        def gone():
+            try:
+                said.append(sock.recv(65536, socket.MSG_DONTWAIT))
+            except BlockingIOError:
+                return False
+            return said[-1] == b""
+
+        closed = asyncio.run(asyncio.wait_for(stay(), 70 * patience()))
+        self.assertFalse(closed)
+        self.assertIn(b"\x89\x00", b"".join(said))
+        self.assertIn(b"\x03\xf0it does not answer a ping", b"".join(said))
 
 
 class Ctl(AdminCase):

@@ -165,7 +165,7 @@ static enum status listen_agent(struct admin *a, const struct admin_settings *s,
 	enum status st = listener_open_tcp("admin.agent", s->agent, &fd, bound, sizeof bound, why);
 	if (st != ST_OK)
 		return st;
-	st = agent_open(a->worker.loop, fd, look_for_agent, a, &a->agent, why);
+	st = agent_open(a->worker.loop, a->worker.log, fd, look_for_agent, a, &a->agent, why);
 	if (st != ST_OK)
 		(void)close(fd);
 	else
@@ -175,7 +175,7 @@ static enum status listen_agent(struct admin *a, const struct admin_settings *s,
 
 static enum status open_all(struct admin *a, const struct admin_settings *s, struct error *why)
 {
-	a->feed = feed_create(a->worker.loop, write_status, a);
+	a->feed = feed_create(a->worker.loop, a->worker.log, write_status, a);
 	if (a->feed == NULL)
 		return error_set(why, ST_NOMEM, "admin server: out of memory");
 	if (s->last_consumer != LAST_CONSUMER_IGNORE) {
@@ -247,11 +247,11 @@ static bool serve_all(struct admin *a)
 
 static void wait_for_any(const struct admin *a, uint64_t until_ns)
 {
-	struct pollfd fds[GATES + GATES * SERVER_CONNECTIONS];
+	struct pollfd fds[GATES * (SERVER_POLLED + SERVER_LISTENERS)];
 	uint64_t now_ns = loop_now_ns(a->worker.loop);
 	size_t n = 0;
-	for (; n < a->n_servers; n++)
-		fds[n] = (struct pollfd){.fd = server_poll_fd(a->servers[n]), .events = POLLIN};
+	for (size_t i = 0; i < a->n_servers; i++, n += SERVER_POLLED)
+		server_poll(a->servers[i], fds + n);
 	n += feed_poll(a->feed, fds + n, sizeof fds / sizeof *fds - n);
 	if (until_ns > now_ns)
 		(void)poll(fds, n, (int)((until_ns - now_ns) / MS_NS) + 1); /* serving finds out */

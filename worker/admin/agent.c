@@ -3,20 +3,17 @@
  * connection and take our line with it. */
 #include "admin/agent.h"
 
+#include "admin/acceptor.h"
 #include "base/memory.h"
 #include "core.h"
-#include "loop/loop.h"
 #include "observe/health.h"
 #include "observe/view.h"
 
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { AT_ONCE = 16 }; /* clients in one turn */
-
 struct agent {
-	int fd;
-	struct watch *watch;
+	struct acceptor *acceptor;
 	agent_look *look;
 	void *arg;
 };
@@ -40,11 +37,14 @@ void agent_say(struct text *line, const struct view *view)
 	text_fini(&why);
 }
 
-static void answer(struct agent *agent, int client)
+static void agent_asked(void *arg, int client, const struct sockaddr *from, socklen_t len)
 {
+	struct agent *agent = arg;
 	char heard[256];
 	struct text line = {0};
 	struct view view;
+	(void)from;
+	(void)len;
 	agent->look(agent->arg, &view);
 	agent_say(&line, &view);
 	(void)recv(client, heard, sizeof heard, MSG_DONTWAIT);
@@ -54,32 +54,18 @@ static void answer(struct agent *agent, int client)
 	text_fini(&line);
 }
 
-static void readable(void *arg, unsigned events)
-{
-	struct agent *agent = arg;
-	(void)events;
-	for (int i = 0; i < AT_ONCE; i++) {
-		int client = accept4(agent->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		if (client < 0)
-			return; /* none any more; or no descriptor, and then the next turn tries again */
-		answer(agent, client);
-	}
-}
-
-enum status agent_open(struct loop *loop, int listener, agent_look *look, void *arg,
-		       struct agent **ret_agent, struct error *why)
+enum status agent_open(struct loop *loop, struct log *log, int listener, agent_look *look,
+		       void *arg, struct agent **ret_agent, struct error *why)
 {
 	struct agent *agent = memory_clear(1, sizeof *agent);
 	if (agent != NULL)
-		agent->watch = watch_create(loop, listener, readable, agent);
-	if (agent == NULL || agent->watch == NULL) {
+		agent->acceptor = acceptor_create(loop, log, listener, agent_asked, agent);
+	if (agent == NULL || agent->acceptor == NULL) {
 		memory_free(agent);
 		return error_set(why, ST_NOMEM, "admin agent: out of memory");
 	}
-	agent->fd = listener;
 	agent->look = look;
 	agent->arg = arg;
-	watch_set(agent->watch, WATCH_READ);
 	*ret_agent = agent;
 	return ST_OK;
 }
@@ -88,7 +74,6 @@ void agent_close(struct agent *agent)
 {
 	if (agent == NULL)
 		return;
-	watch_destroy(agent->watch);
-	(void)close(agent->fd); /* a listener has nothing to lose */
+	acceptor_destroy(agent->acceptor);
 	memory_free(agent);
 }

@@ -16,14 +16,15 @@
 #include "base/text.h"
 
 struct agent;
+struct log;
 struct loop;
 struct view;
 
 /* Called for each client. */
 typedef void agent_look(void *arg, struct view *ret_view);
 
-enum status agent_open(struct loop *loop, int listener, agent_look *look, void *arg,
-		       struct agent **ret_agent, struct error *why);
+enum status agent_open(struct loop *loop, struct log *log, int listener, agent_look *look,
+		       void *arg, struct agent **ret_agent, struct error *why);
 void agent_close(struct agent *agent); /* NULL is fine */
 
 /* The line for a worker in this state. */

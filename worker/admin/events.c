@@ -1,5 +1,10 @@
 /* wslay does the frames; sockets, time and what is said are ours.
  *
+ * A listener has nothing to tell us but pongs and its close. wslay reads for as long as there is
+ * something, and queues a pong for each ping, so what it is given is bounded twice: some kB between two
+ * ticks, whose end is the listener's end; and nothing at all while something queued for it has not
+ * left, so that one who pings and never reads makes no more than a few pongs.
+ *
  * A snapshot is written once for all who may do the same, and queued for those whose last one has
  * left. A second after, and only if somebody listens, there is the next: sent if it differs in what
  * lasts (see status_put), which while jobs run it always does. */
@@ -9,8 +14,11 @@
 #include "base/memory.h"
 #include "base/must.h"
 #include "loop/loop.h"
+#include "observe/log.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <wslay/wslay.h>
@@ -18,8 +26,13 @@
 enum {
 	TICK_MS = 1000,
 	SLOW_TICKS = 30,         /* a client that has not read for so long is cut */
-	HEARD_MOST_BYTES = 1024, /* clients have nothing to tell us */
+	PING_TICKS = 30,         /* one that has said nothing for so long is asked */
+	SILENT_TICKS = 60,       /* one that has not even answered that has gone */
+	HEARD_MOST_BYTES = 1024, /* in one message */
+	TICK_MOST_BYTES = 4096,  /* between two ticks */
+	PIECE_MOST_BYTES = 512,  /* at once: 85 pings */
 	CLOSE_GOING_AWAY = 1001,
+	CLOSE_POLICY = 1008,
 	CONTROLS = CONTROL_ALL + 1,
 };
 
@@ -30,6 +43,7 @@ struct told { /* the last that was written for those with this control */
 
 struct feed {
 	struct loop *loop;
+	struct log *log;
 	feed_writer *write;
 	void *arg;
 	struct list listeners;
@@ -46,27 +60,51 @@ struct listener {
 	struct text early; /* the rest of from.early */
 	wslay_event_context_ptr frames;
 	struct watch *watch;
-	unsigned slow_ticks;
-	bool closing; /* our close is on its way */
+	unsigned slow_ticks, silent_ticks;
+	size_t heard_bytes; /* since the last tick */
+	bool closing;       /* our close is on its way */
 };
 
 /* --- one listener --- */
+
+static bool is_behind(const struct listener *l)
+{
+	return wslay_event_get_queued_msg_count(l->frames) > 0;
+}
+
+static bool is_too_loud(const struct listener *l)
+{
+	return l->heard_bytes > TICK_MOST_BYTES;
+}
+
+static ssize_t read_piece(struct listener *l, uint8_t *buf, size_t len)
+{
+	if (l->early.len == 0)
+		return recv(l->from.fd, buf, len, MSG_DONTWAIT);
+	size_t n = l->early.len < len ? l->early.len : len;
+	memcpy(buf, l->early.bytes, n);
+	text_drop(&l->early, n);
+	return (ssize_t)n;
+}
 
 static ssize_t receive(wslay_event_context_ptr frames, uint8_t *buf, size_t len, int flags,
 		       void *arg)
 {
 	struct listener *l = arg;
 	(void)flags;
-	if (l->early.len > 0) {
-		size_t n = l->early.len < len ? l->early.len : len;
-		memcpy(buf, l->early.bytes, n);
-		text_drop(&l->early, n);
-		return (ssize_t)n;
+	if (is_behind(l)) {
+		wslay_event_set_error(frames, WSLAY_ERR_WOULDBLOCK);
+		return -1;
 	}
-	ssize_t n = recv(l->from.fd, buf, len, MSG_DONTWAIT);
-	if (n > 0)
-		return n;
+	ssize_t n = read_piece(l, buf, len < PIECE_MOST_BYTES ? len : PIECE_MOST_BYTES);
 	bool later = n < 0 && (errno == EAGAIN || errno == EINTR);
+	if (n > 0) {
+		l->silent_ticks = 0;
+		l->heard_bytes += (size_t)n;
+		later = is_too_loud(l); /* who is cut for it is still told why */
+	}
+	if (n > 0 && !later)
+		return n;
 	wslay_event_set_error(frames, later ? WSLAY_ERR_WOULDBLOCK : WSLAY_ERR_CALLBACK_FAILURE);
 	return -1;
 }
@@ -101,11 +139,6 @@ static void leave(struct listener *l)
 	left(arg);
 }
 
-static bool is_behind(const struct listener *l)
-{
-	return wslay_event_get_queued_msg_count(l->frames) > 0;
-}
-
 /* A close overtakes what is queued, so it is queued when nothing is. */
 static void close_when_all_is_said(struct listener *l)
 {
@@ -125,31 +158,58 @@ static bool write_all(struct listener *l)
 	return wslay_event_send(l->frames) == 0;
 }
 
-/* Reads and writes what can be, and sees whether that was all. May free it. */
-static void serve(struct listener *l)
+/* While it is behind it is not read from, and must not be woken for that. What came behind its request
+ * wakes nobody by itself. */
+static unsigned listener_wants(const struct listener *l)
 {
-	bool broken = wslay_event_recv(l->frames) != 0 || !write_all(l);
+	bool writes = wslay_event_want_write(l->frames) || l->early.len > 0;
+	return (writes ? WATCH_WRITE : 0u) | (is_behind(l) ? 0u : WATCH_READ);
+}
+
+static void listener_watch(struct listener *l)
+{
+	watch_set(l->watch, listener_wants(l));
+}
+
+/* Tells it why, where it can be told at once, and lets it go. */
+static void listener_cut(struct listener *l, const char *why)
+{
+	log_say(l->feed->log, LOG_DEBUG, "feed listener cut", kv_text("why", why));
+	(void)wslay_event_queue_close(l->frames, CLOSE_POLICY, (const uint8_t *)why, strlen(why));
+	(void)wslay_event_send(l->frames);
+	leave(l);
+}
+
+/* Reads and writes what can be, and sees whether that was all. May free it. */
+static void listener_serve(struct listener *l)
+{
+	bool broken = !write_all(l) || wslay_event_recv(l->frames) != 0;
+	if (is_too_loud(l)) {
+		listener_cut(l, "a listener has nothing to say, and said too much of it");
+		return;
+	}
+	broken = broken || !write_all(l);
 	bool reads = wslay_event_want_read(l->frames), writes = wslay_event_want_write(l->frames);
 	if (broken || (!reads && !writes)) {
 		leave(l);
 		return;
 	}
-	watch_set(l->watch, WATCH_READ | (writes ? WATCH_WRITE : 0u));
+	listener_watch(l);
 }
 
-static void ready(void *arg, unsigned events)
+static void listener_ready(void *arg, unsigned events)
 {
 	(void)events;
-	serve(arg);
+	listener_serve(arg);
 }
 
 /* It goes out with the loop's next turn: who queues may be walking the list. */
-static void queue(struct listener *l, struct span text)
+static void listener_queue(struct listener *l, uint8_t opcode, struct span text)
 {
 	struct wslay_event_msg message = {
-	    .opcode = WSLAY_TEXT_FRAME, .msg = (const uint8_t *)text.ptr, .msg_length = text.len};
+	    .opcode = opcode, .msg = (const uint8_t *)text.ptr, .msg_length = text.len};
 	if (wslay_event_queue_msg(l->frames, &message) == 0)
-		watch_set(l->watch, WATCH_READ | WATCH_WRITE);
+		listener_watch(l);
 }
 
 /* --- news --- */
@@ -181,24 +241,30 @@ void feed_news(struct feed *feed)
 			news[control] = write_news(feed, control);
 		written[control] = true;
 		if (news[control] && !is_behind(l))
-			queue(l, text_span(&feed->told[control].text));
+			listener_queue(l, WSLAY_TEXT_FRAME, text_span(&feed->told[control].text));
 	}
 }
 
-static void cut_slow(struct feed *feed)
+/* May free it. */
+static void listener_tick(struct listener *l)
 {
-	list_each_safe (it, &feed->listeners) {
-		struct listener *l = list_entry(it, struct listener, node);
-		l->slow_ticks = is_behind(l) ? l->slow_ticks + 1 : 0;
-		if (l->slow_ticks > SLOW_TICKS)
-			leave(l);
-	}
+	l->heard_bytes = 0;
+	l->slow_ticks = is_behind(l) ? l->slow_ticks + 1 : 0;
+	l->silent_ticks++;
+	if (l->slow_ticks > SLOW_TICKS)
+		listener_cut(l, "it does not read");
+	else if (l->silent_ticks > SILENT_TICKS)
+		listener_cut(l, "it does not answer a ping");
+	else if (l->silent_ticks == PING_TICKS && !is_behind(l))
+		listener_queue(l, WSLAY_PING, (struct span){0});
 }
 
 static void ticked(void *arg)
 {
 	struct feed *feed = arg;
-	cut_slow(feed);
+	list_each_safe (it, &feed->listeners) {
+		listener_tick(list_entry(it, struct listener, node));
+	}
 	feed_news(feed);
 	if (feed->n_listeners > 0)
 		timer_start(feed->tick, TICK_MS);
@@ -210,12 +276,15 @@ static bool open_listener(struct listener *l, const struct newcomer *newcomer)
 {
 	static const struct wslay_event_callbacks callbacks = {.recv_callback = receive,
 							       .send_callback = transmit};
+	int yes = 1;
 	l->from = *newcomer;
+	/* Frames leave header by header, so each would wait for the last one's acknowledgement. */
+	(void)setsockopt(newcomer->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes); /* Unix: no */
 	text_put(&l->early, newcomer->early);
 	if (l->early.failed || wslay_event_context_server_init(&l->frames, &callbacks, l) != 0)
 		return false;
 	wslay_event_config_set_max_recv_msg_length(l->frames, HEARD_MOST_BYTES);
-	l->watch = watch_create(l->feed->loop, newcomer->fd, ready, l);
+	l->watch = watch_create(l->feed->loop, newcomer->fd, listener_ready, l);
 	return l->watch != NULL;
 }
 
@@ -236,7 +305,7 @@ bool feed_join(struct feed *feed, const struct newcomer *newcomer)
 	if (feed->n_listeners++ == 0)
 		timer_start(feed->tick, TICK_MS);
 	(void)write_news(feed, newcomer->control); /* if it is none, what was told is still right */
-	queue(l, text_span(&feed->told[newcomer->control].text));
+	listener_queue(l, WSLAY_TEXT_FRAME, text_span(&feed->told[newcomer->control].text));
 	return true;
 }
 
@@ -249,7 +318,7 @@ void feed_goodbye(struct feed *feed, const char *reason)
 		struct text text = {0};
 		(void)feed->write(feed->arg, l->from.control, true, &text);
 		if (!text.failed)
-			queue(l, text_span(&text));
+			listener_queue(l, WSLAY_TEXT_FRAME, text_span(&text));
 		text_fini(&text);
 	}
 }
@@ -266,9 +335,10 @@ size_t feed_poll(const struct feed *feed, struct pollfd *fds, size_t most)
 		const struct listener *l = list_entry(it, struct listener, node);
 		if (n == most)
 			break;
-		bool writes = wslay_event_want_write(l->frames);
-		fds[n++] = (struct pollfd){.fd = l->from.fd,
-					   .events = (short)(POLLIN | (writes ? POLLOUT : 0))};
+		unsigned wants = listener_wants(l);
+		int events =
+		    (wants & WATCH_READ ? POLLIN : 0) | (wants & WATCH_WRITE ? POLLOUT : 0);
+		fds[n++] = (struct pollfd){.fd = l->from.fd, .events = (short)events};
 	}
 	return n;
 }
@@ -276,16 +346,17 @@ size_t feed_poll(const struct feed *feed, struct pollfd *fds, size_t most)
 void feed_serve(struct feed *feed)
 {
 	list_each_safe (it, &feed->listeners) {
-		serve(list_entry(it, struct listener, node));
+		listener_serve(list_entry(it, struct listener, node));
 	}
 }
 
-struct feed *feed_create(struct loop *loop, feed_writer *write, void *arg)
+struct feed *feed_create(struct loop *loop, struct log *log, feed_writer *write, void *arg)
 {
 	struct feed *feed = memory_clear(1, sizeof *feed);
 	if (feed == NULL)
 		return NULL;
 	feed->loop = loop;
+	feed->log = log;
 	feed->write = write;
 	feed->arg = arg;
 	list_init(&feed->listeners);

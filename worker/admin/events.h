@@ -5,7 +5,8 @@
  *         `left`, never from within feed_join().
  * Units:  bytes; seconds for people.
  * Fails:  feed_join() with false for lack of memory; then the socket was not taken. A client that
- *         reads more slowly than there is news gets less of it, and is cut when it reads nothing. */
+ *         reads more slowly than there is news gets less of it, and is cut when it reads nothing, when
+ *         it does not answer a ping, or when it says more than some kB a second. */
 #ifndef OUTFALL_ADMIN_EVENTS_H
 #define OUTFALL_ADMIN_EVENTS_H
 
@@ -25,7 +26,8 @@ struct pollfd;
  * happens. `last`: it is the last that will be said. */
 typedef size_t feed_writer(void *arg, enum status_control control, bool last, struct text *to);
 
-struct feed *feed_create(struct loop *loop, feed_writer *write, void *arg); /* NULL: no memory */
+/* NULL: no memory. */
+struct feed *feed_create(struct loop *loop, struct log *log, feed_writer *write, void *arg);
 /* Cuts whoever still listens. NULL is fine, for both. */
 void feed_cut(struct feed *feed);
 void feed_destroy(struct feed *feed); /* and frees */

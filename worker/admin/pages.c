@@ -57,6 +57,22 @@ static bool is_draining(const struct question *q)
 	return phase_is_stopping(q->pages->core->drain.phase);
 }
 
+/* "?force", "?force=1", "?force=true": yes; "?force=0", "?force=false": no. False: neither. */
+static bool read_switch(const char *value, bool *ret_on)
+{
+	static const char *const words[] = {"",  "1",     "true", "yes", "on",
+					    "0", "false", "no",   "off"};
+	enum { FIRST_NO = 5, WORDS = sizeof words / sizeof *words };
+	size_t i = 0;
+	*ret_on = false;
+	if (value == NULL)
+		return true;
+	while (i < WORDS && strcasecmp(value, words[i]) != 0)
+		i++;
+	*ret_on = i < FIRST_NO;
+	return i < WORDS;
+}
+
 /* --- reading --- */
 
 static void livez(const struct question *q, struct answer *answer)
@@ -188,8 +204,12 @@ static bool leave_alone(const struct question *q, const char *what, struct span 
 static bool may_leave(const struct question *q, const char *what, struct answer *answer)
 {
 	const struct pages *pages = q->pages;
-	if (pages->census == NULL || q->request->force != NULL ||
-	    pages->core->drain.phase != PHASE_OPEN)
+	bool force;
+	if (!read_switch(q->request->force, &force)) {
+		say_error(answer, 400, "force is yes or no: ?force, ?force=true, ?force=false");
+		return false;
+	}
+	if (pages->census == NULL || force || pages->core->drain.phase != PHASE_OPEN)
 		return true;
 	if (!q->request->counted) {
 		census_begin(pages->census);
@@ -243,13 +263,21 @@ static void resume(const struct question *q, struct answer *answer)
 	steer(q, EVENT_RESUME, "POST /resume", answer);
 }
 
+/* "?wait" and "?wait=none" last as long as it takes; yes and no are understood, too. */
+static bool read_wait(const char *wait, bool *ret_waits, uint64_t *ret_ms)
+{
+	if (read_switch(wait, ret_waits))
+		return true;
+	*ret_waits = true;
+	return strcmp(wait, "none") == 0 || duration_parse(wait, ret_ms);
+}
+
 /* Asked again, it waits with the others: only a signal hurries a drain. */
 static void drain(const struct question *q, struct answer *answer)
 {
-	const char *wait = q->request->wait;
 	uint64_t wait_ms = UINT64_MAX;
-	if (wait != NULL && wait[0] != '\0' && strcmp(wait, "none") != 0 &&
-	    !duration_parse(wait, &wait_ms)) {
+	bool waits;
+	if (!read_wait(q->request->wait, &waits, &wait_ms)) {
 		say_error(answer, 400,
 			  "wait is a time like 60s, or \"none\" for as long as it takes");
 		return;
@@ -259,7 +287,7 @@ static void drain(const struct question *q, struct answer *answer)
 	if (!is_draining(q))
 		core_event(q->pages->core, EVENT_STOP, PAGES_DRAIN_WHY);
 	answer->wait_ms = wait_ms;
-	if (wait != NULL)
+	if (waits)
 		answer->how = ANSWER_AT_THE_END;
 	else
 		say_done(q, 202, "draining", answer);

@@ -1,6 +1,9 @@
 /* libmicrohttpd keeps its connections in an epoll set of its own, which is one descriptor to us:
  * ready means MHD_run(). It has no thread and, since time is kept here, no timer: its own timeout
- * starts anew with every byte, and would let a slow loris live for ever.
+ * starts anew with every byte, and would let a slow loris live for ever. Nor does it accept: when all
+ * of its places are taken it listens no more, and those who hold them keep out the probe that decides
+ * whether this worker lives. We accept (acceptor.h), and who comes into a full house takes the place
+ * of whoever has asked nothing for the longest time.
  *
  * The library calls us when a connection begins and ends, when a request's headers are in, again when
  * its body is (which we throw away), and when its answer is out. A peer is what we know of one
@@ -9,12 +12,15 @@
  *     fresh --headers--> asking --answered--> idle --headers--> asking ...
  *                          | |--drain?wait--> waiting --the end, or its time--> asking
  *                          | \--who else takes?--> counting --it is known--> asking
- *                          \--upgrade--> listening (the feed has it)
+ *                          \--upgrade--> joining --> listening (the feed has it)
+ *     any but listening --out of time, or of a place; hung up--> cut
  *
  * There is no call to cut a connection. Shutting down its socket does it: the library then reads the
- * end of it. One that is suspended (waiting, counting) hears nothing until it is resumed. */
+ * end of it. One that is suspended (waiting, counting) is not read from until it is resumed, so we
+ * watch it for the hang-up ourselves. */
 #include "admin/server.h"
 
+#include "admin/acceptor.h"
 #include "admin/events.h"
 #include "admin/pages.h"
 #include "base/list.h"
@@ -25,6 +31,7 @@
 #include "observe/log.h"
 
 #include <microhttpd.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +46,8 @@ enum {
 	BODY_MOST_BYTES = 4096,
 	DISCARDED_MOST_BYTES = 1024 * 1024, /* before a body of more is refused: who is still
 					     * sending may never see an answer */
+	WAITERS_MOST = 48,   /* of SERVER_CONNECTIONS: the rest can be taken from whoever has it */
+	BEING_CUT_MOST = 64, /* the library sees them go with its next run */
 };
 
 enum peer_state {
@@ -47,12 +56,15 @@ enum peer_state {
 	PEER_WAITING,   /* its answer waits for the end of the drain; suspended */
 	PEER_COUNTING,  /* ... for the end of a census; suspended */
 	PEER_IDLE,      /* answered, and may ask again */
+	PEER_JOINING,   /* the feed: its upgrade is on its way */
 	PEER_LISTENING, /* to the feed */
+	PEER_CUT,       /* shut down; the library has yet to see it */
 };
 
 static const uint64_t time_for_ns[] = {
-    [PEER_FRESH] = 10 * S_NS, [PEER_ASKING] = 30 * S_NS,     [PEER_WAITING] = UINT64_MAX,
-    [PEER_IDLE] = 75 * S_NS,  [PEER_LISTENING] = UINT64_MAX, [PEER_COUNTING] = UINT64_MAX,
+    [PEER_FRESH] = 10 * S_NS,      [PEER_ASKING] = 30 * S_NS, [PEER_WAITING] = UINT64_MAX,
+    [PEER_COUNTING] = UINT64_MAX,  [PEER_IDLE] = 75 * S_NS,   [PEER_JOINING] = 30 * S_NS,
+    [PEER_LISTENING] = UINT64_MAX, [PEER_CUT] = UINT64_MAX,
 };
 
 struct peer {
@@ -60,7 +72,9 @@ struct peer {
 	struct server *server;
 	struct MHD_Connection *connection;
 	struct MHD_UpgradeResponseHandle *upgrade; /* while listening */
+	struct watch *hang_up;                     /* while suspended */
 	enum peer_state state;
+	uint64_t since_ns; /* in this state */
 	uint64_t until_ns; /* then it is cut, or told that the wait is over; UINT64_MAX: never */
 	bool waited;       /* and is to be told so */
 	bool counted;      /* the census that it waited for is over */
@@ -71,13 +85,13 @@ struct server {
 	struct server_parts parts;
 	struct gate gate;
 	struct MHD_Daemon *daemon;
+	struct acceptor *acceptor;
 	struct watch *watch;
 	struct timer *again; /* the library has more to do */
 	struct timer *impatience;
 	uint64_t impatient_ns; /* what it is set for; UINT64_MAX: it is not */
 	struct list peers;
-	bool some_left; /* since the library was last run */
-	bool closing;   /* nothing is answered any more */
+	bool closing; /* nothing is answered any more */
 };
 
 /* --- time --- */
@@ -95,19 +109,18 @@ static void enter(struct peer *peer, enum peer_state state)
 {
 	uint64_t now_ns = loop_now_ns(peer->server->parts.loop);
 	peer->state = state;
+	peer->since_ns = now_ns;
 	peer->until_ns = UINT64_MAX;
 	if (time_for_ns[state] != UINT64_MAX)
 		peer->until_ns = now_ns + time_for_ns[state];
 	expect(peer->server, peer->until_ns);
 }
 
-static void cut(struct peer *peer)
+static int descriptor_of(const struct peer *peer)
 {
 	const union MHD_ConnectionInfo *info =
 	    MHD_get_connection_info(peer->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-	peer->until_ns = UINT64_MAX;
-	if (info != NULL)
-		(void)shutdown(info->connect_fd, SHUT_RDWR); /* fails where the client has gone */
+	return info != NULL ? info->connect_fd : -1;
 }
 
 static bool is_suspended(const struct peer *peer)
@@ -115,10 +128,27 @@ static bool is_suspended(const struct peer *peer)
 	return peer->state == PEER_WAITING || peer->state == PEER_COUNTING;
 }
 
+/* From its suspension into this state; the library asks for the answer again. */
+static void resume(struct peer *peer, enum peer_state state)
+{
+	watch_destroy(peer->hang_up);
+	peer->hang_up = NULL;
+	enter(peer, state);
+	MHD_resume_connection(peer->connection);
+}
+
+static void cut(struct peer *peer)
+{
+	(void)shutdown(descriptor_of(peer), SHUT_RDWR); /* fails where the client has gone */
+	if (is_suspended(peer))
+		resume(peer, PEER_CUT);
+	else
+		enter(peer, PEER_CUT);
+}
+
 static void wake(struct peer *peer)
 {
-	enter(peer, PEER_ASKING);
-	MHD_resume_connection(peer->connection);
+	resume(peer, PEER_ASKING);
 }
 
 static void end_wait(struct peer *peer)
@@ -135,9 +165,31 @@ static void run_out(struct peer *peer)
 		cut(peer);
 }
 
+/* Nobody waits for that answer any more: half a close is as good as a whole one, they look alike. */
+static void peer_hung_up(void *arg, unsigned events)
+{
+	struct peer *peer = arg;
+	struct server *s = peer->server;
+	(void)events;
+	cut(peer);
+	timer_start(s->again, 0);
+}
+
+static void suspend(struct peer *peer, enum peer_state state)
+{
+	enter(peer, state);
+	MHD_suspend_connection(peer->connection);
+	peer->hang_up =
+	    watch_create(peer->server->parts.loop, descriptor_of(peer), peer_hung_up, peer);
+	if (peer->hang_up != NULL) /* no memory: it keeps its place until it is answered */
+		watch_set(peer->hang_up, WATCH_HANG_UP);
+}
+
+static bool run_library(struct server *s);
+
 static void serve(struct server *s)
 {
-	if (server_run(s))
+	if (run_library(s))
 		timer_start(s->again, 0);
 }
 
@@ -155,6 +207,46 @@ static void lost_patience(void *arg)
 	}
 	expect(s, next_ns);
 	serve(s);
+}
+
+/* --- places --- */
+
+static size_t count_peers(const struct server *s, unsigned states)
+{
+	size_t n = 0;
+	list_each (it, &s->peers) {
+		n += (states >> list_entry(it, struct peer, node)->state) & 1;
+	}
+	return n;
+}
+
+#define IN(state) (1u << (state))
+#define SUSPENDED (IN(PEER_WAITING) | IN(PEER_COUNTING))
+#define IN_PLACES (IN(PEER_FRESH) | IN(PEER_ASKING) | IN(PEER_IDLE) | SUSPENDED)
+#define WITH_FEED (IN(PEER_JOINING) | IN(PEER_LISTENING))
+
+static struct peer *find_oldest(const struct server *s, unsigned states)
+{
+	struct peer *oldest = NULL;
+	list_each (it, &s->peers) {
+		struct peer *peer = list_entry(it, struct peer, node);
+		bool fits = ((states >> peer->state) & 1) != 0;
+		if (fits && (oldest == NULL || peer->since_ns < oldest->since_ns))
+			oldest = peer;
+	}
+	return oldest;
+}
+
+/* Those who wait do not fill the house, so there is always somebody. */
+static void make_room(struct server *s)
+{
+	if (count_peers(s, IN_PLACES) < SERVER_CONNECTIONS)
+		return;
+	struct peer *peer = find_oldest(s, IN(PEER_FRESH) | IN(PEER_IDLE));
+	if (peer == NULL)
+		peer = find_oldest(s, IN(PEER_ASKING));
+	if (peer != NULL)
+		cut(peer);
 }
 
 /* --- connections --- */
@@ -178,11 +270,10 @@ static void connection_changed(void *arg, struct MHD_Connection *connection, voi
 		connection_came(arg, connection, context);
 		return;
 	}
-	struct server *s = arg;
 	struct peer *peer = *context;
-	s->some_left = true;
 	if (peer == NULL)
 		return;
+	watch_destroy(peer->hang_up);
 	list_remove(&peer->node);
 	memory_free(peer);
 	*context = NULL;
@@ -202,7 +293,7 @@ static void request_ended(void *arg, struct MHD_Connection *connection, void **a
 	(void)how;
 	struct peer *peer = peer_of(connection);
 	*asked = NULL;
-	if (peer != NULL && peer->state != PEER_LISTENING)
+	if (peer != NULL && peer->state == PEER_ASKING)
 		enter(peer, PEER_IDLE);
 }
 
@@ -281,47 +372,63 @@ static enum MHD_Result send_answer(const struct server *s, struct MHD_Connection
 	return result;
 }
 
-static enum MHD_Result begin_feed(struct MHD_Connection *connection, const struct answer *answer)
+static enum MHD_Result refuse(const struct server *s, struct MHD_Connection *connection,
+			      unsigned status, const char *sentence)
 {
+	struct answer answer = {.status = status, .type = "application/json"};
+	text_print(&answer.made, "{\"error\":\"%s\"}\n", sentence);
+	enum MHD_Result result = send_answer(s, connection, &answer);
+	answer_fini(&answer);
+	return result;
+}
+
+static enum MHD_Result refuse_body(const struct server *s, struct MHD_Connection *connection)
+{
+	return refuse(s, connection, MHD_HTTP_CONTENT_TOO_LARGE, "no body is needed");
+}
+
+static enum MHD_Result begin_feed(struct peer *peer, const struct answer *answer)
+{
+	struct server *s = peer->server;
+	if (count_peers(s, WITH_FEED) >= SERVER_LISTENERS)
+		return refuse(s, peer->connection, MHD_HTTP_SERVICE_UNAVAILABLE,
+			      "as many listen already as may; /status is the same, once");
 	struct MHD_Response *response = MHD_create_response_for_upgrade(upgraded, NULL);
 	if (response == NULL)
 		return MHD_NO;
 	add_header(response, "Upgrade", "websocket");
 	add_header(response, "Sec-WebSocket-Accept", answer->websocket_accept);
+	enter(peer, PEER_JOINING);
 	enum MHD_Result result =
-	    MHD_queue_response(connection, MHD_HTTP_SWITCHING_PROTOCOLS, response);
+	    MHD_queue_response(peer->connection, MHD_HTTP_SWITCHING_PROTOCOLS, response);
 	MHD_destroy_response(response);
 	return result;
 }
 
+static enum MHD_Result refuse_waiter(const struct peer *peer)
+{
+	return refuse(peer->server, peer->connection, MHD_HTTP_SERVICE_UNAVAILABLE,
+		      "as many wait for an answer already as may");
+}
+
 static enum MHD_Result begin_wait(struct peer *peer, const struct answer *answer)
 {
-	enter(peer, PEER_WAITING);
-	if (answer->wait_ms < (UINT64_MAX - loop_now_ns(peer->server->parts.loop)) / MS_NS)
-		peer->until_ns = loop_now_ns(peer->server->parts.loop) + answer->wait_ms * MS_NS;
-	expect(peer->server, peer->until_ns);
-	MHD_suspend_connection(peer->connection);
+	struct server *s = peer->server;
+	if (count_peers(s, SUSPENDED) >= WAITERS_MOST)
+		return refuse_waiter(peer);
+	suspend(peer, PEER_WAITING);
+	if (answer->wait_ms < (UINT64_MAX - loop_now_ns(s->parts.loop)) / MS_NS)
+		peer->until_ns = loop_now_ns(s->parts.loop) + answer->wait_ms * MS_NS;
+	expect(s, peer->until_ns);
 	return MHD_YES;
 }
 
 static enum MHD_Result begin_counting(struct peer *peer)
 {
-	enter(peer, PEER_COUNTING);
-	MHD_suspend_connection(peer->connection);
+	if (count_peers(peer->server, SUSPENDED) >= WAITERS_MOST)
+		return refuse_waiter(peer);
+	suspend(peer, PEER_COUNTING);
 	return MHD_YES;
-}
-
-static enum MHD_Result refuse(const struct server *s, struct MHD_Connection *connection,
-			      unsigned status, const char *sentence)
-{
-	struct answer answer = {.status = status, .type = "text/plain; charset=utf-8"};
-	answer.fixed = span_text(sentence);
-	return send_answer(s, connection, &answer);
-}
-
-static enum MHD_Result refuse_body(const struct server *s, struct MHD_Connection *connection)
-{
-	return refuse(s, connection, MHD_HTTP_CONTENT_TOO_LARGE, "no body is needed\n");
 }
 
 /* --- requests --- */
@@ -383,7 +490,7 @@ static enum MHD_Result answer_request(struct peer *peer, const char *method, con
 		result = begin_counting(peer);
 		break;
 	case ANSWER_FEED:
-		result = begin_feed(connection, &answer);
+		result = begin_feed(peer, &answer);
 		break;
 	}
 	answer_fini(&answer);
@@ -398,10 +505,10 @@ static enum MHD_Result requested(void *arg, struct MHD_Connection *connection, c
 	struct peer *peer = peer_of(connection);
 	(void)version;
 	(void)body;
-	if (s->closing)
-		return MHD_NO; /* it is cut */
 	if (peer == NULL)
-		return refuse(s, connection, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory\n");
+		return refuse(s, connection, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory");
+	if (s->closing || peer->state == PEER_CUT) /* it does not get that far */
+		return refuse(s, connection, MHD_HTTP_SERVICE_UNAVAILABLE, "too late");
 	if (*asked == NULL) { /* its headers are here */
 		*asked = peer;
 		peer->discarded = 0;
@@ -420,14 +527,26 @@ static enum MHD_Result requested(void *arg, struct MHD_Connection *connection, c
 
 /* --- life --- */
 
-/* A full house stops listening, and it is the run after the one in which somebody left that listens
- * again. MHD_get_timeout() does not know of that. */
-bool server_run(struct server *s)
+static void server_came(void *arg, int fd, const struct sockaddr *from, socklen_t len)
+{
+	struct server *s = arg;
+	make_room(s);
+	(void)MHD_add_connection(s->daemon, fd, from, len); /* closes it where it has no memory */
+	timer_start(s->again, 0);
+}
+
+/* True: it has more to do at once. */
+static bool run_library(struct server *s)
 {
 	MHD_UNSIGNED_LONG_LONG ms;
-	s->some_left = false;
 	(void)MHD_run(s->daemon); /* fails only for daemons of other kinds */
-	return s->some_left || (MHD_get_timeout(s->daemon, &ms) == MHD_YES && ms == 0);
+	return MHD_get_timeout(s->daemon, &ms) == MHD_YES && ms == 0;
+}
+
+bool server_run(struct server *s)
+{
+	acceptor_run(s->acceptor);
+	return run_library(s);
 }
 
 static void readable(void *arg, unsigned events)
@@ -451,32 +570,46 @@ __attribute__((format(printf, 2, 0))) static void library_says(void *arg, const 
 	log_say(s->parts.log, LOG_DEBUG, "admin connection trouble", kv_text("why", text));
 }
 
-static struct MHD_Daemon *start_daemon(struct server *s, int listener)
+/* Of a Unix socket it would only tell that there are no options of TCP. */
+static struct MHD_Daemon *start_daemon(struct server *s)
 {
-	return MHD_start_daemon(
-	    MHD_USE_EPOLL | MHD_ALLOW_UPGRADE | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
-	    NULL, NULL, requested, s, MHD_OPTION_EXTERNAL_LOGGER, library_says, s,
-	    MHD_OPTION_LISTEN_SOCKET, (MHD_socket)listener, MHD_OPTION_CONNECTION_LIMIT,
-	    (unsigned)SERVER_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-	    (size_t)HEADERS_MOST_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-	    MHD_OPTION_NOTIFY_CONNECTION, connection_changed, s, MHD_OPTION_NOTIFY_COMPLETED,
-	    request_ended, s, MHD_OPTION_END);
+	unsigned most = SERVER_CONNECTIONS + SERVER_LISTENERS + BEING_CUT_MOST;
+	unsigned flags =
+	    MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_UPGRADE | MHD_ALLOW_SUSPEND_RESUME;
+	if (!s->gate.is_unix)
+		flags |= MHD_USE_ERROR_LOG;
+	return MHD_start_daemon(flags, 0, NULL, NULL, requested, s, MHD_OPTION_EXTERNAL_LOGGER,
+				library_says, s, MHD_OPTION_CONNECTION_LIMIT, most,
+				MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADERS_MOST_BYTES,
+				MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION,
+				connection_changed, s, MHD_OPTION_NOTIFY_COMPLETED, request_ended,
+				s, MHD_OPTION_END);
 }
 
-int server_poll_fd(const struct server *s)
+static int library_fd(const struct server *s)
 {
 	const union MHD_DaemonInfo *info = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD);
 	must(info != NULL);
 	return info->epoll_fd;
 }
 
-static bool join_loop(struct server *s)
+void server_poll(const struct server *s, struct pollfd *fds)
+{
+	fds[0] = (struct pollfd){.fd = library_fd(s), .events = POLLIN};
+	fds[1] = (struct pollfd){.fd = acceptor_fd(s->acceptor), .events = POLLIN};
+}
+
+/* The listening socket is taken last: it stays the caller's if anything fails. */
+static bool join_loop(struct server *s, int listener)
 {
 	struct loop *loop = s->parts.loop;
 	s->again = timer_create_on(loop, run_again, s);
 	s->impatience = timer_create_on(loop, lost_patience, s);
-	s->watch = watch_create(loop, server_poll_fd(s), readable, s);
+	s->watch = watch_create(loop, library_fd(s), readable, s);
 	if (s->again == NULL || s->impatience == NULL || s->watch == NULL)
+		return false;
+	s->acceptor = acceptor_create(loop, s->parts.log, listener, server_came, s);
+	if (s->acceptor == NULL)
 		return false;
 	watch_set(s->watch, WATCH_READ);
 	return true;
@@ -484,6 +617,7 @@ static bool join_loop(struct server *s)
 
 static void leave_loop(struct server *s)
 {
+	acceptor_destroy(s->acceptor); /* closes the listening socket, too */
 	watch_destroy(s->watch);
 	timer_destroy(s->again);
 	timer_destroy(s->impatience);
@@ -499,14 +633,13 @@ enum status server_open(const struct server_parts *parts, const struct gate *gat
 	s->gate = *gate;
 	s->impatient_ns = UINT64_MAX;
 	list_init(&s->peers);
-	s->daemon = start_daemon(s, listener);
+	s->daemon = start_daemon(s);
 	if (s->daemon == NULL) {
 		memory_free(s);
 		return error_set(why, ST_SYSTEM, "admin server: libmicrohttpd does not start");
 	}
-	if (!join_loop(s)) {
+	if (!join_loop(s, listener)) {
 		leave_loop(s);
-		(void)MHD_quiesce_daemon(s->daemon); /* the listening socket stays the caller's */
 		MHD_stop_daemon(s->daemon);
 		memory_free(s);
 		return error_set(why, ST_NOMEM, "admin server: out of memory");
@@ -540,7 +673,7 @@ bool server_is_busy(const struct server *s)
 {
 	list_each (it, &s->peers) {
 		const struct peer *peer = list_entry(it, struct peer, node);
-		if (peer->state == PEER_ASKING || is_suspended(peer))
+		if (peer->state == PEER_ASKING || peer->state == PEER_JOINING || is_suspended(peer))
 			return true;
 	}
 	return false;
@@ -554,12 +687,10 @@ void server_close(struct server *s)
 	list_each (it, &s->peers) {
 		struct peer *peer = list_entry(it, struct peer, node);
 		must(peer->state != PEER_LISTENING || feed_count(s->parts.feed) == 0);
-		if (is_suspended(peer))
-			end_wait(peer);
 		cut(peer);
 	}
-	(void)server_run(s);
+	(void)run_library(s);
 	leave_loop(s);
-	MHD_stop_daemon(s->daemon); /* closes the listening socket, too */
+	MHD_stop_daemon(s->daemon);
 	memory_free(s);
 }

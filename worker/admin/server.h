@@ -8,8 +8,10 @@
  * A connection has a time for each thing it does, so that one that dribbles a byte now and then, or
  * reads a byte now and then, is cut: 10 s to its first request, 30 s from a request's headers to the
  * end of its answer, 75 s between requests. There are at most 64 of them, each with 16 kB for its
- * headers; a request's body may have 4 kB, and is not read. Each listening socket counts its own,
- * so that a full one does not keep anybody from the other. */
+ * headers; a request's body may have 4 kB, and is not read. One more takes the place of the one that
+ * has asked nothing for the longest time, so a probe always finds a place. Those who listen to the
+ * feed are counted apart. Each listening socket counts its own, so that a full one does not keep
+ * anybody from the other. */
 #ifndef OUTFALL_ADMIN_SERVER_H
 #define OUTFALL_ADMIN_SERVER_H
 
@@ -23,9 +25,14 @@ struct feed;
 struct log;
 struct loop;
 struct pages;
+struct pollfd;
 struct server;
 
-enum { SERVER_CONNECTIONS = 64 };
+enum {
+	SERVER_CONNECTIONS = 64,
+	SERVER_LISTENERS = 32, /* to the feed, beside those */
+	SERVER_POLLED = 2,
+};
 
 struct server_parts { /* borrowed, and outlive the server */
 	struct loop *loop;
@@ -47,8 +54,8 @@ void server_answer_waiting(struct server *server);
 bool server_is_busy(const struct server *server);
 
 /* For the end, when the loop does not turn any more. */
-int server_poll_fd(const struct server *server);
-bool server_run(struct server *server); /* true: and again at once */
+void server_poll(const struct server *server, struct pollfd *fds); /* SERVER_POLLED of them */
+bool server_run(struct server *server);                            /* true: and again at once */
 
 /* Cuts what is left. Those who listen to the feed must have left. NULL is fine. */
 void server_close(struct server *server);

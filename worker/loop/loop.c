@@ -264,6 +264,8 @@ static void start_watching(struct watch *watch)
 		wanted |= UV_READABLE;
 	if (watch->events & WATCH_WRITE)
 		wanted |= UV_WRITABLE;
+	if (watch->events & WATCH_HANG_UP)
+		wanted |= UV_DISCONNECT;
 	must(uv_poll_start(&watch->uv, wanted, watch_fired) == 0);
 }
 

@@ -71,7 +71,12 @@ void timer_destroy(struct timer *timer); /* NULL is fine */
 
 /* Watches on descriptors, which stay the caller's. Destroy the watch before closing the descriptor.
  * `ready` gets WATCH_* bits; an error or hang-up shows as WATCH_READ, so that the read finds it. */
-enum { WATCH_READ = 1, WATCH_WRITE = 2 };
+enum {
+	WATCH_READ = 1,
+	WATCH_WRITE = 2,
+	WATCH_HANG_UP =
+	    4, /* wanted without WATCH_READ: the peer has closed, whatever is left to be read */
+};
 struct watch;
 struct watch *watch_create(struct loop *loop, int fd, void (*ready)(void *arg, unsigned events),
 			   void *arg); /* NULL: no memory, or not a descriptor that can be polled */

@@ -84,7 +84,7 @@ static void whoever_comes_gets_it(void **state)
 	assert_int_equal(loop_create(&loop, &why), ST_OK);
 	assert_int_equal(
 	    listener_open_tcp("admin.agent", "127.0.0.1:0", &fd, bound, sizeof bound, &why), ST_OK);
-	assert_int_equal(agent_open(loop, fd, look, &s, &agent, &why), ST_OK);
+	assert_int_equal(agent_open(loop, NULL, fd, look, &s, &agent, &why), ST_OK);
 	int clients[40];
 	for (size_t i = 0; i < 40; i++) {
 		struct sockaddr_in to = {.sin_family = AF_INET,

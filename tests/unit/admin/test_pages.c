@@ -2,7 +2,9 @@
 #include "admin/pages.h"
 
 #include "../small_core.h"
+#include "loop/loop.h"
 #include "observe/view.h"
+#include "sources/census.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -178,6 +180,11 @@ static void test_drain(void **state)
 	small_core_fini(&d.s);
 }
 
+static void nobody_counts(void *arg)
+{
+	(void)arg;
+}
+
 static void test_waits(void **state)
 {
 	(void)state;
@@ -189,8 +196,10 @@ static void test_waits(void **state)
 	    {"60s",  0,   60000     },
             {"none", 0,   UINT64_MAX},
             {"",     0,   UINT64_MAX},
-	    {"60",   400, 0         },
-            {"soon", 400, 0         },
+            {"60",   400, 0         },
+	    {"soon", 400, 0         },
+            {"true", 0,   UINT64_MAX},
+            {"no",   202, 0         },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct desk d;
@@ -201,10 +210,47 @@ static void test_waits(void **state)
 		assert_int_equal(answer.status, rows[i].status);
 		assert_int_equal(answer.how == ANSWER_AT_THE_END, rows[i].status == 0);
 		/* What is not understood does nothing. */
-		assert_int_equal(phase_is_stopping(d.s.core.drain.phase), rows[i].status == 0);
+		assert_int_equal(phase_is_stopping(d.s.core.drain.phase), rows[i].status != 400);
 		if (rows[i].status == 0)
 			assert_true(answer.wait_ms == rows[i].wait_ms);
 		answer_fini(&answer);
+		small_core_fini(&d.s);
+	}
+}
+
+/* Nobody else takes: with "refuse" a quiet that is not forced waits for the count. */
+static void test_force(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *force;
+		unsigned status; /* 0: it waits for the count */
+	} rows[] = {
+	    {NULL,    0  },
+            {"",      200},
+            {"1",     200},
+            {"TRUE",  200},
+            {"yes",   200},
+	    {"false", 0  },
+            {"0",     0  },
+            {"no",    0  },
+            {"x",     400},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct desk d;
+		struct answer answer;
+		struct loop *loop;
+		set_up(&d);
+		assert_int_equal(loop_create(&loop, NULL), ST_OK);
+		d.pages.last_consumer = LAST_CONSUMER_REFUSE;
+		d.pages.census = census_create(loop, &d.s.core.roster, nobody_counts, NULL);
+		struct request r = {.method = "POST", .path = "/quiet", .force = rows[i].force};
+		ask(&d, &unix_gate, &r, &answer);
+		assert_int_equal(answer.status, rows[i].status);
+		assert_int_equal(answer.how == ANSWER_WHEN_COUNTED, rows[i].status == 0);
+		answer_fini(&answer);
+		census_destroy(d.pages.census);
+		loop_destroy(loop);
 		small_core_fini(&d.s);
 	}
 }
@@ -271,7 +317,7 @@ int main(void)
 	    cmocka_unit_test(test_reading), cmocka_unit_test(test_quiet_and_back),
 	    cmocka_unit_test(test_reload),  cmocka_unit_test(test_drain),
 	    cmocka_unit_test(test_waits),   cmocka_unit_test(test_the_end),
-	    cmocka_unit_test(test_feed),
+	    cmocka_unit_test(test_feed),    cmocka_unit_test(test_force),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
