@@ -5,7 +5,10 @@
 # looks for everything in the named sets and installs what is missing, with apt where this is root or
 # may use sudo. Where there is no apt it says what to install and fails. When nothing is missing it
 # costs some milliseconds and asks nobody. The set `languages` is what the example handlers run on, and
-# `browser` is what the live page is looked at with, `promtool` what the metrics are linted with, `fuzzer` is clang's libFuzzer.
+# `browser` is what the live page is looked at with, `promtool` what the metrics are linted with, `fuzzer` is
+# clang's libFuzzer, `valkey` Redis's sibling, and `roots` what makes the root folder of another Debian.
+#
+# The names are those of Debian 12, 13 and testing alike.
 #
 # Debian starts a service when its package is installed. A RabbitMQ or Redis that nobody asked for
 # would then run on this machine, so while apt works a policy-rc.d says no (unless the machine has
@@ -45,7 +48,9 @@ packages_table() {
 		promtool prometheus       command promtool
 		browser chromium          command chromium
 		fuzzer  clang             command clang
-		fuzzer  libclang-rt-14-dev file /usr/lib/llvm-14/lib/clang/14.0.6/lib/linux
+		fuzzer  libclang-rt-NN-dev fuzzer -
+		valkey  valkey-server     command valkey-server
+		roots   debootstrap       file /usr/sbin/debootstrap
 		languages python3         file /usr/bin/python3
 		languages nodejs          command node
 		languages php-cli         command php
@@ -59,6 +64,7 @@ package_is_there() { # HOW WHAT
 	library) pkg-config --exists "$2" ;;
 	file) test -e "$2" ;;
 	python) /usr/bin/python3 -c "import $2" ;;
+	fuzzer) test -e "$(clang -print-file-name="libclang_rt.fuzzer-$(uname -m).a")" ;;
 	esac >/dev/null 2>&1
 }
 
@@ -115,14 +121,16 @@ packages_explain() { # PACKAGES WHY
 }
 
 # The script that runs as root, with the packages as its arguments. One at a time: a second run waits,
-# else the first to finish would take the policy away from under the other.
+# else the first to finish would take the policy away from under the other. A policy that says it is ours
+# was left by a run that was killed. libclang-rt-NN-dev: as clang's package says.
 packages_installer() {
 	cat <<-'SCRIPT'
 		set -eu
-		exec 9>/run/lock/outfall-packages.lock
+		exec 9>/run/outfall-packages.lock
 		flock 9
-		services="rabbitmq-server redis-server epmd haproxy nginx supervisor prometheus"
+		services="rabbitmq-server redis-server valkey-server epmd haproxy nginx supervisor prometheus"
 		policy=/usr/sbin/policy-rc.d
+		mark="# outfall: no services while config/packages.sh installs"
 		log=$(mktemp)
 		ours=
 		known=
@@ -135,14 +143,24 @@ packages_installer() {
 		}
 		trap clean EXIT
 		trap 'exit 130' INT TERM HUP
-		if [ ! -e "$policy" ]; then
+		if [ ! -e "$policy" ] || grep -qxF "$mark" "$policy"; then
 			ours=1
-			printf '#!/bin/sh\nexit 101\n' >"$policy"
-			chmod 0755 "$policy"
+			printf '#!/bin/sh\n%s\nexit 101\n' "$mark" >"$policy.new"
+			chmod 0755 "$policy.new"
+			mv "$policy.new" "$policy"
 		fi
 		export DEBIAN_FRONTEND=noninteractive
 		apt="apt-get -y -q -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3"
-		{ $apt update && $apt install --no-install-recommends "$@"; } >"$log" 2>&1 9>&- || {
+		install() {
+			dpkg --configure -a && $apt update || return
+			clang=$(apt-cache depends clang | sed -n 's/.*Depends: clang-\([0-9]*\)$/\1/p')
+			for package; do
+				shift
+				set -- "$@" "$(echo "$package" | sed "s/NN/$clang/")"
+			done
+			$apt install --no-install-recommends "$@"
+		}
+		install "$@" >"$log" 2>&1 9>&- || {
 			tail -n 25 "$log" >&2
 			exit 1
 		}

@@ -5,6 +5,8 @@
 #   sh config/private_brokers.sh start-rabbitmq DIR    prints the port
 #   sh config/private_brokers.sh start-redis DIR       prints the port
 #   sh config/private_brokers.sh stop DIR              ends what was started in DIR; no questions
+#   sh config/private_brokers.sh ctl DIR WORD...       rabbitmqctl for the RabbitMQ in DIR
+#   sh config/private_brokers.sh exec PROGRAM WORD...  epmd, or a Redis with options of its own: becomes it
 #
 # Each folder holds at most one RabbitMQ and one Redis. Their process ids are in DIR/*.pid.
 #
@@ -19,6 +21,20 @@
 # switches user, and with every path and port of its own, epmd (Erlang's name server, which would
 # outlive the broker) included. RUNNING_UNDER_SYSTEMD makes the server script exec Erlang, so
 # the process id we note is the broker's. Stopping is SIGKILL: the folder is thrown away anyhow.
+
+# The programs are this machine's, unless OUTFALL_TEST_BROKERS_ROOT names the root folder of another Debian
+# (tests/roots.sh makes such): then its /usr and /etc lie over ours for the broker alone, so that process id,
+# paths, network and signals are as ever. OUTFALL_TEST_REDIS=valkey-server takes that instead of redis-server.
+
+redis_server=${OUTFALL_TEST_REDIS:-redis-server}
+
+# Becomes PROGRAM. Whatever is a broker's goes through here.
+broker_exec() { # PROGRAM WORD...
+	[ -n "${OUTFALL_TEST_BROKERS_ROOT-}" ] || exec "$@"
+	# shellcheck disable=SC2016 # for the shell in there
+	exec unshare --mount sh -c 'mount --bind "$0/etc" /etc && mount --bind "$0/usr" /usr && exec "$@"' \
+		"$OUTFALL_TEST_BROKERS_ROOT" "$@"
+}
 
 broker_port() {
 	while :; do
@@ -44,7 +60,7 @@ broker_wait() {
 # In a session of its own, so that a Ctrl-C in the terminal reaches us and not the broker; with no
 # descriptor of ours, so that nobody waits for a pipe that the broker holds.
 broker_spawn() {
-	setsid "$@" </dev/null >>"$broker_output" 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
+	broker_exec setsid "$@" </dev/null >>"$broker_output" 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
 }
 
 start_redis() {
@@ -64,7 +80,7 @@ start_redis() {
 		# Its own title would be written over the environment, by which a test run finds what it started.
 		broker_home=$1
 		shift
-		broker_spawn redis-server --set-proc-title no --port "$port" --bind 127.0.0.1 --save '' --appendonly no \
+		broker_spawn "$redis_server" --set-proc-title no --port "$port" --bind 127.0.0.1 --save '' --appendonly no \
 			--dir "$broker_dir" --unixsocket "$broker_dir/redis.sock" "$@"
 		set -- "$broker_home"
 		echo $! >"$1/redis.pid"
@@ -75,7 +91,7 @@ start_redis() {
 		fi
 		kill -KILL $! 2>/dev/null
 	done
-	echo "redis-server does not start; its last words:" >&2
+	echo "$redis_server does not start; its last words:" >&2
 	tail -n 5 "$broker_output" >&2
 	return 1
 }
@@ -165,6 +181,13 @@ rabbitmq_environment() {
 	. "$1/rabbitmq/environment"
 }
 
+broker_version() { # rabbitmq|redis
+	case $1 in
+	rabbitmq) (broker_exec ls /usr/lib/rabbitmq/lib) | sed 's/^rabbitmq_server-/RabbitMQ /' ;;
+	redis) (broker_exec "$redis_server" --version) | sed 's/ server v=/ /; s/ sha=.*//' ;;
+	esac
+}
+
 # stop_brokers_in DIR NAME...: ends these, and waits until they are gone.
 stop_brokers_in() {
 	broker_dir=$1
@@ -196,8 +219,17 @@ private_brokers.sh)
 	start-rabbitmq) start_rabbitmq "$2" && cat "$2/rabbitmq.port" ;;
 	start-redis) start_redis "$2" && cat "$2/redis.port" ;;
 	stop) stop_brokers "$2" ;;
+	ctl)
+		rabbitmq_environment "$2"
+		shift 2
+		broker_exec /usr/lib/rabbitmq/bin/rabbitmqctl -q "$@"
+		;;
+	exec)
+		shift
+		broker_exec "$@"
+		;;
 	*)
-		echo "usage: private_brokers.sh start-rabbitmq|start-redis|stop DIR" >&2
+		echo "usage: private_brokers.sh start-rabbitmq|start-redis|stop DIR | ctl DIR WORD... | exec PROGRAM WORD..." >&2
 		exit 64
 		;;
 	esac

@@ -27,6 +27,10 @@ from ports import free_port
 TOP = Path(__file__).resolve().parents[2]
 SCRIPT = TOP / "config" / "private_brokers.sh"
 
+# In front of what is a broker's: it may come out of another Debian's root folder (tests/run.sh --brokers).
+BROKER_EXEC = ("sh", str(SCRIPT), "exec")
+REDIS_SERVER = os.environ.get("OUTFALL_TEST_REDIS") or "redis-server"
+
 
 def scratch():
     """The folder all of this run's files live in. Its name is in the environment of every process
@@ -109,9 +113,8 @@ class RabbitMQ:
         _script("stop", self.directory)
 
     def ctl(self, *args):
-        command = f'. "{SCRIPT}"; rabbitmq_environment "$0"; exec /usr/lib/rabbitmq/bin/rabbitmqctl -q "$@"'
         done = subprocess.run(
-            ["sh", "-c", command, str(self.directory), *args],
+            ["sh", str(SCRIPT), "ctl", str(self.directory), *args],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -277,7 +280,7 @@ class RedisServer:
         self.start()
 
     def start(self):
-        words = ["redis-server"]
+        words = [*BROKER_EXEC, REDIS_SERVER]
         if self.sentinel is not None:
             path = self.directory / "sentinel.conf"
             if not path.exists():

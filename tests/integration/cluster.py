@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import threading
 
-from brokers import RabbitMQ, folder, wait_for
+from brokers import BROKER_EXEC, RabbitMQ, folder, wait_for
 from ports import free_port
 
 NODES = 3
@@ -30,7 +30,7 @@ class Cluster:
         ports = [free_port() for _ in range(NODES + 1)]
         self.epmd_port = ports.pop()
         self.epmd = subprocess.Popen(
-            ["epmd", "-port", str(self.epmd_port), "-address", "127.0.0.1"], stdin=subprocess.DEVNULL,
+            [*BROKER_EXEC, "epmd", "-port", str(self.epmd_port), "-address", "127.0.0.1"], stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         cookie = secrets.token_hex(16)
