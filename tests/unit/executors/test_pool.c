@@ -972,8 +972,9 @@ static void a_drain_tells_each_and_lets_the_idle_go(void **state)
 	await_width(&f, 2);
 	struct job *job = hold(&f);
 	f.fake.executor->ops->drain_notice(f.fake.executor, 25000);
-	f.fake.executor->ops->drain_notice(f.fake.executor, 25000); /* told once */
 	await_logged(&f, "by=\"status 0\"");
+	f.fake.executor->ops->drain_notice(f.fake.executor, 85000); /* ctl extend: told again */
+	await_logged(&f, "line=drain-85000");
 	assert_int_equal(f.fake.executor->width, 1);
 	await_width(&f, 1);
 	assert_int_equal(f.fake.finished, 0);
@@ -981,8 +982,32 @@ static void a_drain_tells_each_and_lets_the_idle_go(void **state)
 	fake_run_until(&f.fake, 1);
 	await_width(&f, 0); /* and nobody comes after it */
 	await_logged(&f, "line=\"cancel job-1\"");
-	assert_int_equal(count_logged(&f, "line=drain"), 2);
+	assert_int_equal(count_logged(&f, "line=drain-25000"), 2);
+	assert_int_equal(count_logged(&f, "line=drain-85000"), 1);
 	assert_int_equal(count_logged(&f, "process started"), 2);
+	close_fixture(&f);
+}
+
+/* It reads nothing more, so the second job lies unread in its pipe. The core walks over its running jobs
+ * while it asks them to stop: the neighbour may end later, and not from within that. */
+static void asking_one_does_nothing_to_its_neighbour(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_fixture(&f, (char[]){"concurrency=2 reads-by-byte"}, 2);
+	struct job *first = start(&f, "shut-stdin");
+	fake_run_while_not(&f.fake, has_begun, first);
+	struct job *second = start(&f, "never-read");
+	fake_run_while_not(&f.fake, has_begun, second);
+	await_logged(&f, "line=shut");
+	stop(&f, first, STOP_ASK);
+	assert_int_equal(f.fake.finished + f.fake.retracted, 0);
+	fake_run_until(&f.fake, 1);
+	assert_int_equal(f.fake.retracted, 1);
+	assert_int_equal(f.fake.last_serial, 2);
+	f.fake.executor->ops->drain_notice(f.fake.executor, 25000);
+	stop(&f, first, STOP_KILL);
+	fake_run_until(&f.fake, 2);
 	close_fixture(&f);
 }
 
@@ -1105,6 +1130,7 @@ int main(void)
 	    cmocka_unit_test(the_unbegun_jobs_of_the_dead_come_back),
 	    cmocka_unit_test(retract_takes_back_what_is_not_begun),
 	    cmocka_unit_test(asked_to_stop_is_a_notice),
+	    cmocka_unit_test(asking_one_does_nothing_to_its_neighbour),
 	    cmocka_unit_test(a_kill_abandons_and_tells_the_innocent_why),
 	    cmocka_unit_test(the_group_dies_with_it),
 	    cmocka_unit_test(a_banner_before_ready_is_logged_and_forgiven),

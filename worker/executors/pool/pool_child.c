@@ -332,6 +332,15 @@ static void stdin_has_room(void *arg, unsigned events)
 	pool_child_write(arg);
 }
 
+/* All that a turn has for a process leaves in one write, when jobs are handed over: it is woken once. And
+ * never from within what the core calls, because a write may find that nobody reads, which ends and
+ * retracts jobs. */
+static void write_later(struct pool_child *c)
+{
+	if (!list_linked(&c->in_to_write))
+		list_append(&c->shared->to_write, &c->in_to_write);
+}
+
 bool pool_child_give(struct pool_child *c, struct pool_task *task)
 {
 	must(pool_child_is_open(c));
@@ -339,8 +348,7 @@ bool pool_child_give(struct pool_child *c, struct pool_task *task)
 		return false;
 	task->child = c;
 	pool_jobs_add(&c->jobs, task);
-	if (!list_linked(&c->in_to_write))
-		list_append(&c->shared->to_write, &c->in_to_write);
+	write_later(c);
 	return true;
 }
 
@@ -357,13 +365,13 @@ void pool_child_take_back(struct pool_child *c, struct pool_task *task)
 
 void pool_child_notify(struct pool_child *c, uint64_t remaining_ms)
 {
-	if (c->state > POOL_RETIRING || c->notified)
+	if (c->state > POOL_RETIRING)
 		return;
-	c->notified = true;
 	(void)outbox_put_drain(&c->outbox, remaining_ms); /* without memory it learns by its EOF */
 	if (c->state == POOL_STARTING)
 		leave(c, LEAVE_MS, "it did not end after its stdin was closed");
-	pool_child_write(c);
+	write_later(c);
+	loop_turn_again(c->shared->loop);
 }
 
 void pool_child_cancel(struct pool_child *c, struct pool_task *task)
@@ -371,7 +379,8 @@ void pool_child_cancel(struct pool_child *c, struct pool_task *task)
 	if (!is_written_to(c) || task->cancelled)
 		return;
 	task->cancelled = outbox_put_cancel(&c->outbox, task->job);
-	pool_child_write(c);
+	write_later(c);
+	loop_turn_again(c->shared->loop);
 }
 
 /* --- what it says ---------------------------------------------------------------------------------- */

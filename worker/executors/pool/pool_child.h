@@ -102,7 +102,7 @@ struct pool_child {
 	uint64_t results;
 	uint64_t started_ns, ready_ns, weighed_ns;
 	uint64_t dismissed_ns; /* its stdin was closed */
-	bool worn, notified;
+	bool worn;
 	bool mute;      /* it closed its stdout */
 	bool by_itself; /* it closed one of its ends: nobody has asked it to leave */
 
@@ -124,7 +124,8 @@ bool pool_child_give(struct pool_child *child, struct pool_task *task);
 void pool_child_take_back(struct pool_child *child, struct pool_task *task); /* unbegun */
 void pool_child_write(struct pool_child *child); /* at the end of the turn */
 
-void pool_child_notify(struct pool_child *child, uint64_t remaining_ms); /* a drain began */
+/* Both are written at the end of the turn, as jobs are. A drain began, or has another deadline. */
+void pool_child_notify(struct pool_child *child, uint64_t remaining_ms);
 void pool_child_cancel(struct pool_child *child, struct pool_task *task);
 void pool_child_kill_for(struct pool_child *child, const struct pool_task *task);
 void pool_child_retire(struct pool_child *child);

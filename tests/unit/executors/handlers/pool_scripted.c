@@ -167,6 +167,11 @@ static void obey(struct process *p, const struct incoming *job)
 	} else if (IS("close-stdin")) {
 		(void)close(0);
 		result(job->id, "done", "");
+	} else if (IS("shut-stdin")) { /* with the next job unread in it */
+		wait_until_sent_more();
+		(void)close(0);
+		fprintf(stderr, "shut\n");
+		wait_for_ever();
 	} else if (IS("deaf")) {
 		wait_for_ever();
 	} else if (IS("grow")) {
@@ -218,7 +223,8 @@ static void take_line(struct process *p, const char *text)
 	else if (strcmp(type, "cancel") == 0)
 		cancelled(p, json_string_value(json_object_get(line, "id")));
 	else
-		fprintf(stderr, "%s\n", type);
+		fprintf(stderr, "%s-%lld\n", type,
+			(long long)json_integer_value(json_object_get(line, "remaining_ms")));
 	json_decref(line);
 }
 
