@@ -323,6 +323,17 @@ void dispatch_release(struct dispatch *dispatch, struct job *job)
 	line_up_lane(dispatch, route->lane);
 }
 
+/* Whoever comes back first, the order is the one in which they were taken. */
+static void hold_in_order(struct route *route, struct job *job)
+{
+	struct list *at = route->held_jobs.next;
+	while (at != &route->held_jobs &&
+	       list_entry(at, struct job, in_route)->serial < job->serial)
+		at = at->next;
+	list_insert_before(at, &job->in_route);
+	route->held++;
+}
+
 void dispatch_hold_again(struct dispatch *dispatch, struct job *job)
 {
 	struct route *route = job->route;
@@ -330,9 +341,10 @@ void dispatch_hold_again(struct dispatch *dispatch, struct job *job)
 	job->given_ns = 0;
 	job->stop = JOB_NOT_STOPPED; /* it may have been asked, and never heard of it */
 	job->killed = false;
-	list_prepend(&route->held_jobs, &job->in_route);
-	route->held++;
+	hold_in_order(route, job);
 	line_up(dispatch, route);
+	line_up_lane(dispatch,
+		     route->lane); /* others have its place, if its queue has been retired */
 }
 
 void dispatch_retract_lane(struct lane *lane)

@@ -104,7 +104,7 @@ static void hold(struct floor_of_test *f, struct route *route, unsigned jobs)
 	for (unsigned i = 0; i < jobs; i++) {
 		char id[16];
 		(void)snprintf(id, sizeof id, "%u", i);
-		struct job_facts facts = {.route = route, .id = span_text(id)};
+		struct job_facts facts = {.route = route, .id = span_text(id), .serial = i + 1};
 		struct job *job = job_create(&facts);
 		ledger_admit(&f->ledger, job);
 		dispatch_hold(&f->dispatch, job);
@@ -790,9 +790,76 @@ static void start_takes_its_job_back(void **state)
 	tear_down(&f);
 }
 
+static void retract_nothing(struct executor *executor)
+{
+	(void)executor;
+}
+
+static void hand_back(struct floor_of_test *f, struct job *job)
+{
+	ledger_hold_again(&f->ledger, job);
+	dispatch_hold_again(&f->dispatch, job);
+}
+
+/* A process dies with what it had not read, and what was staged comes back after that. */
+static void whoever_comes_back_first_they_keep_their_order(void **state)
+{
+	(void)state;
+	static const size_t orders[][4] = {
+	    {3, 2, 1, 0},
+            {0, 1, 2, 3},
+            {1, 3, 0, 2},
+            {2, 0, 3, 1}
+        };
+	for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
+		struct floor_of_test f;
+		struct lane_place p;
+		set_up(&f, 4);
+		add_place(&f, &p, 4, 4, 0);
+		struct route *route = add_route(&f, &p, 0);
+		hold(&f, route, 6);
+		dispatch_pump(&f.dispatch);
+		assert_int_equal(p.n_begun, 4);
+		for (size_t n = 0; n < 4; n++)
+			hand_back(&f, p.begun[orders[i][n]]);
+		for (uint64_t serial = 1; serial <= 6; serial++) {
+			struct job *job = dispatch_first_held(route);
+			assert_int_equal(job->serial, serial);
+			dispatch_forget(&f.dispatch, job);
+		}
+		tear_down(&f);
+	}
+}
+
+static void a_place_of_a_retired_queue_is_for_others(void **state)
+{
+	(void)state;
+	static const struct executor_ops retracting = {
+	    .start = start, .retract = retract_nothing, .stop = stop, .begun_ns = begun_ns};
+	struct floor_of_test f;
+	struct lane_place p;
+	set_up(&f, 4);
+	add_place(&f, &p, 1, 1, 0);
+	p.executor.ops = &retracting;
+	struct route *leaves = add_route(&f, &p, 0), *stays = add_route(&f, &p, 0);
+	hold(&f, leaves, 1);
+	dispatch_pump(&f.dispatch);
+	hold(&f, stays, 1);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(p.n_begun, 1);
+	dispatch_retire(&f.dispatch, leaves);
+	hand_back(&f, p.begun[0]);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(p.n_begun, 2);
+	assert_ptr_equal(p.begun[1]->route, stays);
+	tear_down(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(whoever_comes_back_first_they_keep_their_order),
+	    cmocka_unit_test(a_place_of_a_retired_queue_is_for_others),
 	    cmocka_unit_test(neighbours_go_while_one_is_asked),
 	    cmocka_unit_test(what_goes_back_was_not_asked),
 	    cmocka_unit_test(start_takes_its_job_back),
