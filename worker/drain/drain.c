@@ -249,6 +249,11 @@ static struct drain_facts facts_now(const struct drain *drain, uint64_t now_ns)
 	};
 }
 
+static bool is_stop(enum drain_event event)
+{
+	return event == EVENT_STOP || event == EVENT_STOP_NOW;
+}
+
 static bool step(struct drain *drain, enum drain_event event, const char *why)
 {
 	uint64_t now_ns = clock_now_ns(drain->clock);
@@ -258,18 +263,13 @@ static bool step(struct drain *drain, enum drain_event event, const char *why)
 	if (step.next != before)
 		move(drain, step.next, step.why != NULL ? step.why : why, now_ns);
 	if (step.next == PHASE_HURRYING && before != PHASE_HURRYING)
-		drain->report.hurry = event == EVENT_TURN ? HURRY_DEADLINE : HURRY_ASKED;
+		drain->report.hurry = is_stop(event) ? HURRY_ASKED : HURRY_DEADLINE;
 	bool stops_now = phase_is_stopping(drain->phase) && !phase_is_stopping(before);
 	carry_out(drain, step.actions & ACT_SHUT_INTAKE);
 	if (stops_now)
 		mark_running(drain);
 	carry_out(drain, step.actions & ~(unsigned)ACT_SHUT_INTAKE);
 	return step.next != before || step.actions != 0;
-}
-
-static bool is_stop(enum drain_event event)
-{
-	return event == EVENT_STOP || event == EVENT_STOP_NOW;
 }
 
 /* Does this stop count, or is it the echo of the one before? */
