@@ -1,42 +1,89 @@
-/* Thousands of random schedules of the whole core. `sim` runs many seeds; `sim SEED` runs one and
- * says what happens. */
+/* Thousands of random schedules of the whole core.
+ *
+ *     sim                 seeds 1 to 20000; at the first that breaks, that one again with what happened last
+ *     sim FIRST LAST      so many others
+ *     sim SEED            one, and all that happens in it
+ *     sim --brief ...     nothing but which one broke, and how */
 #include "world.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
-static struct world world; /* half a megabyte: not for the stack */
+enum { HANGS_AFTER_S = 10 }; /* one schedule takes a millisecond */
+
+static struct world world; /* megabytes: not for the stack */
+static bool brief;
+
+/* What world_broken() has not said: an assertion of the core's own, a crash, a loop without an end. Then the same
+ * seed again, which breaks in the same way, to show what led to it. */
+static void broke(int number)
+{
+	static char seed[32];
+	(void)snprintf(seed, sizeof seed, "%" PRIu64, world.seed);
+	if (!world.said)
+		fprintf(stderr, "seed %s at %.3f ms: %s\n", seed, (double)world.now_ns / 1e6,
+			strsignal(number));
+	if (!brief && !world.trace) {
+		sigset_t all;
+		sigfillset(&all);
+		(void)sigprocmask(SIG_UNBLOCK, &all, NULL);
+		(void)execl("/proc/self/exe", "sim", seed, (char *)NULL);
+	}
+	_exit(1);
+}
+
+static uint64_t codes[256], jobs, retired, gone, reloads, recognised, others, fates[FATE_COUNT];
+
+static void run(uint64_t seed, bool say)
+{
+	(void)alarm(HANGS_AFTER_S);
+	world_build(&world, seed, say);
+	world_run(&world);
+	jobs += world.books.delivered;
+	retired += world.retired;
+	gone += world.gone;
+	reloads += world.reloads;
+	recognised += world.recognised;
+	others += world.others;
+	codes[report_exit_code(&world.core.drain.report)]++;
+	world_end(&world);
+	for (int fate = 0; fate < FATE_COUNT; fate++)
+		fates[fate] += world.core.drain.report.since_start[fate];
+}
+
+static void tell(uint64_t schedules)
+{
+	printf("%" PRIu64 " schedules, %" PRIu64 " jobs, %" PRIu64 " elsewhere;", schedules, jobs,
+	       others);
+	for (int fate = 0; fate < FATE_COUNT; fate++)
+		printf(" %s %" PRIu64, fate_name((enum fate)fate), fates[fate]);
+	printf("; recognised %" PRIu64 "; queues removed %" PRIu64 ", drained %" PRIu64
+	       "; reloads %" PRIu64,
+	       recognised, retired, gone, reloads);
+	printf("; exit 0: %" PRIu64 ", 10: %" PRIu64 ", 11: %" PRIu64 ", 12: %" PRIu64
+	       ", 69: %" PRIu64 "\n",
+	       codes[0], codes[10], codes[11], codes[12], codes[69]);
+}
 
 int main(int argc, char **argv)
 {
 	uint64_t first = 1, last = 20000;
-	uint64_t codes[256] = {0}, jobs = 0, retired = 0, gone = 0, reloads = 0,
-		 fates[FATE_COUNT] = {0};
-	if (argc == 2)
+	brief = argc > 1 && strcmp(argv[1], "--brief") == 0;
+	argc -= brief;
+	argv += brief;
+	if (argc > 1)
 		first = last = strtoull(argv[1], NULL, 10);
-	if (argc == 3) {
-		first = strtoull(argv[1], NULL, 10);
+	if (argc > 2)
 		last = strtoull(argv[2], NULL, 10);
-	}
-	for (uint64_t seed = first; seed <= last; seed++) {
-		world_build(&world, seed, argc == 2);
-		world_run(&world);
-		jobs += world.delivered;
-		retired += world.retired;
-		gone += world.gone;
-		reloads += world.reloads;
-		world_end(&world);
-		codes[report_exit_code(&world.core.drain.report)]++;
-		for (int fate = 0; fate < FATE_COUNT; fate++)
-			fates[fate] += world.core.drain.report.since_start[fate];
-	}
-	printf("%" PRIu64 " schedules, %" PRIu64 " jobs;", last - first + 1, jobs);
-	for (int fate = 0; fate < FATE_COUNT; fate++)
-		printf(" %s %" PRIu64, fate_name((enum fate)fate), fates[fate]);
-	printf("; queues removed %" PRIu64 ", drained %" PRIu64 "; reloads %" PRIu64, retired, gone,
-	       reloads);
-	printf("; exit 0: %" PRIu64 ", 10: %" PRIu64 ", 11: %" PRIu64 ", 12: %" PRIu64 "\n",
-	       codes[0], codes[10], codes[11], codes[12]);
+	static const int ways[] = {SIGABRT, SIGALRM, SIGSEGV, SIGBUS, SIGFPE};
+	for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
+		(void)signal(ways[i], broke);
+	for (uint64_t seed = first; seed <= last; seed++)
+		run(seed, argc == 2);
+	tell(last - first + 1);
 	return 0;
 }

@@ -1,10 +1,24 @@
-/* world - fake edges in virtual time: brokers with messages, handlers with durations, a clock that
- * jumps to the next thing that can happen. The core above it is the real one.
+/* world - fake edges in virtual time: brokers with messages and another worker at them, handlers with durations,
+ * a clock that jumps to the next thing that can happen and is late at times. The core above it is the real one.
+ *
+ * What the core says of itself is compared with books that are kept here, from nothing but what it asked its
+ * sources and executors to do: books.c knows what became of each delivery, deadlines.c when a stop may do what,
+ * memory.c which second delivery must not run.
+ *
+ *     sim.c       which seeds; what to do about one that breaks
+ *     plan.c      a seed becomes a world, and a schedule of what happens in it
+ *     world.c     time, events, turns
+ *     broker.c    messages and queues, the other worker, fake sources
+ *     handlers.c  fake executors
+ *     books.c     deliveries, their fates, the report and the exit code that follow
+ *     memory.c    second deliveries
+ *     deadlines.c the times of a stop
+ *     promises.c  what holds at the end of each turn
  *
  * Thread: one.
  * Owns:   everything in struct world.
  * Units:  virtual nanoseconds.
- * Fails:  a broken promise prints the seed and what happened, and aborts. */
+ * Fails:  a broken promise prints the seed and what is wrong, and aborts. */
 #ifndef OUTFALL_TESTS_SIM_WORLD_H
 #define OUTFALL_TESTS_SIM_WORLD_H
 
@@ -13,49 +27,117 @@
 #include "settings/settings.h"
 #include "sources/redis/redis_list_pace.h"
 
+#include <inttypes.h>
+
+#define MS UINT64_C(1000000)
+
 enum {
 	MAX_SOURCES = 3,
 	MAX_QUEUES = 6,
 	MAX_ROUTES = 12, /* a queue that comes back has another */
 	MAX_EXECUTORS = 3,
-	MAX_MESSAGES = 200,
+	MAX_WORKS = 200,
+	MAX_MESSAGES = 2000, /* copies included */
 	MAX_EVENTS = 4096,
-	MAX_RUNS = 4096,
+	MAX_DELIVERIES = 8192,
+};
+
+/* --- at the broker --------------------------------------------------------------------------- */
+
+/* What somebody published and wants done. */
+struct work {
+	unsigned good; /* how often a handler ran it to its good end, here or elsewhere */
+	unsigned dead; /* how often it was told dead */
+	bool
+	    credited; /* taken for another one with the same id and content, as its producer allows */
 };
 
 enum message_place {
-	IN_QUEUE, /* with the broker, to be delivered */
-	OUT,      /* delivered, not acknowledged */
-	DELAYED,  /* a retry that is not due */
-	GONE,     /* acknowledged or dead-lettered */
+	IN_QUEUE,  /* with the broker, to be delivered */
+	OUT,       /* delivered to us, not acknowledged */
+	ELSEWHERE, /* delivered to the other worker */
+	DELAYED,   /* a retry that is not due */
+	GONE,      /* acknowledged or dead-lettered */
 };
 
+struct content {
+	unsigned id; /* 0: its producer gave none, and each delivery has another */
+	unsigned body, properties;
+};
+
+/* Of a work: the one that was published, or a copy for a later attempt. */
 struct message {
+	struct list in_queue; /* struct queue.waiting */
 	enum message_place place;
-	unsigned queue;
+	unsigned queue, work;
+	uint64_t position; /* in its queue; it keeps it when it is given back */
+	struct content content;
 	uint32_t attempt, interruptions, crashes;
 	unsigned checkpoint; /* that the broker has; 0: none */
 	unsigned due;        /* that the next run must be handed, by our own books */
-	struct run *last_run;
-	bool without_id;  /* its producer gave none: each delivery has another */
-	bool redelivered; /* its next delivery is a second one of the same message */
-	struct job *job;  /* that stands for it in this process now, or NULL */
-	unsigned done;    /* how often a handler ran it to its good end */
-	unsigned failed;  /* how often one failed it */
-	unsigned stopped; /* runs that we ended */
-	bool excused;     /* a duplicate was announced (unsettled, or interrupted) */
-	bool dead;
+	bool redelivered;    /* its next delivery is a second one of the same message */
+	struct delivery
+	    *holder; /* that stands for it here, on a connection that is there; or NULL */
+};
+
+/* --- in the core ------------------------------------------------------------------------------ */
+
+enum where {
+	HELD,
+	AWAITS, /* the end of the run whose second delivery it is */
+	STAGED,
+	RUNS,
+	ENDED, /* within finished() only */
+	TOLD,
+	LEFT,
+};
+
+enum asked { NOT_ASKED, ASKED_FOR_TIMEOUT, ASKED_FOR_DRAIN };
+
+/* A job that was handed to the core: what we know of it, and the core has not told us. */
+struct delivery {
+	struct list in_held;
+	struct job *job; /* NULL: it has left */
+	struct message *message;
+	struct fake_source *source;
+	unsigned number, route;
+	uint64_t epoch; /* of its channel */
+	enum where where;
+	struct content content;
+	uint32_t attempt, interruptions, crashes;
+	bool redelivered;
+	struct delivery
+	    *run; /* whose end it is told with: its own, another's; NULL: it never began */
+	struct delivery *again; /* awaits this one's end */
+	bool lost;              /* its channel has gone while it was here */
+	bool kept;              /* its end could not be told, and is remembered */
+	uint64_t taken_ns, begun_ns, ended_ns;
+	enum asked asked;
+	uint64_t asked_ns, killed_ns, extended_ns;
+	struct outcome outcome;
+	bool in_drain; /* it ran when the drain began */
+	bool touched;  /* its handler has said something, so it cannot be taken for unseen */
+	bool has_left;
+	unsigned due, left; /* checkpoints: it was handed, it left; 0: it forgot the one it had */
+	bool copied;        /* first of two steps: the copy is there */
+	bool immortal;      /* nothing ends it */
+};
+
+struct queue {
+	struct list waiting; /* struct message.in_queue, by position */
+	char name[16];
 };
 
 struct fake_source {
 	struct source base;
 	struct world *world;
 	unsigned index;
-	uint64_t epoch; /* rises with each disconnect */
 	bool wanted;    /* between start/resume and pause */
 	bool hung;      /* answers nothing any more */
-	bool closing;
-	bool asks;        /* for so many jobs of each queue, as for lists; or is sent them */
+	bool refuses;   /* the first connection, for good */
+	bool asks;      /* for so many jobs of each queue, as for lists; or is sent them */
+	bool two_steps; /* what becomes a copy is copied first, and answered then */
+	unsigned limits_heard;
 	struct list told; /* jobs being settled (in_source) */
 };
 
@@ -77,7 +159,9 @@ struct fake_executor {
 	bool threads;   /* cannot be killed */
 	bool resizes;   /* its children come and go */
 	bool as_wide;   /* as the configuration says */
+	bool busy;      /* one of its ops is under way */
 	unsigned most;  /* jobs it may have: more than its limit, if that was lowered below them */
+	unsigned notices;
 	struct lane *lane;
 	struct list staged;  /* struct job.in_executor */
 	struct list running; /* struct job.in_executor */
@@ -89,14 +173,7 @@ enum consumer {
 	CANCELLING, /* retired, and its cancel-ok is under way */
 	CANCELLED,
 	LEAVING, /* its channel is being closed */
-	LEFT,
-};
-
-/* What we know of one run of a job, for as long as the job lives: job->executor_ref. */
-struct run {
-	bool has_left;
-	unsigned left;           /* its last checkpoint; 0: it forgot the one it had */
-	uint64_t extended_to_ns; /* it may not be asked to stop for its timeout before */
+	LEFT_CONSUMER,
 };
 
 enum event_kind {
@@ -105,21 +182,29 @@ enum event_kind {
 	EV_CLAIMED,    /* source: `number` of jobs, of queue `route` */
 	EV_CANCEL_OK,  /* source */
 	EV_CONSUME_OK, /* source */
+	EV_COPIED,     /* job: its copy is there */
 	EV_PROVED,     /* source: all that was told before is settled */
 	EV_DISCONNECT, /* source */
 	EV_RECONNECT,  /* source */
+	EV_CHANNEL,    /* route in `number`: its channel is closed, and opened again */
 	EV_HANG,       /* source */
 	EV_CLOSED,     /* source */
+	EV_REFUSE,     /* source: the broker never wants to see us */
+	EV_BURY,       /* route in `number`: messages too large to become jobs */
 	EV_RETIRE,     /* queue in `number`: it is not wanted any more */
 	EV_ADD,        /* queue in `number`: it is wanted again */
 	EV_CANCELLED,  /* route in `number`: what a retired one awaits */
 	EV_LEFT,       /* route in `number` */
+	EV_OTHER,      /* queue in `number`: the other worker takes some */
+	EV_OTHER_ENDS, /* message in `number` */
 	EV_END_OF_RUN, /* executor, job */
 	EV_SAY,        /* executor, job: a checkpoint, more time, progress */
+	EV_RETRACT,    /* executor: a process dies with jobs that it has not read */
 	EV_SHRINK,     /* executor: `number` of its children die, or are retired */
 	EV_GROW,       /* executor: as many are back */
 	EV_REQUEUE,    /* message */
 	EV_RELOAD,     /* limits are others, up or down: the worker's, handlers', queues' */
+	EV_EXTEND,     /* somebody gives the drain more time */
 	EV_SIGNAL,     /* enum drain_event in `number` */
 };
 
@@ -133,6 +218,37 @@ struct event {
 	uint64_t number;
 };
 
+/* The times of a stop, from the settings and the signals alone. UINT64_MAX: never. */
+struct deadlines {
+	bool stopping, hurried; /* hurried: somebody asked for it */
+	bool killing;           /* and would not wait for the grace */
+	uint64_t began_ns, heard_ns;
+	uint64_t ask_ns, kill_ns, end_ns; /* end: there is a moment left for the exit itself */
+	uint64_t return_kill_ns;          /* of those who are asked at once */
+	bool insisted;                    /* ... nor until all is told */
+	bool beginning;                   /* the core is being told of the first */
+	unsigned notices;                 /* that each handler must have had */
+	uint64_t notice_ms;               /* what the last one must have said */
+};
+
+/* What the report must say. */
+struct books {
+	uint64_t since_start[FATE_COUNT], in_drain[FATE_COUNT];
+	uint64_t interrupted;
+	uint64_t spent_ns[PHASES];
+	enum phase phase; /* at the end of the last turn */
+	uint64_t turn_ns; /* which was then */
+	uint64_t delivered, merged, here;
+	bool refused;
+	size_t n_entries;
+	/* Cleared as they are used. */
+	struct {
+		unsigned number; /* of the delivery */
+		enum fate fate;
+		bool interrupted, dropped; /* dropped: at the exit, while it ran */
+	} entries[MAX_DELIVERIES];
+};
+
 struct world {
 	struct clock clock;
 	uint64_t now_ns;
@@ -142,36 +258,121 @@ struct world {
 	struct retry_settings retry;
 	struct fake_source sources[MAX_SOURCES];
 	struct fake_executor executors[MAX_EXECUTORS];
+	struct queue queues[MAX_QUEUES];
 	struct route *routes[MAX_ROUTES]; /* NULL: gone */
+	struct list held[MAX_ROUTES];     /* struct delivery.in_held, in the order taken */
+	uint64_t epochs[MAX_ROUTES];      /* rises as its channel goes */
 	struct fake_list lists[MAX_ROUTES];
-	char queue_names[MAX_QUEUES][16];
 	unsigned queue_of[MAX_ROUTES]; /* ... and the queue each is, or was, one of */
 	enum consumer consumers[MAX_ROUTES];
 	unsigned n_sources, n_executors, n_queues, n_routes, prefetch, concurrency;
 	unsigned most, most_of[MAX_ROUTES]; /* the same of all, and of each queue */
-	uint64_t retired, gone, reloads;
-	struct message messages[MAX_MESSAGES];
-	unsigned n_messages;
+	unsigned
+	    mischief; /* percent of calls in which an edge does what its contract allows besides */
+	unsigned lateness; /* percent of turns that are late */
+	uint64_t retired, gone, reloads, recognised, others;
 	unsigned overtaken[MAX_ROUTES]
 			  [MAX_ROUTES]; /* how often [a] had to see [b] served instead */
 	unsigned last_checkpoint;
-	size_t n_events;
-	size_t n_runs;
+	uint64_t last_position;
+	unsigned limits_changed;
+	size_t n_works, n_messages, n_deliveries, n_events;
+	size_t first_here; /* of the deliveries: those before it have left */
 	uint64_t next_order;
-	uint64_t delivered; /* jobs handed to the core */
-	uint64_t left;      /* jobs the core has seen off */
-	uint64_t merged;    /* second deliveries that took over the end of the first */
-	uint64_t stop_ns;   /* when a stop first counted */
-	struct job *stuck[MAX_MESSAGES];
+	struct deadlines stop;
+	struct job *stuck[MAX_DELIVERIES];
 	unsigned n_stuck;
-	bool trace;
+	bool trace, said; /* said: that it broke, and how */
 	/* Large, and cleared as they are used. */
+	struct books books;
+	struct work works[MAX_WORKS];
+	struct message messages[MAX_MESSAGES];
 	struct event events[MAX_EVENTS];
-	struct run runs[MAX_RUNS];
+	struct delivery deliveries[MAX_DELIVERIES];
 };
 
-void world_build(struct world *w, uint64_t seed, bool trace);
+void world_build(struct world *w, uint64_t seed, bool say); /* plan.c */
 void world_run(struct world *w); /* until the core is closed; checks after each step */
 void world_end(struct world *w); /* the last checks; frees */
+
+/* --- world.c: for the files of the simulation --- */
+
+__attribute__((format(printf, 2, 3))) _Noreturn void world_broken(struct world *w, const char *fmt,
+								  ...);
+#define promise(w, cond, ...)                                                                      \
+	do {                                                                                       \
+		if (!(cond))                                                                       \
+			world_broken((w), __VA_ARGS__);                                            \
+	} while (0)
+
+__attribute__((format(printf, 2, 3))) void world_say(const struct world *w, const char *fmt, ...);
+#define trace(w, ...)                                                                              \
+	do {                                                                                       \
+		if ((w)->trace)                                                                    \
+			world_say((w), __VA_ARGS__);                                               \
+	} while (0)
+
+uint64_t roll(struct world *w, uint64_t sides);
+bool chance(struct world *w, unsigned percent);
+void schedule(struct world *w, struct event event, uint64_t after_ns);
+void unschedule_job(struct world *w, const struct job *job);
+
+/* --- broker.c --- */
+
+void broker_publish(struct world *w, unsigned queue, struct content content);
+void broker_happens(struct world *w, const struct event *ev);
+void broker_attend(struct world *w); /* the end of a turn: who asks for jobs looks for room */
+unsigned broker_waiting(const struct world *w, unsigned route);
+unsigned route_index(const struct world *w, const struct route *route);
+unsigned route_now(const struct world *w, unsigned queue); /* MAX_ROUTES: it has none */
+void route_add(struct world *w, unsigned queue, struct lane *lane);
+void route_gone(void *world, struct route *route);
+struct fake_source *source_of_queue(struct world *w, unsigned queue);
+extern const struct source_ops fake_source_ops;
+void source_destroy(struct fake_source *source);
+
+/* --- handlers.c --- */
+
+void handlers_happen(struct world *w, const struct event *ev);
+void handlers_begin_staged(struct world *w, struct fake_executor *e);
+void handlers_reload(struct world *w);
+bool route_may_begin(const struct world *w, const struct route *r, const struct lane *served);
+extern const struct executor_ops fake_executor_ops;
+
+/* --- books.c --- */
+
+struct delivery *delivery_of(struct world *w, const struct job *job);
+struct delivery *books_new_delivery(struct world *w, struct message *m, unsigned route);
+void books_hold(struct world *w, struct delivery *d); /* it is held, in the order taken */
+struct delivery *books_oldest_held(struct world *w, unsigned route);
+struct verdict books_verdict(const struct world *w, const struct delivery *d);
+void books_leaves(struct world *w, struct delivery *d, enum fate fate);
+void books_merge(struct world *w, struct delivery *first);
+void books_check_turn(struct world *w);
+void books_check_end(struct world *w); /* nobody is left */
+unsigned checkpoint_number(struct span text);
+
+/* --- memory.c --- */
+
+/* The delivery, running or ended, that `d`, just given out, must be taken for; NULL: none. */
+struct delivery *memory_first_of(struct world *w, struct delivery *d);
+void memory_keep(struct world *w, struct delivery *d, enum settled how);
+void memory_route_gone(struct world *w, unsigned route);
+
+/* --- deadlines.c --- */
+
+void deadlines_event(struct world *w, enum drain_event event); /* and the core hears of it */
+void deadlines_extend(struct world *w, uint64_t more_ms);
+void deadlines_stop_begins(struct world *w); /* the core begins one by itself */
+bool deadlines_may_ask(const struct world *w, const struct delivery *d);
+bool deadlines_may_kill(const struct world *w, const struct delivery *d);
+uint64_t timeout_due_ns(const struct delivery *d); /* UINT64_MAX: never */
+void deadlines_check_turn(struct world *w);
+
+/* --- promises.c --- */
+
+void promises_check_turn(struct world *w);
+void promises_check_start(struct world *w, const struct route *begins);
+void promises_check_end(struct world *w);
 
 #endif
