@@ -17,6 +17,8 @@
 # can be taken between our look and the broker's bind except by another drawing like ours; who loses
 # that race tries again with other ports.
 #
+# Messages may have 128 MiB, as RabbitMQ 3 has it by default; from 4.0 on it is 16 MiB.
+#
 # RabbitMQ is started as the packages' service is not: without the wrapper in /usr/sbin, which
 # switches user, and with every path and port of its own, epmd (Erlang's name server, which would
 # outlive the broker) included. RUNNING_UNDER_SYSTEMD makes the server script exec Erlang, so
@@ -45,16 +47,24 @@ broker_port() {
 	echo "$port"
 }
 
-# broker_wait PID COMMAND...: until COMMAND succeeds; fails when PID ended or a minute passed.
+# broker_wait PID COMMAND...: until COMMAND succeeds; 1 when PID ended, 2 when two minutes passed.
 broker_wait() {
 	broker_pid=$1
 	shift
-	deadline=$(($(date +%s) + 60))
+	deadline=$(($(date +%s) + 120))
 	until "$@"; do
 		kill -0 "$broker_pid" 2>/dev/null || return 1
-		[ "$(date +%s)" -lt "$deadline" ] || return 1
+		[ "$(date +%s)" -lt "$deadline" ] || return 2
 		sleep 0.05
 	done
+}
+
+# Without it Erlang waits for its own node, silently, for longer than anybody reads on.
+broker_localhost() {
+	command -v getent >/dev/null && ! (broker_exec getent hosts localhost) >/dev/null || return 0
+	echo "localhost has no address here, and RabbitMQ does not start without." \
+		"Add this line to ${OUTFALL_TEST_BROKERS_ROOT-}/etc/hosts: 127.0.0.1 localhost" >&2
+	return 1
 }
 
 # In a session of its own, so that a Ctrl-C in the terminal reaches us and not the broker; with no
@@ -97,19 +107,24 @@ start_redis() {
 }
 
 start_rabbitmq() {
+	broker_localhost || return
+	broker_output=$1/rabbitmq/output.log
 	for try in 1 2 3; do
-		spawn_rabbitmq "$1" && return 0
+		ended=0
+		spawn_rabbitmq "$1" || ended=$?
+		[ $ended -ne 0 ] || return 0
 		stop_brokers_in "$1" rabbitmq epmd
+		[ $ended -eq 1 ] || break # it runs, but does not get ready: other ports are no help
 		[ -e "$1/rabbitmq.port" ] || rm -f "$1/rabbitmq/environment" # draws other ports
 	done
 	echo "rabbitmq-server does not start; its last words:" >&2
-	tail -n 15 "$broker_output" >&2
+	# Behind the reason come a hundred lines of who crashed with it.
+	grep -m 15 -F '[error]' "$broker_output" >&2 || tail -n 15 "$broker_output" >&2
 	return 1
 }
 
 spawn_rabbitmq() (
 	broker_dir=$1/rabbitmq
-	broker_output=$broker_dir/output.log
 	mkdir -p "$broker_dir/home" "$broker_dir/log"
 	rm -f "$broker_dir/output.log"
 	export HOME="$broker_dir/home"
@@ -123,6 +138,7 @@ spawn_rabbitmq() (
 		distribution.listener.interface = 127.0.0.1
 		vm_memory_high_watermark.absolute = 1GB
 		disk_free_limit.absolute = 50MB
+		max_message_size = 134217728
 		log.console = true
 		log.console.level = info
 		log.file = false
@@ -148,12 +164,13 @@ spawn_rabbitmq() (
 		echo '[rabbitmq_auth_mechanism_ssl].' >"$broker_dir/enabled_plugins"
 	fi
 	rabbitmq_environment "$1"
+	export ERL_CRASH_DUMP_SECONDS=0 # none: it would be written where we stand
 
 	broker_spawn epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1
 	echo $! >"$1/epmd.pid"
 	broker_spawn /usr/lib/rabbitmq/bin/rabbitmq-server
 	echo $! >"$1/rabbitmq.pid"
-	broker_wait $! grep -qs 'Server startup complete' "$broker_output" || return 1
+	broker_wait $! grep -qs 'Server startup complete' "$broker_output" || return
 	[ ! -e "$1/tls/server.pem" ] || echo "$tls_port" >"$1/rabbitmq.tls-port"
 	echo "$port" >"$1/rabbitmq.port"
 )

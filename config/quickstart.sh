@@ -82,6 +82,8 @@ else
 	packages_provide build brokers
 fi
 
+broker_localhost || give_up "this machine cannot have a RabbitMQ of its own"
+
 step "2. Building outfall, and starting a RabbitMQ and a Redis"
 tell "Both on free ports of loopback, in $place."
 start_redis "$place"
