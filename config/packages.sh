@@ -25,7 +25,6 @@ packages_table() {
 		build   libuv1-dev        library libuv
 		build   librabbitmq-dev   library librabbitmq
 		build   libhiredis-dev    library hiredis
-		build   libconfuse-dev    library libconfuse
 		build   libjansson-dev    library jansson
 		build   libssl-dev        library openssl
 		build   libcurl4-openssl-dev library libcurl
@@ -113,7 +112,7 @@ packages_explain() { # PACKAGES WHY
 		    apt-get install --no-install-recommends $1
 
 		Elsewhere look for: a C compiler, CMake 3.25, ninja, pkg-config, the development files of libuv,
-		rabbitmq-c, hiredis, libconfuse, jansson, OpenSSL 3, libcurl 7.87, libmicrohttpd, wslay and cmocka, a
+		rabbitmq-c, hiredis, jansson, OpenSSL 3, libcurl 7.87, libmicrohttpd, wslay and cmocka, a
 		RabbitMQ and a Redis server, the openssl and groff commands, HAProxy, nginx, supervisord 4, and Python 3
 		with pika, redis, websockets and yaml. The example handlers want Node.js 18, PHP 8.1 and Ruby 3.1 as
 		well, the live page Chromium, the metrics promtool, fuzzing clang with libFuzzer.

@@ -183,7 +183,8 @@ enum status reload_now(struct reload *reload, struct text *says, struct error *w
 {
 	struct settings *now = NULL;
 	struct problems problems = {0};
-	enum status st = settings_load(reload->path, &now, &problems);
+	const struct settings *before = reload->latest != NULL ? reload->latest : reload->settings;
+	enum status st = settings_load_again(reload->path, before, &now, &problems);
 	log_problems(reload->log, &problems);
 	if (st != ST_OK) {
 		st = refuse(&problems, why);

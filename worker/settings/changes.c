@@ -1,5 +1,5 @@
 /* Two documents are walked block by block, and each block's counterpart is the one with the same titles.
- * What is live is a table of keys here. All of them are numbers and words that are looked at anew each
+ * What is live is a column of the table. All of those keys are numbers and words that are looked at anew each
  * time they are needed; what was used once to build something (an address, a command, a prefetch
  * that the broker was told) needs a new worker, and so does a section that comes or goes, unless it is
  * a queue's.
@@ -15,40 +15,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct {
-	enum section section;
-	const char *key;
-} live_keys[] = {
-    {SECTION_WORKER,  "concurrency"},
-    {SECTION_DRAIN,   "timeout"    },
-    {SECTION_DRAIN,   "reserve"    },
-    {SECTION_DRAIN,   "grace"      },
-    {SECTION_DRAIN,   "report"     },
-    {SECTION_QUEUE,   "concurrency"},
-    {SECTION_QUEUE,   "rate"       },
-    {SECTION_LIST,    "concurrency"},
-    {SECTION_LIST,    "rate"       },
-    {SECTION_HANDLER, "concurrency"},
-    {SECTION_HANDLER, "rate"       },
-    {SECTION_HANDLER, "deadline"   },
-    {SECTION_RETRY,   "attempts"   },
-    {SECTION_RETRY,   "backoff"    },
-    {SECTION_RETRY,   "first"      },
-    {SECTION_RETRY,   "max"        },
-    {SECTION_RETRY,   "jitter"     },
-    {SECTION_RETRY,   "crashes"    },
-    {SECTION_LOG,     "level"      },
-};
-
-static bool is_live(const struct key_row *key)
-{
-	for (size_t i = 0; i < sizeof live_keys / sizeof *live_keys; i++)
-		if (live_keys[i].section == key->section &&
-		    strcmp(live_keys[i].key, key->name) == 0)
-			return true;
-	return false;
-}
-
 /* --- comparing --- */
 
 struct comparison {
@@ -61,25 +27,9 @@ static bool same_title(const char *a, const char *b)
 	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-static bool same_block(const struct block *a, const struct block *b)
-{
-	if (a == NULL || b == NULL)
-		return a == b;
-	return a->section == b->section && same_title(a->title, b->title) &&
-	       same_block(a->parent, b->parent);
-}
-
-static const struct block *counterpart(const struct document *document, const struct block *block)
-{
-	for (const struct block *b = document->first; b != NULL; b = b->next)
-		if (same_block(b, block))
-			return b;
-	return NULL;
-}
-
 static const char *text_at(const struct block *block, const struct key_row *key, size_t i)
 {
-	const struct said *said = block != NULL ? &block->said[key - table_keys] : NULL;
+	const struct said *said = block != NULL ? block_said_of(block, key) : NULL;
 	if (said == NULL || said->n == 0)
 		return i == 0 ? key->preset : NULL;
 	return i < said->n ? said->texts[i] : NULL;
@@ -100,7 +50,7 @@ struct change change_of_section(enum change_kind kind, const struct block *block
 {
 	return (struct change){
 	    .kind = kind,
-	    .section = (enum section)block->section,
+	    .section = block->section,
 	    .inside = block->parent != NULL ? block->parent->title : NULL,
 	    .title = block->title,
 	    .place = block->place,
@@ -120,11 +70,11 @@ static void tell_key(const struct comparison *c, const struct block *before,
 	const struct block *block = after != NULL ? after : before;
 	struct change change = {
 	    .kind = CHANGE_KEY,
-	    .section = (enum section)block->section,
+	    .section = block->section,
 	    .inside = block->parent != NULL ? block->parent->title : NULL,
 	    .title = block->title,
 	    .key = key,
-	    .live = is_live(key),
+	    .live = key->live,
 	    .place = block_place(block, key->name),
 	};
 	c->seen(c->arg, &change);
@@ -135,10 +85,11 @@ static void compare_blocks(const struct comparison *c, const struct block *befor
 			   const struct block *after)
 {
 	const struct block *there = after != NULL ? after : before;
-	for (size_t i = 0; i < table_n_keys; i++)
-		if ((int)table_keys[i].section == there->section &&
-		    !same_value(before, after, &table_keys[i]))
-			tell_key(c, before, after, &table_keys[i]);
+	size_t n;
+	const struct key_row *keys = table_keys_of(there->section, &n);
+	for (size_t i = 0; i < n; i++)
+		if (!same_value(before, after, &keys[i]))
+			tell_key(c, before, after, &keys[i]);
 }
 
 static bool is_titled(const struct block *block)
@@ -153,14 +104,14 @@ void settings_compare(const struct settings *before, const struct settings *afte
 	const struct document *new = &loaded_of(after)->document;
 	const struct comparison c = {seen, arg};
 	for (const struct block *b = new->first; b != NULL; b = b->next) {
-		const struct block *was = counterpart(old, b);
+		const struct block *was = document_counterpart(old, b);
 		if (was == NULL && is_titled(b))
 			tell_section(&c, CHANGE_SECTION_CAME, b);
 		else
 			compare_blocks(&c, was, b);
 	}
 	for (const struct block *b = old->first; b != NULL; b = b->next) {
-		if (counterpart(new, b) != NULL)
+		if (document_counterpart(new, b) != NULL)
 			continue;
 		if (is_titled(b))
 			tell_section(&c, CHANGE_SECTION_WENT, b);
@@ -181,11 +132,11 @@ void settings_compare_queues(const struct settings *before, const struct setting
 	const struct document *new = &loaded_of(after)->document;
 	for (struct block *b = old->first, *next; b != NULL; b = next) {
 		next = b->next;
-		if (is_queue(b) && counterpart(new, b) == NULL)
+		if (is_queue(b) && document_counterpart(new, b) == NULL)
 			seen->went(seen->arg, b);
 	}
 	for (const struct block *b = new->first; b != NULL; b = b->next)
-		if (is_queue(b) && counterpart(old, b) == NULL)
+		if (is_queue(b) && document_counterpart(old, b) == NULL)
 			seen->came(seen->arg, b);
 }
 
@@ -231,20 +182,19 @@ static size_t field_bytes(const struct key_row *key)
 
 static void adopt_block(const struct block *block, const struct block *after)
 {
-	for (size_t i = 0; i < table_n_keys; i++) {
-		const struct key_row *key = &table_keys[i];
-		if ((int)key->section != block->section || !is_live(key))
-			continue;
-		memcpy((char *)block->fields + key->offset,
-		       (const char *)after->fields + key->offset, field_bytes(key));
-	}
+	size_t n;
+	const struct key_row *keys = table_keys_of(block->section, &n);
+	for (size_t i = 0; i < n; i++)
+		if (keys[i].live)
+			memcpy((char *)block->fields + keys[i].offset,
+			       (const char *)after->fields + keys[i].offset, field_bytes(&keys[i]));
 }
 
 void settings_adopt(struct settings *settings, const struct settings *after)
 {
 	const struct document *document = &loaded_of(settings)->document;
 	for (const struct block *b = document->first; b != NULL; b = b->next) {
-		const struct block *now = counterpart(&loaded_of(after)->document, b);
+		const struct block *now = document_counterpart(&loaded_of(after)->document, b);
 		if (is_titled(b) && now != NULL)
 			adopt_block(b, now);
 	}

@@ -9,7 +9,7 @@
 #ifndef OUTFALL_SETTINGS_CHANGES_H
 #define OUTFALL_SETTINGS_CHANGES_H
 
-#include "settings/parse.h"
+#include "settings/document.h"
 #include "settings/settings.h"
 #include "settings/table.h"
 

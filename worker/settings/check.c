@@ -18,20 +18,11 @@
 
 /* --- titles --- */
 
-static bool same_name(const struct block *a, const struct block *b)
-{
-	if (a->section != b->section || a->parent != b->parent)
-		return false;
-	return a->title == NULL || strcmp(a->title, b->title) == 0;
-}
-
 static void check_twice(const struct rules *rules, const struct block *block)
 {
-	const struct block *first = rules->document->first;
-	while (!same_name(first, block))
-		first = first->next;
-	if (first == block)
-		return;
+	const struct block *first = document_counterpart(rules->document, block);
+	if (first == block || first->parent != block->parent)
+		return; /* the same sections twice are told once, not each of their queues */
 	if (block->title != NULL)
 		problems_error(rules->problems, block->place,
 			       "%s \"%s\" is there twice, first in %s:%u", kind_of(block),
@@ -87,7 +78,8 @@ static void check_report(const struct rules *rules, const struct block *block)
 	must(folder != NULL);
 	if (access(folder, W_OK) != 0)
 		problems_warn(rules->problems, block_place(block, "report"),
-			      "drain: the report cannot be written to %s: %s", report,
+			      "drain: the report cannot be written to %s: %s",
+			      said_path(block_said(block, "report"), report, "its file"),
 			      strerror(errno));
 	free(folder);
 }
@@ -98,24 +90,16 @@ static void check_deadline_file(const struct rules *rules, const struct block *b
 	const char *path = rules->settings->drain.deadline_file;
 	if (path != NULL && access(path, R_OK) != 0)
 		problems_warn(rules->problems, block_place(block, "deadline_file"),
-			      "drain: the deadline cannot be read from %s: %s", path,
+			      "drain: the deadline cannot be read from %s: %s",
+			      said_path(block_said(block, "deadline_file"), path, "its file"),
 			      strerror(errno));
 }
 
 /* --- sections that others name --- */
 
-static bool is_named_by(const struct rules *rules, const char *key, const char *title)
-{
-	for (const struct block *b = rules->document->first; b != NULL; b = b->next)
-		if ((b->section == SECTION_QUEUE || b->section == SECTION_LIST) &&
-		    block_said(b, key)->n > 0 && strcmp(block_said(b, key)->texts[0], title) == 0)
-			return true;
-	return false;
-}
-
 void warn_unused(const struct rules *rules, const struct block *block)
 {
-	if (!is_named_by(rules, kind_of(block), block->title))
+	if (!document_counterpart(rules->document, block)->is_named)
 		problems_warn(rules->problems, block->place,
 			      "%s \"%s\" is used by no queue or list", kind_of(block),
 			      block->title);
@@ -134,17 +118,9 @@ static void check_retry(const struct rules *rules, const struct block *block)
 
 /* --- brokers --- */
 
-static bool has_child(const struct block *block)
-{
-	for (const struct block *b = block->next; b != NULL; b = b->next)
-		if (b->parent == block)
-			return true;
-	return false;
-}
-
 static void check_broker(const struct rules *rules, const struct block *block)
 {
-	if (!has_child(block))
+	if (block->n_children == 0)
 		problems_warn(rules->problems, block->place,
 			      "%s \"%s\" has no %s: nothing will be taken from it", kind_of(block),
 			      block->title, block->section == SECTION_REDIS ? "list" : "queue");

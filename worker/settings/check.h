@@ -6,7 +6,7 @@
 #ifndef OUTFALL_SETTINGS_CHECK_H
 #define OUTFALL_SETTINGS_CHECK_H
 
-#include "settings/parse.h"
+#include "settings/document.h"
 
 /* The blocks' fields are filled and resolved as far as that was possible. */
 void check_document(const struct document *document, const struct settings *settings,

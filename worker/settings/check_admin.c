@@ -10,15 +10,16 @@
 
 enum { TOKEN_LEAST = 16 }; /* letters; fewer can be guessed over a network */
 
-static void check_socket(const struct rules *rules, struct place place, const char *path)
+static void check_socket(const struct rules *rules, const struct said *said, const char *path)
 {
+	struct place place = said->place;
 	struct sockaddr_un un;
 	char folder[sizeof un.sun_path] = ".";
 	const char *slash = strrchr(path, '/');
 	if (strlen(path) >= sizeof un.sun_path) {
 		problems_error(rules->problems, place,
-			       "admin: the path of a socket has at most %zu bytes: %s",
-			       sizeof un.sun_path - 1, path);
+			       "admin: the path of a socket has at most %zu bytes",
+			       sizeof un.sun_path - 1);
 		return;
 	}
 	if (slash != NULL) {
@@ -28,7 +29,7 @@ static void check_socket(const struct rules *rules, struct place place, const ch
 	}
 	if (access(folder, W_OK | X_OK) != 0)
 		problems_warn(rules->problems, place, "admin: the socket cannot be made in %s: %s",
-			      folder, strerror(errno));
+			      said_path(said, folder, "its folder"), strerror(errno));
 }
 
 static void check_address(const struct rules *rules, const struct block *block, const char *key,
@@ -37,9 +38,9 @@ static void check_address(const struct rules *rules, const struct block *block, 
 	struct listen_address address;
 	if (!listen_address_parse(text, &address))
 		problems_error(rules->problems, block_place(block, key),
-			       "%s cannot be \"%.60s\": an address and a port are needed, like "
-			       "127.0.0.1:9180, [::1]:9180, localhost:9180 or *:9180",
-			       key, text);
+			       "%s needs an address and a port, like 127.0.0.1:9180, [::1]:9180, "
+			       "localhost:9180 or *:9180",
+			       key);
 }
 
 /* Keys that only mean something beside `http`. */
@@ -54,7 +55,7 @@ void check_admin(const struct rules *rules, const struct block *block)
 {
 	const struct admin_settings *admin = &rules->settings->admin;
 	if (admin->socket != NULL)
-		check_socket(rules, block_place(block, "socket"), admin->socket);
+		check_socket(rules, block_said(block, "socket"), admin->socket);
 	if (admin->http != NULL) {
 		check_address(rules, block, "http", admin->http);
 	} else {

@@ -42,9 +42,10 @@ static bool path_from(const char *directory, const char *path, char *buf, size_t
 }
 
 static void check_program(const struct rules *rules, const struct handler_settings *handler,
-			  struct place place)
+			  const struct said *said)
 {
 	const char *program = handler->command[0];
+	struct place place = said->place;
 	char path[4096];
 	struct stat st;
 	if (!path_from(handler->directory, program, path, sizeof path))
@@ -56,23 +57,28 @@ static void check_program(const struct rules *rules, const struct handler_settin
 	else if (strchr(program, '/') == NULL && !is_in_path(program))
 		problems_error(rules->problems, place,
 			       "handler \"%s\": %s is in no folder of PATH: give its whole path",
-			       handler->name, program);
+			       handler->name, said_path(said, program, "its program"));
 	else if (strchr(program, '/') != NULL && stat(path, &st) != 0)
 		problems_error(rules->problems, place, "handler \"%s\": %s: %s", handler->name,
-			       path, strerror(errno));
+			       said_path(said, path, "its program"), strerror(errno));
 	else if (strchr(program, '/') != NULL && !is_program(path))
 		problems_error(rules->problems, place,
 			       "handler \"%s\": %s is no file that may be executed: chmod +x?",
-			       handler->name, path);
+			       handler->name, said_path(said, path, "its program"));
 }
 
 /* A name without a slash is looked up by dlopen(), whose rules are not ours to repeat. */
 static void check_plugin(const struct rules *rules, const struct handler_settings *handler,
-			 struct place place)
+			 const struct said *said)
 {
 	if (strchr(handler->path, '/') != NULL && access(handler->path, R_OK) != 0)
-		problems_error(rules->problems, place, "handler \"%s\": %s: %s", handler->name,
-			       handler->path, strerror(errno));
+		problems_error(rules->problems, said->place, "handler \"%s\": %s: %s",
+			       handler->name, said_path(said, handler->path, "its shared object"),
+			       strerror(errno));
+	else if (said->expanded && strstr(handler->path, ".so") == NULL)
+		problems_error(rules->problems, said->place,
+			       "handler \"%s\": path is the name of no shared object, like x.so",
+			       handler->name);
 }
 
 /* A key that a plugin has only for its processes, of which this one has none. */
@@ -86,10 +92,12 @@ static bool wants_isolation(const struct handler_settings *handler, const struct
 static void warn_pointless(const struct rules *rules, const struct block *block)
 {
 	const struct handler_settings *handler = block->fields;
-	for (size_t i = 0; i < table_n_keys; i++) {
-		const struct key_row *row = &table_keys[i];
+	size_t n;
+	const struct key_row *keys = table_keys_of(SECTION_HANDLER, &n);
+	for (size_t i = 0; i < n; i++) {
+		const struct key_row *row = &keys[i];
 		const struct said *said = &block->said[i];
-		if (row->section != SECTION_HANDLER || said->n == 0 || row->types == 0)
+		if (said->n == 0 || row->types == 0)
 			continue;
 		if ((row->types & (1u << handler->type)) == 0)
 			problems_warn(rules->problems, said->place,
@@ -105,17 +113,17 @@ static void warn_pointless(const struct rules *rules, const struct block *block)
 static void check_directory(const struct rules *rules, const struct block *block)
 {
 	const struct handler_settings *handler = block->fields;
+	const struct said *said = block_said(block, "directory");
 	struct stat st;
 	if (handler->directory == NULL)
 		return;
 	if (stat(handler->directory, &st) != 0)
-		problems_error(rules->problems, block_place(block, "directory"),
-			       "handler \"%s\": directory %s: %s", handler->name,
-			       handler->directory, strerror(errno));
+		problems_error(rules->problems, said->place, "handler \"%s\": directory %s: %s",
+			       handler->name, said_path(said, handler->directory, "as it is given"),
+			       strerror(errno));
 	else if (!S_ISDIR(st.st_mode))
-		problems_error(rules->problems, block_place(block, "directory"),
-			       "handler \"%s\": %s is no directory", handler->name,
-			       handler->directory);
+		problems_error(rules->problems, said->place, "handler \"%s\": %s is no directory",
+			       handler->name, said_path(said, handler->directory, "what is given"));
 }
 
 static void check_identity(const struct rules *rules, const struct block *block)
@@ -131,12 +139,14 @@ static void check_identity(const struct rules *rules, const struct block *block)
 	identity = (struct identity){0};
 	if (identity_find(handler->user, handler->group, &identity, &why) != ST_OK)
 		problems_error(rules->problems, block_place(block, key), "handler \"%s\": %s: %s",
-			       handler->name, key, why.text);
+			       handler->name, key,
+			       said_path(block_said(block, key), why.text, "it cannot be taken"));
 	identity_fini(&identity);
 }
 
 /* "NAME", "PREFIX_*" or "NAME=value". */
-static void check_variable(const struct rules *rules, const struct block *block, const char *wanted)
+static void check_variable(const struct rules *rules, const struct block *block, const char *wanted,
+			   size_t number)
 {
 	size_t len = strcspn(wanted, "=*");
 	bool is_value = wanted[len] == '=' && len > 0;
@@ -144,9 +154,9 @@ static void check_variable(const struct rules *rules, const struct block *block,
 	if (is_value || is_prefix || (len > 0 && wanted[len] == '\0'))
 		return;
 	problems_error(rules->problems, block_place(block, "environment"),
-		       "handler \"%s\": environment cannot have \"%.*s\": write \"NAME\", "
-		       "\"PREFIX_*\" or \"NAME=value\"",
-		       block->title, (int)strcspn(wanted, "="), wanted);
+		       "handler \"%s\": environment: value %zu is none of \"NAME\", "
+		       "\"PREFIX_*\" and \"NAME=value\"",
+		       block->title, number);
 }
 
 static void check_processes(const struct rules *rules, const struct block *block)
@@ -154,9 +164,9 @@ static void check_processes(const struct rules *rules, const struct block *block
 	const struct handler_settings *handler = block->fields;
 	check_directory(rules, block);
 	check_identity(rules, block);
-	for (const char **wanted = handler->environment; wanted != NULL && *wanted != NULL;
-	     wanted++)
-		check_variable(rules, block, *wanted);
+	const char **wanted = handler->environment;
+	for (size_t i = 0; wanted != NULL && wanted[i] != NULL; i++)
+		check_variable(rules, block, wanted[i], i + 1);
 }
 
 static void check_command(const struct rules *rules, const struct block *block)
@@ -169,7 +179,7 @@ static void check_command(const struct rules *rules, const struct block *block)
 		    "handler \"%s\" has no command: command = {\"program\", \"argument\"}",
 		    block->title);
 	else if (!command->unset)
-		check_program(rules, handler, command->place);
+		check_program(rules, handler, command);
 	check_processes(rules, block);
 }
 
@@ -209,7 +219,7 @@ static void check_plugin_handler(const struct rules *rules, const struct block *
 			       "handler \"%s\" has no path: path = \"/path/to/plugin.so\"",
 			       block->title);
 	else if (handler->path != NULL)
-		check_plugin(rules, handler, block_place(block, "path"));
+		check_plugin(rules, handler, block_said(block, "path"));
 	if (handler->isolate != ISOLATE_PROCESS)
 		return;
 	check_processes(rules, block);
@@ -288,12 +298,13 @@ static void check_headers(const struct rules *rules, const struct block *block)
 static void check_ca_file(const struct rules *rules, const struct block *block)
 {
 	const struct handler_settings *handler = block->fields;
-	struct place place = block_place(block, "ca_file");
+	const struct said *said = block_said(block, "ca_file");
+	struct place place = said->place;
 	if (handler->ca_file == NULL)
 		return;
 	if (access(handler->ca_file, R_OK) != 0)
 		problems_error(rules->problems, place, "handler \"%s\": %s: %s", block->title,
-			       handler->ca_file, strerror(errno));
+			       said_path(said, handler->ca_file, "ca_file"), strerror(errno));
 	else if (handler->url != NULL && strncmp(handler->url, "https://", 8) != 0)
 		problems_warn(rules->problems, place,
 			      "handler \"%s\": ca_file has no effect without https://",

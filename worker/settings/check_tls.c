@@ -8,6 +8,7 @@
 #include "settings/rules.h"
 #include "wire/tls.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -79,6 +80,17 @@ static void check_key_mode(const struct rules *rules, const struct block *block,
 			      "%s %s: everybody may read this private key: chmod o-r", key, path);
 }
 
+static void report_file(const struct rules *rules, const struct block *block, const char *key,
+			const char *why)
+{
+	bool in_cert_file = block_said(block, key)->n == 0;
+	const struct said *said = block_said(block, in_cert_file ? "cert_file" : key);
+	char short_why[64];
+	(void)snprintf(short_why, sizeof short_why, "the file of %s cannot be used", key);
+	problems_error(rules->problems, block_place(block, key), "%s \"%s\": %s", kind_of(block),
+		       block->title, said->n > 0 ? said_path(said, why, short_why) : why);
+}
+
 static void check_files(const struct rules *rules, const struct block *block,
 			const struct tls_settings *settings)
 {
@@ -90,8 +102,7 @@ static void check_files(const struct rules *rules, const struct block *block,
 	enum status st = tls_read_files(tls, &which, &why);
 	tls_destroy(tls);
 	if (st != ST_OK) {
-		problems_error(rules->problems, block_place(block, file_keys[which]),
-			       "%s \"%s\": %s", kind_of(block), block->title, why.text);
+		report_file(rules, block, file_keys[which], why.text);
 		return;
 	}
 	if (settings->ca_file != NULL)

@@ -43,6 +43,7 @@ static void copy_said(struct region *region, struct said *to, const struct said 
 	for (size_t i = 0; i < from->n; i++)
 		to->texts[i] = copy_text(region, from->texts[i]);
 	to->n = from->n;
+	to->expanded = from->expanded; /* by what is not asked for any more */
 }
 
 static void copy_fields(struct late *late, const struct block *from)
@@ -52,9 +53,11 @@ static void copy_fields(struct late *late, const struct block *from)
 	memcpy(fields, from->fields, row->bytes);
 	*(const char **)(void *)(fields + row->name_offset) = late->block.title;
 	*(struct place *)(void *)(fields + row->place_offset) = late->block.place;
-	for (size_t i = 0; i < table_n_keys; i++) {
-		const struct key_row *key = &table_keys[i];
-		if ((int)key->section != from->section || key->offset == TABLE_NO_FIELD)
+	size_t n;
+	const struct key_row *keys = table_keys_of(from->section, &n);
+	for (size_t i = 0; i < n; i++) {
+		const struct key_row *key = &keys[i];
+		if (key->offset == TABLE_NO_FIELD)
 			continue;
 		must(key->type != VALUE_LIST); /* no queue has one */
 		const char **text = (const char **)(void *)(fields + key->offset);
@@ -70,21 +73,15 @@ static void copy_block(struct late *late, const struct block *from)
 	block->section = from->section;
 	block->title = copy_text(&late->region, from->title);
 	block->place = copy_place(&late->region, from->place);
-	block->said = region_take(&late->region, table_n_keys * sizeof *block->said);
-	for (size_t i = 0; i < table_n_keys; i++)
+	size_t n;
+	(void)table_keys_of(from->section, &n);
+	block->said = region_take(&late->region, n * sizeof *block->said);
+	for (size_t i = 0; i < n; i++)
 		copy_said(&late->region, &block->said[i], &from->said[i]);
 	copy_fields(late, from);
 }
 
 /* --- names --- */
-
-static struct block *find_block(const struct loaded *loaded, int section, const char *title)
-{
-	for (struct block *b = loaded->document.first; b != NULL; b = b->next)
-		if (b->section == section && b->title != NULL && strcmp(b->title, title) == 0)
-			return b;
-	return NULL;
-}
 
 static const struct handler_settings *handler_of(const struct block *block)
 {
@@ -128,8 +125,9 @@ enum status late_create(struct settings *settings, const struct block *block,
 	struct loaded *loaded = loaded_in_use(settings);
 	const char *name = handler_of(block)->name;
 	must(block->section == SECTION_QUEUE || block->section == SECTION_LIST);
-	struct block *parent = find_block(loaded, block->parent->section, block->parent->title);
-	const struct block *handler = find_block(loaded, SECTION_HANDLER, name);
+	struct block *parent =
+	    document_find(&loaded->document, block->parent->section, NULL, block->parent->title);
+	const struct block *handler = document_find(&loaded->document, SECTION_HANDLER, NULL, name);
 	if (parent == NULL)
 		return error_set(why, ST_MISSING, "its section is new and takes a new worker");
 	if (handler == NULL)
@@ -162,8 +160,8 @@ void late_adopt_retries(struct settings *settings, const struct settings *after)
 {
 	list_each (it, &loaded_in_use(settings)->late) {
 		struct late *late = list_entry(it, struct late, in_all);
-		const struct block *now =
-		    find_block(loaded_of(after), SECTION_RETRY, late->retry.name);
+		const struct block *now = document_find(&loaded_of(after)->document, SECTION_RETRY,
+							NULL, late->retry.name);
 		if (now == NULL)
 			continue;
 		struct retry_settings retry = *(const struct retry_settings *)now->fields;
@@ -177,25 +175,12 @@ void late_adopt_retries(struct settings *settings, const struct settings *after)
 
 void settings_drop(struct settings *settings, struct block *block)
 {
-	struct document *document = &loaded_in_use(settings)->document;
-	struct block *before = NULL;
-	for (struct block *b = document->first; b != NULL && b != block; b = b->next)
-		before = b;
-	must(block == (before != NULL ? before->next : document->first));
-	if (before != NULL)
-		before->next = block->next;
-	else
-		document->first = block->next;
-	if (document->last == block)
-		document->last = before;
+	document_remove(&loaded_in_use(settings)->document, block);
 }
 
 static bool is_part(const struct late *late)
 {
-	for (const struct block *b = late->of->document.first; b != NULL; b = b->next)
-		if (b == &late->block)
-			return true;
-	return false;
+	return document_counterpart(&late->of->document, &late->block) == &late->block;
 }
 
 void late_destroy(struct late *late)

@@ -1,18 +1,20 @@
-/* A configuration passes through five hands, each of which knows one thing:
+/* A configuration passes through six hands, each of which knows one thing:
  *
- *     reader   files, includes, variables      -> one text
- *     parse    libconfuse's grammar            -> blocks: what each section says, and where
+ *     files    what can be read only once
+ *     reader   includes, strings, variables    -> tokens
+ *     parse    the grammar                     -> blocks: what each section says, and where
  *     value    units, ranges, words            -> each block's fields
  *     load     which name means which section  -> struct settings
  *     check    what must fit together          -> more problems
  *
- * A broken text ends it after the second, because half a configuration breaks rules that the whole
+ * A broken text ends it after the fourth, because half a configuration breaks rules that the whole
  * one keeps. Everything else goes on to the end, and all problems are reported at once. */
 #include "settings/settings.h"
 
 #include "base/memory.h"
 #include "base/must.h"
 #include "settings/check.h"
+#include "settings/document.h"
 #include "settings/duration.h"
 #include "settings/late.h"
 #include "settings/loaded.h"
@@ -28,6 +30,7 @@
 struct loading {
 	struct settings *settings;
 	struct region *region;
+	struct files files;
 	struct problems *problems;
 	struct document document;
 };
@@ -49,46 +52,40 @@ static void give_fields(struct loading *l, struct block *block)
 /* A section that nobody wrote has its defaults all the same. */
 static struct block *imply_block(struct loading *l, enum section section, const char *title)
 {
-	struct block *block = region_take(l->region, sizeof *block);
-	block->section = (int)section;
-	block->title = title;
-	block->place = l->document.whole;
-	block->said = region_take(l->region, table_n_keys * sizeof *block->said);
+	struct block *block = block_create(l->region, section, title, l->document.whole);
 	give_fields(l, block);
 	return block;
 }
 
-static struct block *find_block(const struct loading *l, enum section section, const char *title)
-{
-	for (struct block *b = l->document.first; b != NULL; b = b->next)
-		if (b->section == (int)section && (title == NULL || strcmp(b->title, title) == 0))
-			return b;
-	return NULL;
-}
-
 static struct block *the_block(struct loading *l, enum section section)
 {
-	struct block *block = find_block(l, section, NULL);
+	struct block *block = document_find(&l->document, section, NULL, NULL);
 	return block != NULL ? block : imply_block(l, section, NULL);
 }
 
-/* The blocks of one kind as one array, which their fields then live in. */
-static void *collect(struct loading *l, enum section section, const struct block *parent,
-		     size_t *ret_n)
+static void *take_array(struct loading *l, enum section section, size_t n)
 {
-	size_t bytes = table_sections[section].bytes, n = 0;
+	return region_take(l->region, n * table_sections[section].bytes);
+}
+
+/* Its fields live in the array from now on. */
+static void move_fields(struct block *block, void *array, size_t at)
+{
+	size_t bytes = table_sections[block->section].bytes;
+	block->fields = memcpy((char *)array + at * bytes, block->fields, bytes);
+}
+
+/* The blocks of one kind as one array. */
+static void *collect(struct loading *l, enum section section, size_t *ret_n)
+{
+	size_t n = 0;
 	for (struct block *b = l->document.first; b != NULL; b = b->next)
-		n += b->section == (int)section && b->parent == parent;
-	char *array = region_take(l->region, n * bytes);
-	char *to = array;
-	for (struct block *b = l->document.first; b != NULL; b = b->next) {
-		if (b->section != (int)section || b->parent != parent)
-			continue;
-		memcpy(to, b->fields, bytes);
-		b->fields = to;
-		to += bytes;
-	}
-	*ret_n = n;
+		n += b->section == section;
+	void *array = take_array(l, section, n);
+	*ret_n = 0;
+	for (struct block *b = l->document.first; b != NULL; b = b->next)
+		if (b->section == section)
+			move_fields(b, array, (*ret_n)++);
 	return array;
 }
 
@@ -107,6 +104,15 @@ static void resolve_worker(struct loading *l)
 
 enum { DRAIN_AUTO_MS = 30 * 1000 };
 
+static void report_timeout(struct loading *l, const struct said *said)
+{
+	char text[SAID_SHOWN_BYTES];
+	problems_error(l->problems, said->place,
+		       "timeout cannot be %s: a time like 30s or 10m is needed, or \"auto\" or "
+		       "\"none\"",
+		       said_word(said, text));
+}
+
 static void resolve_timeout(struct loading *l, const struct said *said)
 {
 	struct drain_settings *drain = &l->settings->drain;
@@ -119,10 +125,7 @@ static void resolve_timeout(struct loading *l, const struct said *said)
 	else if (duration_parse(said->texts[0], &drain->timeout_ms))
 		drain->limit = DRAIN_LIMIT_SET;
 	else
-		problems_error(l->problems, said->place,
-			       "timeout cannot be \"%.40s\": a time like 30s or 10m is needed, or "
-			       "\"auto\" or \"none\"",
-			       said->texts[0]);
+		report_timeout(l, said);
 }
 
 static void resolve_drain(struct loading *l)
@@ -142,27 +145,51 @@ static bool parse_mode(const char *text, unsigned *ret_mode)
 	return true;
 }
 
+static void resolve_mode(struct loading *l, const struct said *said)
+{
+	unsigned *mode = &l->settings->admin.socket_mode;
+	char text[SAID_SHOWN_BYTES];
+	must(parse_mode(table_find_key(SECTION_ADMIN, "socket_mode")->preset, mode));
+	if (said->n == 1 && !said->unset && !parse_mode(said->texts[0], mode))
+		problems_error(l->problems, said->place,
+			       "socket_mode cannot be %s: octal digits like 0660 are needed",
+			       said_word(said, text));
+}
+
+static struct secrets_desk desk_of(struct loading *l, const struct block *block)
+{
+	return (struct secrets_desk){block, l->region, &l->files, l->problems};
+}
+
 static void resolve_admin(struct loading *l)
 {
 	struct block *block = the_block(l, SECTION_ADMIN);
-	const struct said *mode = block_said(block, "socket_mode");
 	const struct said *token = block_said(block, "token_file");
 	struct admin_settings *admin = &l->settings->admin;
 	*admin = *(struct admin_settings *)block->fields;
-	must(parse_mode(table_find_key(SECTION_ADMIN, "socket_mode")->preset, &admin->socket_mode));
-	if (mode->n == 1 && !mode->unset && !parse_mode(mode->texts[0], &admin->socket_mode))
-		problems_error(l->problems, mode->place,
-			       "socket_mode cannot be \"%.40s\": octal digits like 0660 are needed",
-			       mode->texts[0]);
-	if (token->n == 1 && !token->unset && token->texts[0][0] != '\0')
-		admin->token = secrets_line(block, "token_file", l->region, l->problems);
+	resolve_mode(l, block_said(block, "socket_mode"));
+	if (token->n == 1 && !token->unset && token->texts[0][0] != '\0') {
+		struct secrets_desk desk = desk_of(l, block);
+		admin->token = secrets_line(&desk, "token_file");
+	}
 }
 
 static void resolve_retries(struct loading *l)
 {
-	if (find_block(l, SECTION_RETRY, "default") == NULL)
+	if (document_find(&l->document, SECTION_RETRY, NULL, "default") == NULL)
 		document_append(&l->document, imply_block(l, SECTION_RETRY, "default"));
-	l->settings->retries = collect(l, SECTION_RETRY, NULL, &l->settings->n_retries);
+	l->settings->retries = collect(l, SECTION_RETRY, &l->settings->n_retries);
+}
+
+static void report_no_such(struct loading *l, const struct block *block, const char *key)
+{
+	const struct said *said = block_said(block, key);
+	char text[SAID_SHOWN_BYTES];
+	(void)said_word(said, text);
+	problems_error(l->problems, said->place,
+		       "%s \"%s\": there is no %s %s: define it, or name another",
+		       table_sections[block->section].name, block->title, key,
+		       text[0] == '"' ? text : "of that name");
 }
 
 /* The section that `key` names; NULL when there is none, which is then reported. */
@@ -173,32 +200,45 @@ static const void *resolve_name(struct loading *l, const struct block *block, co
 	if (said->unset || (said->n > 0 && said->texts[0][0] == '\0'))
 		return NULL; /* reported where it stands */
 	const char *name = said->n > 0 ? said->texts[0] : preset;
-	const char *kind = table_sections[block->section].name;
 	if (name == NULL) {
 		problems_error(l->problems, block->place, "%s \"%s\" has no %s: %s = \"name\"",
-			       kind, block->title, key, key);
+			       table_sections[block->section].name, block->title, key, key);
 		return NULL;
 	}
-	const struct block *found = find_block(l, section, name);
-	if (found == NULL)
-		problems_error(l->problems, said->place,
-			       "%s \"%s\": there is no %s \"%s\": define it, or name another", kind,
-			       block->title, key, name);
-	return found != NULL ? found->fields : NULL;
+	struct block *found = document_find(&l->document, section, NULL, name);
+	if (found == NULL) {
+		report_no_such(l, block, key);
+		return NULL;
+	}
+	found->is_named = true;
+	return found->fields;
 }
 
-static void resolve_queue(struct loading *l, const struct block *block)
+static void resolve_queue(struct loading *l, struct block *block)
 {
+	const struct rabbitmq_settings *rabbitmq = block->parent->fields;
+	move_fields(block, rabbitmq->queues, block->parent->n_placed++);
 	struct queue_settings *queue = block->fields;
 	queue->handler = resolve_name(l, block, "handler", SECTION_HANDLER, NULL);
 	queue->retry = resolve_name(l, block, "retry", SECTION_RETRY, "default");
 }
 
-static void resolve_list(struct loading *l, const struct block *block)
+static void resolve_list(struct loading *l, struct block *block)
 {
+	const struct redis_settings *redis = block->parent->fields;
+	move_fields(block, redis->lists, block->parent->n_placed++);
 	struct list_settings *list = block->fields;
 	list->handler = resolve_name(l, block, "handler", SECTION_HANDLER, NULL);
 	list->retry = resolve_name(l, block, "retry", SECTION_RETRY, "default");
+}
+
+/* Of an http handler, as of a broker. */
+static void resolve_handler(struct loading *l, struct block *block)
+{
+	struct handler_settings *handler = block->fields;
+	if (handler->ca_file != NULL)
+		handler->ca_file = files_beside(l->region, block_said(block, "ca_file")->place.file,
+						handler->ca_file);
 }
 
 /* Files that are named inside a section are relative to the file that names them. */
@@ -214,38 +254,41 @@ static void resolve_tls(struct loading *l, const struct block *block, struct tls
         };
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
 		if (*rows[i].path != NULL)
-			*rows[i].path = beside(
+			*rows[i].path = files_beside(
 			    l->region, block_said(block, rows[i].key)->place.file, *rows[i].path);
 }
 
 static void resolve_broker(struct loading *l, const struct block *block,
 			   struct broker_settings *broker)
 {
+	struct secrets_desk desk = desk_of(l, block);
 	resolve_tls(l, block, &broker->tls);
-	(void)secrets_urls(block, l->region, l->problems, broker); /* reported */
+	(void)secrets_urls(&desk, broker); /* reported */
 }
 
 static void resolve_rabbitmq(struct loading *l, const struct block *block)
 {
 	struct rabbitmq_settings *rabbitmq = block->fields;
-	rabbitmq->queues = collect(l, SECTION_QUEUE, block, &rabbitmq->n_queues);
+	rabbitmq->n_queues = block->n_children;
+	rabbitmq->queues = take_array(l, SECTION_QUEUE, rabbitmq->n_queues);
 	resolve_broker(l, block, &rabbitmq->broker);
 }
 
 static void resolve_redis(struct loading *l, const struct block *block)
 {
 	struct redis_settings *redis = block->fields;
-	redis->lists = collect(l, SECTION_LIST, block, &redis->n_lists);
+	redis->n_lists = block->n_children;
+	redis->lists = take_array(l, SECTION_LIST, redis->n_lists);
 	resolve_broker(l, block, &redis->broker);
 }
 
-static void resolve_block(struct loading *l, const struct block *block)
+static void resolve_block(struct loading *l, struct block *block)
 {
 	switch (block->section) {
 	case SECTION_RABBITMQ:
 		resolve_rabbitmq(l, block);
 		break;
-	case SECTION_QUEUE: /* after its broker, which has moved its fields into an array */
+	case SECTION_QUEUE: /* after its broker, which has the array for it */
 		resolve_queue(l, block);
 		break;
 	case SECTION_REDIS:
@@ -253,6 +296,9 @@ static void resolve_block(struct loading *l, const struct block *block)
 		break;
 	case SECTION_LIST:
 		resolve_list(l, block);
+		break;
+	case SECTION_HANDLER:
+		resolve_handler(l, block);
 		break;
 	default:
 		break;
@@ -268,20 +314,24 @@ static void resolve(struct loading *l)
 	resolve_drain(l);
 	resolve_admin(l);
 	settings->log = *(struct log_settings *)the_block(l, SECTION_LOG)->fields;
-	settings->handlers = collect(l, SECTION_HANDLER, NULL, &settings->n_handlers);
+	settings->handlers = collect(l, SECTION_HANDLER, &settings->n_handlers);
 	resolve_retries(l);
-	settings->rabbitmqs = collect(l, SECTION_RABBITMQ, NULL, &settings->n_rabbitmqs);
-	settings->redises = collect(l, SECTION_REDIS, NULL, &settings->n_redises);
+	settings->rabbitmqs = collect(l, SECTION_RABBITMQ, &settings->n_rabbitmqs);
+	settings->redises = collect(l, SECTION_REDIS, &settings->n_redises);
 	for (struct block *block = l->document.first; block != NULL; block = block->next)
 		resolve_block(l, block);
 }
 
 static void load(struct loading *l, const char *path)
 {
-	struct reader_text text;
-	if (reader_read(path, l->region, l->problems, &text) == READ_BROKEN)
-		return;
-	enum parse_result result = parse_text(&text, l->region, l->problems, &l->document);
+	struct region scratch = {0};
+	const struct reader_parts parts = {.region = l->region,
+					   .scratch = &scratch,
+					   .files = &l->files,
+					   .syntax = l->problems,
+					   .values = l->problems};
+	enum parse_result result = parse_file(path, &parts, &l->document);
+	region_free(&scratch);
 	for (struct block *block = l->document.first; block != NULL; block = block->next)
 		give_fields(l, block);
 	if (result == PARSE_BROKEN)
@@ -293,13 +343,22 @@ static void load(struct loading *l, const char *path)
 enum status settings_load(const char *path, struct settings **ret_settings,
 			  struct problems *problems)
 {
+	return settings_load_again(path, NULL, ret_settings, problems);
+}
+
+enum status settings_load_again(const char *path, const struct settings *before,
+				struct settings **ret_settings, struct problems *problems)
+{
 	struct loaded *loaded = memory_clear(1, sizeof *loaded);
+	*problems = (struct problems){0};
 	if (loaded == NULL)
 		return ST_NOMEM;
 	list_init(&loaded->late);
-	*problems = (struct problems){0};
 	struct loading l = {
 	    .settings = &loaded->settings, .region = &loaded->region, .problems = problems};
+	l.files = (struct files){.region = &loaded->region,
+				 .before = before != NULL ? loaded_of(before)->kept : NULL,
+				 .again = before != NULL};
 	load(&l, path);
 	problems_sort(problems, path);
 	if (problems->errors != 0) {
@@ -307,6 +366,7 @@ enum status settings_load(const char *path, struct settings **ret_settings,
 		return ST_INVALID;
 	}
 	loaded->document = l.document;
+	loaded->kept = l.files.kept;
 	*ret_settings = &loaded->settings;
 	return ST_OK;
 }

@@ -7,7 +7,7 @@
 #define OUTFALL_SETTINGS_LOADED_H
 
 #include "base/list.h"
-#include "settings/parse.h"
+#include "settings/document.h"
 #include "settings/region.h"
 #include "settings/settings.h"
 
@@ -16,6 +16,7 @@ struct loaded {
 	struct settings settings;
 	struct region region;
 	struct document document;
+	const struct kept_file *kept; /* what could be read only once */
 	struct list late; /* queues that came later, those among them that have left the document */
 };
 

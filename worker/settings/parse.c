@@ -1,146 +1,163 @@
-/* libconfuse calls back for each value; from these calls the blocks are built, because the tree it
- * leaves behind knows no lines and silently drops the first of two sections with the same title.
+/*     body      = { statement }
+ *     statement = name ("=" | "+=") value
+ *               | name [title] "{" body "}"
+ *     value     = text | "{" text { "," text } [","] "}"
  *
- * It has no call for "a section begins". So each section has a hidden list with a default value:
- * libconfuse parses that default when it opens the section, and calls back. The name of that list has
- * a bar in it, which libconfuse takes for a path, so no file can name it.
- *
- * It also stops at the first key it does not know, and everybody hates to be told about their mistakes
- * one by one. So an unknown name is learnt (a "stranger"), and the text is read again with it
- * allowed, until it goes through; then every stranger is reported where it stands. That an unknown
- * name is a section shows only in the complaint about its missing `=`; it takes one more reading. */
+ * After an error it goes on at the next line, or at the end of the section, so that one run tells all of
+ * them. What stands where a name should be is repeated only where it looks like a misspelt name: a
+ * value that lost its quotes stands in the same place. */
 #include "settings/parse.h"
 
 #include "base/must.h"
 #include "settings/problems.h"
 
-#include <confuse.h>
 #include <stdio.h>
 #include <string.h>
 
 enum {
-	STRANGERS_MOST = 50,
-	BLOCKS_MOST = 4096,
-	VALUES_MOST = 1000, /* of one list, which libconfuse copies for each of them */
-	SECTION_NOWHERE = SECTIONS + STRANGERS_MOST, /* "rabbitmq=a|queue": libconfuse's paths */
+	BLOCKS_MOST = 16384,
+	VALUES_MOST = 1000, /* of one list */
+	BRACES_MOST = 16,   /* in each other; the grammar has three */
 };
 
-enum stranger_form { STRANGER_KEY, STRANGER_TITLED, STRANGER_UNTITLED };
-
-struct stranger {
-	int inside; /* enum section, SECTION_ROOT, or SECTIONS + index of a strange section */
-	const char *name;
-	enum stranger_form form;
+struct parser {
+	struct reader *reader;
+	const struct reader_parts *parts;
+	struct document *document;
+	struct token token;               /* the next one */
+	struct place braces[BRACES_MOST]; /* open ones, the innermost last */
+	size_t open;
+	size_t sections;  /* so far, unknown ones too */
+	bool after_brace; /* the next token stands behind { or } */
 };
 
-struct strangers {
-	struct stranger list[STRANGERS_MOST];
-	int count;
-};
-
-/* One reading of the text. */
-struct reading {
-	const struct reader_text *text;
-	struct region *region;
-	struct problems *problems;
-	struct strangers *strangers;
-	struct document document;
-	struct block *inside; /* the block being read; NULL at the top */
-	size_t opened;        /* sections so far, strange ones too */
-	bool learnt;          /* something about a stranger: read again */
-	bool broken;          /* reported */
-};
-
-/* libconfuse's callbacks carry no argument of ours. It can only parse one text at a time anyway. */
-static _Thread_local struct reading *current;
-
-#define HOOK "opening|hook"
-
-static int inside_of(const struct reading *r)
+static bool at_mark(const struct parser *p, char mark)
 {
-	return r->inside != NULL ? r->inside->section : SECTION_ROOT;
+	return p->token.kind == TOKEN_MARK && p->token.mark == mark;
 }
 
-static struct stranger *find_stranger(struct reading *r, int inside, const char *name)
+static void advance(struct parser *p)
 {
-	for (int i = 0; i < r->strangers->count; i++) {
-		struct stranger *stranger = &r->strangers->list[i];
-		if (stranger->inside == inside && strcmp(stranger->name, name) == 0)
-			return stranger;
-	}
-	return NULL;
+	p->after_brace = at_mark(p, '{') || at_mark(p, '}');
+	reader_next(p->reader, &p->token);
 }
 
-static int strange_section(const struct reading *r, const struct stranger *stranger)
+static bool at_text(const struct parser *p)
 {
-	return SECTIONS + (int)(stranger - r->strangers->list);
+	return p->token.kind == TOKEN_TEXT;
 }
 
-static struct place place_now(const struct reading *r, const cfg_t *cfg)
+static bool at_end(const struct parser *p)
 {
-	return reader_place(r->text, cfg->line > 0 ? (unsigned)cfg->line : 1);
+	return p->token.kind == TOKEN_END;
 }
 
-static void stop_reading(struct reading *r, struct place place, const char *text)
+static void stop(struct parser *p)
 {
-	problems_error(r->problems, place, "%s", text);
-	r->broken = true;
+	reader_stop(p->reader);
+	p->token = (struct token){.kind = TOKEN_END};
 }
 
-/* --- strangers --- */
+/* --- braces --- */
 
-static bool is_name(const char *text)
+static bool open_brace(struct parser *p)
 {
-	size_t len =
-	    strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
-	return len > 0 && len <= 40 && text[len] == '\0';
-}
-
-/* A value behind a forgotten comma looks like the name of a key, and may be a secret. */
-static void learn_stranger(struct reading *r, const char *name, struct place place)
-{
-	struct strangers *strangers = r->strangers;
-	if (!is_name(name)) {
-		stop_reading(r, place,
-			     "a key was expected here: is a comma, an = or a quote missing?");
-	} else if (find_stranger(r, inside_of(r), name) != NULL) {
-		/* Known, and yet not found: worker|nme, which libconfuse takes for a path. */
-		stop_reading(r, place, "a key is set inside its section");
-	} else if (strangers->count == STRANGERS_MOST) {
-		stop_reading(r, place, "too many unknown keys, nothing after this one was read");
-	} else {
-		strangers->list[strangers->count++] = (struct stranger){
-		    .inside = inside_of(r),
-		    .name = region_text(r->region, name, strlen(name)),
-		};
-		r->learnt = true;
-	}
-}
-
-static bool learn_form(struct reading *r, const char *name, enum stranger_form from,
-		       enum stranger_form to)
-{
-	struct stranger *stranger = find_stranger(r, inside_of(r), name);
-	if (stranger == NULL || stranger->form != from)
+	must(at_mark(p, '{'));
+	if (p->open == BRACES_MOST) {
+		reader_complain(p->reader, p->token.place, "sections are nested too deeply");
+		stop(p);
 		return false;
-	stranger->form = to;
-	r->learnt = true;
+	}
+	p->braces[p->open++] = p->token.place;
+	advance(p);
 	return true;
 }
 
-static bool is_known_in(const struct section_row *section, const char *name)
+/* At its }, or at the end of everything, which is told once: for the innermost. */
+static void close_brace(struct parser *p)
 {
-	int inside = (int)(section - table_sections);
-	return table_find_key((enum section)inside, name) != NULL ||
-	       table_find_section(inside, name) != NULL;
+	p->open--;
+	if (at_mark(p, '}')) {
+		advance(p);
+		return;
+	}
+	if (!reader_was_stopped(p->reader))
+		reader_complain(p->reader, p->braces[p->open], "this { is never closed");
+	stop(p);
+}
+
+/* Over the rest of an open brace, whatever is in there. */
+static void skip_braces(struct parser *p)
+{
+	size_t outside = p->open - 1;
+	while (!at_end(p) && p->open > outside) {
+		if (at_mark(p, '{'))
+			(void)open_brace(p);
+		else if (at_mark(p, '}'))
+			close_brace(p);
+		else
+			advance(p);
+	}
+	while (p->open > outside)
+		close_brace(p);
+}
+
+/* --- going on after an error --- */
+
+static void complain(struct parser *p, struct place place, const char *text)
+{
+	reader_complain(p->reader, place, "%s", text);
+}
+
+/* With all that is in it, if it is a brace. */
+static void skip_mark(struct parser *p)
+{
+	if (!at_mark(p, '{'))
+		advance(p);
+	else if (open_brace(p))
+		skip_braces(p);
+}
+
+static void recover(struct parser *p)
+{
+	while (!at_end(p) && !at_mark(p, '}') && !p->token.leads)
+		skip_mark(p);
+}
+
+static void complain_of_token(struct parser *p, const char *wanted)
+{
+	struct place place = p->token.place;
+	if (at_end(p))
+		return; /* told by whoever is still open */
+	if (at_text(p))
+		reader_complain(p->reader, place, "%s", wanted);
+	else
+		reader_complain(p->reader, place, "unexpected token '%c': %s", p->token.mark,
+				wanted);
+}
+
+/* --- unknown names --- */
+
+enum { NAME_MOST = 20 };
+
+static bool is_like_a_name(const char *text)
+{
+	return text[strspn(text, "abcdefghijklmnopqrstuvwxyz_")] == '\0' &&
+	       strlen(text) <= NAME_MOST;
+}
+
+static bool is_known_in(enum section section, const char *name)
+{
+	return table_find_key(section, name) != NULL ||
+	       table_find_section((int)section, name) != NULL;
 }
 
 /* The one section that knows this name, for "it belongs in"; NULL: none, or more than one. */
 static const char *home_of(const char *name)
 {
 	const char *home = NULL;
-	for (int i = 0; i < SECTIONS; i++) {
-		if (!is_known_in(&table_sections[i], name))
+	for (enum section i = 0; i < SECTIONS; i++) {
+		if (!is_known_in(i, name))
 			continue;
 		if (home != NULL)
 			return NULL;
@@ -149,283 +166,251 @@ static const char *home_of(const char *name)
 	return home;
 }
 
-static void report_stranger(struct reading *r, const struct stranger *stranger, struct place place)
+struct name {
+	struct token token;
+	bool may_be_shown; /* where it stands, nothing but a name can stand */
+};
+
+static struct name take_name(struct parser *p)
 {
-	if (stranger->inside >= SECTIONS)
-		return; /* the section around it has been reported */
-	const char *kind = stranger->form == STRANGER_KEY ? "key" : "section";
-	const char *nearest = table_nearest(stranger->inside, stranger->name);
-	const char *home = home_of(stranger->name);
+	struct name name = {p->token, p->token.leads || p->after_brace};
+	name.may_be_shown &=
+	    !name.token.quoted && name.token.expansions == NULL && is_like_a_name(name.token.text);
+	advance(p);
+	return name;
+}
+
+static void report_unknown(struct parser *p, const struct block *inside, const struct name *name,
+			   const char *kind)
+{
+	const char *text = name->token.text;
+	const char *nearest =
+	    table_nearest(inside != NULL ? (int)inside->section : SECTION_ROOT, text);
+	const char *home = home_of(text);
+	bool shown = name->may_be_shown || home != NULL;
 	char where[64] = "", hint[80] = "";
-	if (stranger->inside != SECTION_ROOT)
+	if (inside != NULL)
 		(void)snprintf(where, sizeof where, " in section %s",
-			       table_sections[stranger->inside].name);
+			       table_sections[inside->section].name);
 	if (home != NULL)
 		(void)snprintf(hint, sizeof hint, ": it belongs in a section %s", home);
 	else if (nearest != NULL)
 		(void)snprintf(hint, sizeof hint, ": did you mean %s?", nearest);
-	problems_error(r->problems, place, "unknown %s %s%s%s", kind, stranger->name, where, hint);
+	problems_error(p->parts->values, name->token.place, "unknown %s%s%s%s%s", kind,
+		       shown ? " " : "", shown ? text : "", where, hint);
 }
 
-/* --- what libconfuse tells us --- */
+/* --- values --- */
 
-static struct said *said_of_key(struct reading *r, const char *name)
+static void grow(struct parser *p, struct said *said)
 {
-	if (r->inside == NULL || r->inside->section >= SECTIONS)
-		return NULL;
-	const struct key_row *row = table_find_key((enum section)r->inside->section, name);
-	return row != NULL ? &r->inside->said[row - table_keys] : NULL;
-}
-
-static void add_text(struct reading *r, struct said *said, const char *text)
-{
-	size_t bytes = (said->n + 2) * sizeof *said->texts;
-	if ((said->n & (said->n + 1)) == 0) { /* 0, 1, 3, 7, ...: room for as many again */
-		const char **texts = region_take(r->region, 2 * bytes);
-		for (size_t i = 0; i < said->n; i++)
-			texts[i] = said->texts[i];
-		said->texts = texts;
+	size_t n = 2 * (said->n + 1);
+	const char **texts = region_take(p->parts->region, (n + 1) * sizeof *texts);
+	struct expansion **expansions = region_take(p->parts->region, n * sizeof *expansions);
+	if (said->n > 0) {
+		memcpy(texts, said->texts, said->n * sizeof *texts);
+		memcpy(expansions, said->expansions, said->n * sizeof *expansions);
 	}
-	said->texts[said->n++] = region_text(r->region, text, strlen(text));
-	said->texts[said->n] = NULL;
-	said->unset |= strstr(text, READER_UNSET) != NULL;
+	said->texts = texts;
+	said->expansions = expansions;
 }
 
-/* Non-zero stops libconfuse. */
-static int stop_if_over(const struct reading *r)
+static void add(struct parser *p, struct said *said, const struct token *token)
 {
-	return r->broken;
+	if ((said->n & (said->n + 1)) == 0) /* 0, 1, 3, 7, ...: room for as many again */
+		grow(p, said);
+	if (said->n == 0)
+		said->place = token->place;
+	said->expansions[said->n] = token->expansions;
+	said->texts[said->n++] = token->text;
+	said->expanded |= token->expansions != NULL;
+	if (said->unset == NULL)
+		said->unset = token->unset;
 }
 
-/* A name that the block being read has no key for. */
-static void hear_strange_value(struct reading *r, const char *name, bool first, struct place place)
+/* The end of a list that is not as it should be. */
+static void break_list(struct parser *p)
 {
-	struct stranger *stranger = find_stranger(r, inside_of(r), name);
-	if (stranger == NULL) /* worker|name = ...: libconfuse's paths */
-		stop_reading(r, place, "a key is set inside its section");
-	else if (first)
-		report_stranger(r, stranger, place);
+	complain_of_token(p, "a mark was expected here: is a comma or a brace missing?");
+	skip_braces(p);
 }
 
-static void hear_known_value(struct reading *r, struct said *said, const char *name, bool first,
-			     const char *value, struct place place)
+static void take_list(struct parser *p, struct said *said)
 {
-	if (said->n > 0 && first) {
-		problems_error(r->problems, place, "%s is set twice, first in line %u", name,
-			       said->place.line);
+	size_t n = 0;
+	if (!open_brace(p))
+		return;
+	while (at_text(p) && ++n <= VALUES_MOST) {
+		add(p, said, &p->token);
+		advance(p);
+		if (!at_mark(p, ','))
+			break;
+		advance(p);
+	}
+	if (n > VALUES_MOST)
+		complain(p, p->token.place, "a list has at most 1000 values");
+	if (n > VALUES_MOST || (!at_mark(p, '}') && !at_end(p))) {
+		break_list(p);
 		return;
 	}
-	if (said->n == 0)
-		said->place = place;
-	add_text(r, said, value);
+	if (n == 0 && at_mark(p, '}'))
+		problems_error(p->parts->values, p->token.place,
+			       "a list is empty: give it a value or leave the key out");
+	close_brace(p);
 }
 
-static int hear_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
+static void take_values(struct parser *p, struct said *said)
 {
-	struct reading *r = current;
-	struct place place = place_now(r, cfg);
-	struct said *said = said_of_key(r, opt->name);
-	bool first = opt->nvalues == 1; /* of this statement: `=` has cleared what was before */
-	if (opt->nvalues > VALUES_MOST)
-		stop_reading(r, place, "a list has at most 1000 values");
-	else if (said == NULL)
-		hear_strange_value(r, opt->name, first, place);
-	else
-		hear_known_value(r, said, opt->name, first, value, place);
-	*(const char **)result = value;
-	return stop_if_over(r);
-}
-
-static int section_named(struct reading *r, const char *name)
-{
-	int inside = inside_of(r);
-	const struct section_row *row = table_find_section(inside, name);
-	if (row != NULL)
-		return (int)(row - table_sections);
-	struct stranger *stranger = find_stranger(r, inside, name);
-	return stranger != NULL ? strange_section(r, stranger) : SECTION_NOWHERE;
-}
-
-/* Must succeed: libconfuse aborts when a default value cannot be parsed. */
-static int hear_opening(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
-{
-	(void)opt;
-	struct reading *r = current;
-	struct block *block = region_take(r->region, sizeof *block);
-	block->section = section_named(r, cfg->name);
-	block->place = place_now(r, cfg);
-	block->parent = r->inside;
-	if (cfg->title != NULL)
-		block->title = region_text(r->region, cfg->title, strlen(cfg->title));
-	if (block->section < SECTIONS) {
-		block->said = region_take(r->region, table_n_keys * sizeof *block->said);
-		document_append(&r->document, block);
-	} else if (block->section == SECTION_NOWHERE) {
-		stop_reading(r, block->place, "a section is opened inside the one it belongs to");
+	if (at_text(p)) {
+		add(p, said, &p->token);
+		advance(p);
+	} else if (at_mark(p, '{')) {
+		take_list(p, said);
 	} else {
-		report_stranger(r, &r->strangers->list[block->section - SECTIONS], block->place);
+		complain_of_token(p, "a value was expected here");
+		recover(p);
 	}
-	if (++r->opened > BLOCKS_MOST && !r->broken)
-		stop_reading(r, block->place, "too many sections");
-	r->inside = block;
-	*(const char **)result = value;
-	return 0;
 }
 
-static int hear_closing(cfg_t *cfg, cfg_opt_t *opt)
+/* At = or +=. */
+static void take_assignment(struct parser *p, struct block *inside, const struct name *name)
 {
-	(void)cfg;
-	(void)opt;
-	current->inside = current->inside->parent;
-	return stop_if_over(current);
+	bool more = at_mark(p, '+');
+	const struct key_row *row =
+	    inside != NULL ? table_find_key(inside->section, name->token.text) : NULL;
+	struct said nowhere = {0};
+	struct said *said = row != NULL ? block_said_of(inside, row) : &nowhere;
+	if (row == NULL)
+		report_unknown(p, inside, name, "key");
+	if (said->n > 0 && !more) {
+		problems_error(p->parts->values, name->token.place,
+			       "%s is set twice, first in line %u", row->name, said->place.line);
+		said = &nowhere;
+	}
+	advance(p);
+	take_values(p, said);
 }
 
-/* --- complaints of libconfuse --- */
+/* --- sections --- */
 
-/* What it quotes is a mark, the name of a key or section it knows, or else text of the file, which
- * may be a secret and is not repeated. */
-static void report_complaint(struct reading *r, const char *complaint, const char *subject,
-			     struct place place)
+static void take_body(struct parser *p, struct block *inside);
+
+/* Of one whose variable is not set, which has been told, something that is no empty name. */
+static const char *title_text(const struct token *title)
 {
-	if (strncmp(complaint, "unexpected token", 16) == 0 && strlen(subject) > 2)
-		complaint = "a mark was expected here: is a comma or a brace missing?";
-	else if (strncmp(complaint, "no sub-section", 14) == 0)
-		complaint = "a key was expected here: is a comma, an = or a quote missing?";
-	stop_reading(r, place, complaint);
+	if (title == NULL)
+		return NULL;
+	return title->unset != NULL ? "${...}" : title->text;
 }
 
-/* Each of its formats has one %s or none. */
-static void hear_complaint(cfg_t *cfg, const char *fmt, va_list ap)
+/* At {. `title` is NULL where there is none. */
+static void take_section(struct parser *p, struct block *inside, const struct section_row *row,
+			 const struct name *name, const struct token *title)
 {
-	struct reading *r = current;
-	char complaint[256];
-	va_list again;
-	va_copy(again, ap);
-	(void)vsnprintf(complaint, sizeof complaint, fmt, ap); /* cut is fine */
-	const char *subject = strstr(fmt, "%s") != NULL ? va_arg(again, const char *) : "";
-	if (r->learnt || r->broken)
-		; /* it stops because we told it to */
-	else if (strncmp(fmt, "no such option", 14) == 0)
-		learn_stranger(r, subject, place_now(r, cfg));
-	else if (strncmp(fmt, "missing equal sign", 18) == 0 &&
-		 learn_form(r, subject, STRANGER_KEY, STRANGER_TITLED))
-		; /* the next reading takes it for a section */
-	else if (strncmp(fmt, "missing title", 13) == 0 &&
-		 learn_form(r, subject, STRANGER_TITLED, STRANGER_UNTITLED))
-		; /* the next reading takes it for one without a title */
+	struct block *block = block_create(p->parts->region, (enum section)(row - table_sections),
+					   title_text(title), name->token.place);
+	block->parent = inside;
+	document_append(p->document, block);
+	if (!open_brace(p))
+		return;
+	take_body(p, block);
+	close_brace(p);
+}
+
+/* A title is repeated wherever the section is spoken of. */
+static bool is_title(struct parser *p, const struct token *title)
+{
+	if (title == NULL || strstr(title->text, "://") == NULL)
+		return true;
+	complain(p, title->place, "a title is a name, and this is an address");
+	return false;
+}
+
+/* At {. */
+static void take_section_named(struct parser *p, struct block *inside, const struct name *name,
+			       const struct token *title)
+{
+	int where = inside != NULL ? (int)inside->section : SECTION_ROOT;
+	const struct section_row *row = table_find_section(where, name->token.text);
+	struct place place = name->token.place;
+	if (++p->sections > BLOCKS_MOST) {
+		complain(p, place, "too many sections");
+		stop(p);
+		return;
+	}
+	if (row == NULL)
+		report_unknown(p, inside, name, "section");
+	else if (row->titled && title == NULL)
+		reader_complain(p->reader, place, "missing title for section '%s'", row->name);
+	else if (!row->titled && title != NULL)
+		reader_complain(p->reader, place, "missing opening brace for section '%s'",
+				row->name);
+	else if (is_title(p, title)) {
+		take_section(p, inside, row, name, title);
+		return;
+	}
+	if (open_brace(p))
+		skip_braces(p);
+}
+
+/* Behind a name, and perhaps something that would be a title, stands nothing that could follow. */
+static void complain_of_name(struct parser *p, const struct block *inside, const struct name *name)
+{
+	int where = inside != NULL ? (int)inside->section : SECTION_ROOT;
+	const char *text = name->token.text;
+	struct place place = name->token.place;
+	if (inside != NULL && table_find_key(inside->section, text) != NULL)
+		reader_complain(p->reader, place, "missing equal sign after %s", text);
+	else if (table_find_section(where, text) != NULL)
+		reader_complain(p->reader, place, "missing opening brace for section '%s'", text);
 	else
-		report_complaint(r, complaint, subject, place_now(r, cfg));
-	va_end(again);
+		complain(p, place, "a key was expected here: is a comma, an = or a quote missing?");
+	recover(p);
 }
 
-/* --- the grammar, from the table --- */
-
-static cfg_opt_t *grammar_of(struct reading *r, int inside);
-
-static cfg_opt_t key_option(const char *name)
+static void take_statement(struct parser *p, struct block *inside)
 {
-	return (cfg_opt_t){.name = name,
-			   .type = CFGT_STR,
-			   .flags = CFGF_LIST | CFGF_NODEFAULT,
-			   .parsecb = hear_value};
-}
-
-static cfg_opt_t section_option(struct reading *r, const char *name, int section, bool titled)
-{
-	return (cfg_opt_t){.name = name,
-			   .type = CFGT_SEC,
-			   .flags = CFGF_MULTI | (titled ? CFGF_TITLE : 0),
-			   .subopts = grammar_of(r, section),
-			   .validcb = hear_closing};
-}
-
-static cfg_opt_t hook_option(struct reading *r)
-{
-	return (cfg_opt_t){.name = HOOK,
-			   .type = CFGT_STR,
-			   .flags = CFGF_LIST,
-			   .def.parsed = region_text(r->region, "{x}", 3),
-			   .parsecb = hear_opening};
-}
-
-static cfg_opt_t stranger_option(struct reading *r, const struct stranger *stranger)
-{
-	if (stranger->form == STRANGER_KEY)
-		return key_option(stranger->name);
-	return section_option(r, stranger->name, strange_section(r, stranger),
-			      stranger->form == STRANGER_TITLED);
-}
-
-static cfg_opt_t *grammar_of(struct reading *r, int inside)
-{
-	size_t most = 1 + table_n_keys + SECTIONS + (size_t)r->strangers->count + 1;
-	cfg_opt_t *options = region_take(r->region, most * sizeof *options); /* ends in zeroes */
-	size_t n = 0;
-	if (inside != SECTION_ROOT)
-		options[n++] = hook_option(r);
-	for (size_t i = 0; i < table_n_keys; i++)
-		if ((int)table_keys[i].section == inside)
-			options[n++] = key_option(table_keys[i].name);
-	for (int i = 0; i < SECTIONS; i++)
-		if (table_sections[i].inside == inside)
-			options[n++] =
-			    section_option(r, table_sections[i].name, i, table_sections[i].titled);
-	for (int i = 0; i < r->strangers->count; i++)
-		if (r->strangers->list[i].inside == inside)
-			options[n++] = stranger_option(r, &r->strangers->list[i]);
-	return options;
-}
-
-/* --- reading --- */
-
-static void read_once(struct reading *r)
-{
-	cfg_t *cfg = cfg_init(grammar_of(r, SECTION_ROOT), CFGF_NONE);
-	must(cfg != NULL); /* region.h says why */
-	(void)cfg_set_error_function(cfg, hear_complaint);
-	current = r;
-	int result = cfg_parse_buf(cfg, r->text->text);
-	current = NULL;
-	if (result != CFG_SUCCESS && !r->learnt && !r->broken)
-		stop_reading(r, place_now(r, cfg), "syntax error");
-	(void)cfg_free(cfg); /* cannot fail on what cfg_init() gave */
-}
-
-enum parse_result parse_text(const struct reader_text *text, struct region *region,
-			     struct problems *problems, struct document *ret_document)
-{
-	struct strangers strangers = {.count = 0};
-	size_t known = problems->count;
-	struct reading r;
-	do {
-		problems_forget(problems, known);
-		r = (struct reading){
-		    .text = text, .region = region, .problems = problems, .strangers = &strangers};
-		read_once(&r);
-	} while (r.learnt); /* each time more is known, and STRANGERS_MOST bounds it */
-	*ret_document = r.document;
-	ret_document->whole = reader_place(text, 1);
-	return r.broken ? PARSE_BROKEN : PARSE_WHOLE;
-}
-
-void document_append(struct document *document, struct block *block)
-{
-	if (document->last != NULL)
-		document->last->next = block;
+	struct name name = take_name(p);
+	if (at_mark(p, '=') || at_mark(p, '+')) {
+		take_assignment(p, inside, &name);
+		return;
+	}
+	struct token title = p->token;
+	bool titled = at_text(p);
+	if (titled)
+		advance(p);
+	if (at_mark(p, '{'))
+		take_section_named(p, inside, &name, titled ? &title : NULL);
 	else
-		document->first = block;
-	document->last = block;
+		complain_of_name(p, inside, &name);
 }
 
-const struct said *block_said(const struct block *block, const char *key)
+/* Up to the } that closes it. */
+static void take_body(struct parser *p, struct block *inside)
 {
-	const struct key_row *row = table_find_key((enum section)block->section, key);
-	must(row != NULL);
-	return &block->said[row - table_keys];
+	while (!at_end(p) && !at_mark(p, '}')) {
+		if (at_text(p)) {
+			take_statement(p, inside);
+			continue;
+		}
+		complain_of_token(p, "a key was expected here");
+		skip_mark(p);
+		recover(p);
+	}
 }
 
-struct place block_place(const struct block *block, const char *key)
+enum parse_result parse_file(const char *path, const struct reader_parts *parts,
+			     struct document *ret_document)
 {
-	const struct said *said = block_said(block, key);
-	return said->n > 0 ? said->place : block->place;
+	struct parser p = {.parts = parts, .document = ret_document, .after_brace = true};
+	*ret_document = (struct document){.region = parts->region};
+	ret_document->whole =
+	    (struct place){.file = region_text(parts->region, path, strlen(path)), .line = 1};
+	p.reader = reader_open(path, parts);
+	reader_next(p.reader, &p.token);
+	for (take_body(&p, NULL); at_mark(&p, '}'); take_body(&p, NULL)) {
+		complain(&p, p.token.place, "this } closes nothing");
+		advance(&p);
+	}
+	return reader_is_broken(p.reader) ? PARSE_BROKEN : PARSE_WHOLE;
 }

@@ -7,22 +7,39 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Where the next one goes. An error takes the place of a warning when there are too many; NULL: too many
+ * errors. */
+static struct problem *make_room(struct problems *problems, bool warning)
+{
+	if (problems->count < PROBLEMS_MOST) {
+		size_t bytes = (problems->count + 1) * sizeof *problems->list;
+		struct problem *list = memory_grow(problems->list, bytes);
+		must(list != NULL); /* region.h says why */
+		problems->list = list;
+		return &list[problems->count++];
+	}
+	for (size_t i = problems->count; i-- > 0 && !warning;) {
+		if (!problems->list[i].warning)
+			continue;
+		memory_free((char *)(uintptr_t)problems->list[i].place.file);
+		return &problems->list[i];
+	}
+	return NULL;
+}
+
+/* An error counts also past the last that is told: what has one must not be run. */
 static void add(struct problems *problems, struct place place, bool warning, const char *fmt,
 		va_list ap)
 {
-	if (problems->count == PROBLEMS_MOST)
+	problems->errors += !warning;
+	struct problem *problem = make_room(problems, warning);
+	if (problem == NULL)
 		return;
-	struct problem *list =
-	    memory_grow(problems->list, (problems->count + 1) * sizeof *problems->list);
-	must(list != NULL);
-	problems->list = list;
-	struct problem *problem = &list[problems->count++];
 	problem->place.file = memory_text(place.file);
 	must(problem->place.file != NULL);
 	problem->place.line = place.line;
 	problem->warning = warning;
 	(void)vsnprintf(problem->text, sizeof problem->text, fmt, ap); /* cut is fine */
-	problems->errors += !warning;
 }
 
 void problems_error(struct problems *problems, struct place place, const char *fmt, ...)
@@ -63,18 +80,10 @@ void problems_sort(struct problems *problems, const char *first_file)
 	}
 }
 
-void problems_forget(struct problems *problems, size_t keep)
-{
-	while (problems->count > keep) {
-		struct problem *last = &problems->list[--problems->count];
-		problems->errors -= !last->warning;
-		memory_free((char *)(uintptr_t)last->place.file); /* ours, see add() */
-	}
-}
-
 void problems_free(struct problems *problems)
 {
-	problems_forget(problems, 0);
+	for (size_t i = 0; i < problems->count; i++)
+		memory_free((char *)(uintptr_t)problems->list[i].place.file); /* ours, see add() */
 	memory_free(problems->list);
 	*problems = (struct problems){0};
 }

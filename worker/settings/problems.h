@@ -15,9 +15,6 @@ void problems_error(struct problems *problems, struct place place, const char *f
 void problems_warn(struct problems *problems, struct place place, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Drops all but the first `keep`: what was found while reading a text that is read again. */
-void problems_forget(struct problems *problems, size_t keep);
-
 /* By file, then by line; what was found first stays first within a line. The file that was named
  * on the command line comes first. */
 void problems_sort(struct problems *problems, const char *first_file);

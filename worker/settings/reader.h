@@ -1,47 +1,67 @@
-/* reader - a configuration file and everything it includes as one text for libconfuse.
+/* reader - a configuration file and everything it includes, as tokens.
  *
- * Thread: the caller's.
- * Owns:   the text and the names of the files live in the region.
+ * Thread: the one that loads.
+ * Owns:   nothing: texts live in the regions it is given.
  * Units:  bytes, lines from 1.
- * Fails:  with READ_BROKEN after reporting why: unreadable, too large, not text, a string or comment
- *         that never ends. What can be read past (a variable that is not set) is reported, too. */
+ * Fails:  by reporting; reader_next() then goes on behind what was wrong, and the token says so where
+ *         it matters. No report holds a word of a value, because any word may be a secret that lost its quotes. */
 #ifndef OUTFALL_SETTINGS_READER_H
 #define OUTFALL_SETTINGS_READER_H
 
-#include "settings/region.h"
+#include "settings/files.h"
 #include "settings/settings.h"
 
-/* All files together. 500 queues take 40 kB; libconfuse is quadratic in the number of sections. */
+/* All files together; 500 queues take 40 kB. */
 enum { READER_MOST_BYTES = 1 << 20, READER_MOST_FILES = 500, READER_MOST_DEPTH = 10 };
-
-/* One value; libconfuse copies it over and over while it grows. */
 enum { READER_MOST_VALUE_BYTES = 64 << 10 };
 
-/* Braces in braces. Three are all that the grammar has. */
-enum { READER_MOST_BRACES = 16 };
-
-/* Stands in the text for a variable that is not set, which has been reported: what is made of such
- * a value would only be noise. No control character but this one is in the text. */
-#define READER_UNSET "\001"
-
-struct reader_stretch {     /* lines of one file that follow each other in the text */
-	unsigned text_line; /* the first of them, in the text */
-	struct place place; /* the same line, where it came from */
+/* A variable in a value, and which bytes of the value came from it. */
+struct expansion {
+	struct expansion *next;
+	const char *name;
+	size_t begin, end;
 };
 
-struct reader_text {
-	char *text; /* NUL-terminated, ends with a newline */
-	size_t len;
-	struct reader_stretch *stretches;
-	size_t n_stretches;
+enum token_kind {
+	TOKEN_TEXT, /* a word or a string: the name of something, or a value */
+	TOKEN_MARK, /* one of {}=, and + for += */
+	TOKEN_END,
 };
 
-enum read_result { READ_WHOLE, READ_BROKEN };
+struct token {
+	enum token_kind kind;
+	char mark;
+	bool quoted;
+	bool leads; /* the first of its line */
+	struct place place;
+	const char *text;
+	const char *unset; /* the first variable in it that is not set, which has been reported */
+	struct expansion *expansions;
+};
 
-enum read_result reader_read(const char *path, struct region *region, struct problems *problems,
-			     struct reader_text *ret_text);
+struct reader;
 
-/* Where line `text_line` of the text came from. */
-struct place reader_place(const struct reader_text *text, unsigned text_line);
+/* Where reports go. What keeps the rest of the text from being understood is `syntax`; what spoils one
+ * value is `values`. They may be the same. */
+struct reader_parts {
+	struct region *region;  /* of tokens */
+	struct region *scratch; /* of files; may go when the reader has */
+	struct files *files;
+	struct problems *syntax, *values;
+};
+
+struct reader *reader_open(const char *path, const struct reader_parts *parts);
+void reader_next(struct reader *reader, struct token *ret_token);
+
+/* A rule of the text was broken, by then. */
+bool reader_is_broken(const struct reader *reader);
+
+/* Reports it as one more; later ones in the same line are most likely its echoes and are left out. */
+void reader_complain(struct reader *reader, struct place place, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Nothing more will be read: what follows cannot be understood. */
+void reader_stop(struct reader *reader);
+bool reader_was_stopped(const struct reader *reader);
 
 #endif

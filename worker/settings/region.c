@@ -12,6 +12,7 @@
 
 struct region_block {
 	struct region_block *next;
+	size_t bytes_taken;
 	alignas(max_align_t) char bytes[];
 };
 
@@ -20,6 +21,7 @@ void *region_take(struct region *region, size_t bytes)
 	struct region_block *block = memory_clear(1, sizeof *block + bytes);
 	must(block != NULL);
 	block->next = region->blocks;
+	block->bytes_taken = bytes;
 	region->blocks = block;
 	return block->bytes;
 }
@@ -50,6 +52,7 @@ void region_free(struct region *region)
 	while (region->blocks != NULL) {
 		struct region_block *block = region->blocks;
 		region->blocks = block->next;
+		explicit_bzero(block->bytes, block->bytes_taken); /* some of it is secret */
 		memory_free(block);
 	}
 }

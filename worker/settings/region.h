@@ -1,11 +1,10 @@
 /* region - memory that is given back all at once: everything below one struct settings.
  *
  * Thread: the caller's.
- * Owns:   each block it hands out, until region_free().
+ * Owns:   each block it hands out, until region_free(), which clears it.
  * Units:  bytes.
- * Fails:  never: a configuration is bounded (reader.h), it is read before anything is taken from a
- *         broker, and libconfuse itself asserts when memory is short. Pretending to survive here
- *         would only be code that nobody can reach. */
+ * Fails:  never: a configuration is bounded (reader.h), and some hundred kB that are not there when it is
+ *         read leave no worker worth surviving. */
 #ifndef OUTFALL_SETTINGS_REGION_H
 #define OUTFALL_SETTINGS_REGION_H
 

@@ -7,7 +7,7 @@
 #ifndef OUTFALL_SETTINGS_RULES_H
 #define OUTFALL_SETTINGS_RULES_H
 
-#include "settings/parse.h"
+#include "settings/document.h"
 #include "settings/settings.h"
 
 struct rules {

@@ -21,20 +21,6 @@
 
 enum { SECRET_MOST_BYTES = 4096 }; /* many times the longest URL that a broker takes */
 
-struct desk { /* what every step of loading needs */
-	const struct block *block;
-	struct region *region;
-	struct problems *problems;
-};
-
-const char *beside(struct region *region, const char *file, const char *name)
-{
-	const char *slash = strrchr(file, '/');
-	if (name[0] == '/' || slash == NULL)
-		return name;
-	return region_print(region, "%.*s/%s", (int)(slash - file), file, name);
-}
-
 /* --- one line of a file --- */
 
 struct secret {
@@ -54,6 +40,14 @@ static ssize_t read_bytes(int fd, char *buf, size_t size)
 	return (ssize_t)len;
 }
 
+static bool is_one_line(struct span bytes)
+{
+	for (size_t i = 0; i < bytes.len; i++)
+		if (bytes.ptr[i] == '\0' || bytes.ptr[i] == '\r' || bytes.ptr[i] == '\n')
+			return false;
+	return bytes.len > 0;
+}
+
 /* ST_INVALID: it is not one line. */
 static enum status read_line(int fd, struct secret *ret_secret)
 {
@@ -64,20 +58,19 @@ static enum status read_line(int fd, struct secret *ret_secret)
 	text[len] = '\0';
 	while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == '\r'))
 		text[--len] = '\0';
-	bool one_line = len > 0 && len < SECRET_MOST_BYTES && strlen(text) == (size_t)len &&
-			strpbrk(text, "\r\n") == NULL;
-	return one_line ? ST_OK : ST_INVALID;
+	return len < SECRET_MOST_BYTES && is_one_line(span_of(text, (size_t)len)) ? ST_OK
+										  : ST_INVALID;
 }
 
-/* `how`: further flags of open(2). ST_AGAIN: it is no file to be read again. */
-static enum status read_file(const char *path, int how, struct secret *ret_secret)
+/* ST_AGAIN: it is no file to be read again. */
+static enum status read_again_file(const char *path, struct secret *ret_secret)
 {
 	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | how);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return ST_SYSTEM;
 	enum status result = ST_AGAIN;
-	if ((how & O_NONBLOCK) == 0 || (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)))
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
 		result = read_line(fd, ret_secret);
 	int errnum = errno;
 	(void)close(fd); /* only read from */
@@ -85,47 +78,43 @@ static enum status read_file(const char *path, int how, struct secret *ret_secre
 	return result;
 }
 
-static const char *path_of(const struct desk *desk, const char *key)
+static const char *path_of(const struct secrets_desk *desk, const char *key)
 {
 	const struct said *said = block_said(desk->block, key);
-	return beside(desk->region, said->place.file, said->texts[0]);
+	return files_beside(desk->region, said->place.file, said->texts[0]);
 }
 
-/* The one line in the file that `key` names. */
-static const char *read_secret(const struct desk *desk, const char *key)
+/* What the key was given is not repeated: it may be the secret itself. */
+const char *secrets_line(const struct secrets_desk *desk, const char *key)
 {
 	struct place place = block_place(desk->block, key);
-	const char *path = path_of(desk, key);
-	struct secret *secret = region_take(desk->region, sizeof *secret);
-	switch (read_file(path, 0, secret)) {
-	case ST_OK:
-		return secret->text;
-	case ST_INVALID:
-		problems_error(desk->problems, place, "%s %s must hold one line of at most 4 kB",
-			       key, path);
-		return NULL;
-	default:
-		problems_error(desk->problems, place, "%s %s cannot be read: %s", key, path,
-			       strerror(errno));
+	struct span bytes = {0};
+	struct error why;
+	enum status st = files_read(desk->files, path_of(desk, key), SECRET_MOST_BYTES,
+				    desk->region, &bytes, &why);
+	while (bytes.len > 0 &&
+	       (bytes.ptr[bytes.len - 1] == '\n' || bytes.ptr[bytes.len - 1] == '\r'))
+		bytes.len--;
+	if (st == ST_FULL || (st == ST_OK && !is_one_line(bytes))) {
+		problems_error(desk->problems, place,
+			       "the file of %s must hold one line of at most 4 kB", key);
 		return NULL;
 	}
-}
-
-const char *secrets_line(const struct block *block, const char *key, struct region *region,
-			 struct problems *problems)
-{
-	return read_secret(&(struct desk){block, region, problems}, key);
+	if (st == ST_OK)
+		return region_text(desk->region, bytes.ptr, bytes.len);
+	problems_error(desk->problems, place, "the file of %s cannot be read: %s", key, why.text);
+	return NULL;
 }
 
 /* --- which key gives the address --- */
 
-static bool given(const struct desk *desk, const char *key)
+static bool given(const struct secrets_desk *desk, const char *key)
 {
-	const struct key_row *row = table_find_key((enum section)desk->block->section, key);
+	const struct key_row *row = table_find_key(desk->block->section, key);
 	return row != NULL && block_said(desk->block, key)->n > 0;
 }
 
-static const char *address_key(const struct desk *desk)
+static const char *address_key(const struct secrets_desk *desk)
 {
 	static const char *const keys[] = {"url", "urls", "url_file"};
 	const char *found = NULL;
@@ -197,7 +186,7 @@ static const char *trouble_with(bool rabbitmq, const struct url *url)
 	return NULL;
 }
 
-static bool check_address(const struct desk *desk, const char *key, const char *text)
+static bool check_address(const struct secrets_desk *desk, const char *key, const char *text)
 {
 	struct place place = block_place(desk->block, key);
 	struct error why;
@@ -256,7 +245,8 @@ static void join(char *to, const char *bare_url, const char *password)
 	strcpy(to, at != NULL ? at + 1 : login);
 }
 
-static const char *with_password(const struct desk *desk, const char *text, const char *password)
+static const char *with_password(const struct secrets_desk *desk, const char *text,
+				 const char *password)
 {
 	const char *login = strstr(text, "://") + 3;
 	const char *at = end_of_login(login);
@@ -279,7 +269,7 @@ static const char *with_password(const struct desk *desk, const char *text, cons
 /* --- all of it --- */
 
 /* Replaces the address by its finished form. False: it is no good, and that has been reported. */
-static bool finish_address(const struct desk *desk, const char *key, const char *password,
+static bool finish_address(const struct secrets_desk *desk, const char *key, const char *password,
 			   const char **text)
 {
 	if (!check_address(desk, key, *text))
@@ -291,14 +281,14 @@ static bool finish_address(const struct desk *desk, const char *key, const char 
 	return true;
 }
 
-static const char **copy(const struct desk *desk, const char **texts, size_t n)
+static const char **copy(const struct secrets_desk *desk, const char **texts, size_t n)
 {
 	const char **copies = region_take(desk->region, (n + 1) * sizeof *copies);
 	memcpy(copies, texts, n * sizeof *copies);
 	return copies;
 }
 
-static bool finish_addresses(const struct desk *desk, const char *key, const char **texts,
+static bool finish_addresses(const struct secrets_desk *desk, const char *key, const char **texts,
 			     const char *password)
 {
 	bool good = true;
@@ -308,7 +298,7 @@ static bool finish_addresses(const struct desk *desk, const char *key, const cha
 }
 
 /* The addresses as they were given; NULL: there are none to go on with, which has been reported. */
-static const char **given_addresses(const struct desk *desk, const char *key, size_t *ret_n)
+static const char **given_addresses(const struct secrets_desk *desk, const char *key, size_t *ret_n)
 {
 	const struct said *said = block_said(desk->block, key);
 	if (said->unset || block_said(desk->block, "password_file")->unset)
@@ -320,34 +310,32 @@ static const char **given_addresses(const struct desk *desk, const char *key, si
 	if (said->n > 1 || said->texts[0][0] == '\0')
 		return NULL; /* value.c has reported both */
 	const char **texts = region_take(desk->region, 2 * sizeof *texts);
-	texts[0] = strcmp(key, "url") == 0 ? said->texts[0] : read_secret(desk, key);
+	texts[0] = strcmp(key, "url") == 0 ? said->texts[0] : secrets_line(desk, key);
 	*ret_n = 1;
 	return texts[0] != NULL ? texts : NULL;
 }
 
-bool secrets_urls(const struct block *block, struct region *region, struct problems *problems,
-		  struct broker_settings *broker)
+bool secrets_urls(const struct secrets_desk *desk, struct broker_settings *broker)
 {
-	struct desk desk = {block, region, problems};
 	const char *password = NULL;
 	size_t n = 0;
-	const char *key = address_key(&desk);
+	const char *key = address_key(desk);
 	if (key == NULL)
 		return false;
-	const char **texts = given_addresses(&desk, key, &n);
+	const char **texts = given_addresses(desk, key, &n);
 	if (texts == NULL)
 		return false;
-	const char **bare = copy(&desk, texts, n);
-	if (given(&desk, "password_file")) {
-		password = read_secret(&desk, "password_file");
+	const char **bare = copy(desk, texts, n);
+	if (given(desk, "password_file")) {
+		password = secrets_line(desk, "password_file");
 		if (password == NULL)
 			return false;
-		broker->password_file = path_of(&desk, "password_file");
+		broker->password_file = path_of(desk, "password_file");
 	}
-	if (!finish_addresses(&desk, key, texts, password))
+	if (!finish_addresses(desk, key, texts, password))
 		return false;
 	if (strcmp(key, "url_file") == 0)
-		broker->url_file = path_of(&desk, "url_file");
+		broker->url_file = path_of(desk, "url_file");
 	broker->urls = texts;
 	broker->bare_urls = bare;
 	broker->n_urls = n;
@@ -360,7 +348,7 @@ bool secrets_urls(const struct block *block, struct region *region, struct probl
 static enum status read_file_again(const char *key, const char *path, struct secret *secret,
 				   const char **ret_text, struct error *why)
 {
-	switch (read_file(path, O_NONBLOCK, secret)) {
+	switch (read_again_file(path, secret)) {
 	case ST_OK:
 		*ret_text = secret->text;
 		return ST_OK;

@@ -7,22 +7,24 @@
 #ifndef OUTFALL_SETTINGS_SECRETS_H
 #define OUTFALL_SETTINGS_SECRETS_H
 
-#include "settings/parse.h"
+#include "settings/document.h"
 #include "wire/url.h"
 
 struct broker_settings;
 
-/* `name`, seen from the folder that `file` is in. */
-const char *beside(struct region *region, const char *file, const char *name);
+struct secrets_desk { /* what each step of loading needs */
+	const struct block *block;
+	struct region *region;
+	struct files *files;
+	struct problems *problems;
+};
 
 /* The one line in the file that `key` names, which was given; NULL after reporting. */
-const char *secrets_line(const struct block *block, const char *key, struct region *region,
-			 struct problems *problems);
+const char *secrets_line(const struct secrets_desk *desk, const char *key);
 
 /* The broker's addresses from url, urls, url_file and password_file of a `rabbitmq` or `redis`
  * block, into the fields for them; there is at least one, NULL stands behind the last. */
-bool secrets_urls(const struct block *block, struct region *region, struct problems *problems,
-		  struct broker_settings *broker);
+bool secrets_urls(const struct secrets_desk *desk, struct broker_settings *broker);
 
 /* The i-th address as its file has it now; the caller frees it (memory_free). NULL: there is no file,
  * or one that can be read only once. ST_SYSTEM, ST_INVALID: the file is gone, or holds no address

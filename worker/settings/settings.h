@@ -255,6 +255,11 @@ struct problems {
  * on ST_INVALID it holds at least one error. The caller frees both. */
 enum status settings_load(const char *path, struct settings **ret_settings,
 			  struct problems *problems);
+
+/* The same for a worker that runs by `before`: it waits for no pipe and no device. What one of those gave
+ * then it gives now. */
+enum status settings_load_again(const char *path, const struct settings *before,
+				struct settings **ret_settings, struct problems *problems);
 void settings_destroy(struct settings *settings);
 void problems_free(struct problems *problems);
 

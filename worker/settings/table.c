@@ -86,6 +86,8 @@ static const struct choice log_formats[] = {{"text", LOG_TEXT}, {"json", LOG_JSO
 /* Between two jobs, in nanoseconds: a million a second to one an hour. */
 #define RATES .least = 1000, .most = INT64_C(3600) * 1000 * 1000 * 1000
 #define RANGE(from, to) .least = from, .most = to
+#define LIVE     .live = true
+#define SECRET   .secret = true
 #define ONLY_EXEC .types = 1u << HANDLER_EXEC
 #define ONLY_POOL .types = 1u << HANDLER_POOL
 #define ONLY_PLUGIN .types = 1u << HANDLER_PLUGIN
@@ -100,7 +102,7 @@ const struct key_row table_keys[] = {
      .help = "What the worker calls itself to brokers and in reports. Default: host name and "
 	     "process id."},
     {SECTION_WORKER, "concurrency", VALUE_COUNT, FIELD(worker_settings, concurrency),
-     .preset = "16", RANGE(1, 100000),
+     .preset = "16", RANGE(1, 100000), LIVE,
      .help = "Jobs that run at once in this process, all queues together."},
     {SECTION_WORKER, "max_body", VALUE_SIZE, FIELD(worker_settings, max_body_bytes),
      .preset = "64M", RANGE(1, INT64_C(1) << 30),
@@ -110,31 +112,31 @@ const struct key_row table_keys[] = {
      .preset = "64k", RANGE(0, 96 << 10),
      .help = "The most that a job may leave behind for its next run. It travels in a message header."},
 
-    {SECTION_DRAIN, "timeout", VALUE_TEXT, NO_FIELD, .preset = "auto",
+    {SECTION_DRAIN, "timeout", VALUE_TEXT, NO_FIELD, .preset = "auto", LIVE,
      .help = "The whole time from the signal to the exit: a duration, \"none\" to wait for ever, or "
 	     "\"auto\": what the process manager allows, 30s where nothing is known."},
     {SECTION_DRAIN, "reserve", VALUE_DURATION, FIELD(drain_settings, reserve_ms),
-     .preset = "2s", RANGE(0, 1 HOURS),
+     .preset = "2s", RANGE(0, 1 HOURS), LIVE,
      .help = "Kept back from the deadline for returning jobs and closing."},
     {SECTION_DRAIN, "grace", VALUE_DURATION, FIELD(drain_settings, grace_ms),
-     .preset = "5s", RANGE(0, 1 HOURS),
+     .preset = "5s", RANGE(0, 1 HOURS), LIVE,
      .help = "Between asking an overdue job to stop and killing its process group."},
-    {SECTION_DRAIN, "report", VALUE_TEXT, FIELD(drain_settings, report),
+    {SECTION_DRAIN, "report", VALUE_TEXT, FIELD(drain_settings, report), LIVE,
      .help = "Where the drain report goes as a JSON file. Default: it is only logged."},
     {SECTION_DRAIN, "deadline_file", VALUE_TEXT, FIELD(drain_settings, deadline_file),
      .help = "A file whose first line says how long the process manager waits before it kills, like 60s. Read "
 	     "at the start; the environment variable OUTFALL_STOP_TIMEOUT says the same."},
 
-    {SECTION_RABBITMQ, "url", VALUE_TEXT, NO_FIELD,
+    {SECTION_RABBITMQ, "url", VALUE_TEXT, NO_FIELD, SECRET,
      .help = "amqp://user:password@host:port/vhost, or amqps:// for TLS. One of url, urls and url_file is "
 	     "needed."},
-    {SECTION_RABBITMQ, "urls", VALUE_LIST, NO_FIELD,
+    {SECTION_RABBITMQ, "urls", VALUE_LIST, NO_FIELD, SECRET,
      .help = "The nodes of a cluster, {\"amqp://...\", \"amqp://...\"}: in an order drawn at the start, so "
 	     "that a fleet spreads; after a failure the next one, and a wait once all have failed."},
-    {SECTION_RABBITMQ, "url_file", VALUE_TEXT, NO_FIELD,
+    {SECTION_RABBITMQ, "url_file", VALUE_TEXT, NO_FIELD, SECRET,
      .help = "A file that holds the URL, so that it is not in here. Read again for each connection; "
 	     "relative to this file."},
-    {SECTION_RABBITMQ, "password_file", VALUE_TEXT, NO_FIELD,
+    {SECTION_RABBITMQ, "password_file", VALUE_TEXT, NO_FIELD, SECRET,
      .help = "A file that holds the password for a URL without one. Read again for each connection; "
 	     "relative to this file."},
     {SECTION_RABBITMQ, "auth", VALUE_CHOICE, FIELD(rabbitmq_settings, auth),
@@ -174,11 +176,11 @@ const struct key_row table_keys[] = {
      .help = "Most jobs of the queue here at once, running ones included. \"auto\" follows from what the "
 	     "handler can run at once."},
     {SECTION_QUEUE, "concurrency", VALUE_COUNT, FIELD(queue_settings, concurrency),
-     .preset = "none", .zero = "none", RANGE(1, 100000),
+     .preset = "none", .zero = "none", RANGE(1, 100000), LIVE,
      .help = "Jobs of this queue that run at once. \"none\": only the handler's and the worker's "
 	     "limits hold."},
     {SECTION_QUEUE, "rate", VALUE_RATE, FIELD(queue_settings, rate_interval_ns),
-     .preset = "none", .zero = "none", RATES,
+     .preset = "none", .zero = "none", RATES, LIVE,
      .help = "Jobs begun in a time, like \"100/s\"; more wait."},
     {SECTION_QUEUE, "priority", VALUE_NUMBER, FIELD(queue_settings, priority),
      .preset = "0", RANGE(-INT32_MAX, INT32_MAX),
@@ -208,15 +210,15 @@ const struct key_row table_keys[] = {
      .help = "The queue where rejected jobs go. Default: basic.reject, for the queue's own "
 	     "dead-letter exchange."},
 
-    {SECTION_REDIS, "url", VALUE_TEXT, NO_FIELD,
+    {SECTION_REDIS, "url", VALUE_TEXT, NO_FIELD, SECRET,
      .help = "redis://user:password@host:port/database, rediss:// for TLS, unix:///path/to/socket, or "
 	     "redis+sentinel://user:password@sentinel:26379,sentinel:26379/MASTER/database with "
 	     "?sentinel_user=USER&sentinel_password=PASSWORD where the Sentinels want them; "
 	     "redis+cluster://user:password@node:6379,node:6379 for a cluster. One of url and url_file is needed."},
-    {SECTION_REDIS, "url_file", VALUE_TEXT, NO_FIELD,
+    {SECTION_REDIS, "url_file", VALUE_TEXT, NO_FIELD, SECRET,
      .help = "A file that holds the URL, so that it is not in here. Read again for each connection; "
 	     "relative to this file."},
-    {SECTION_REDIS, "password_file", VALUE_TEXT, NO_FIELD,
+    {SECTION_REDIS, "password_file", VALUE_TEXT, NO_FIELD, SECRET,
      .help = "A file that holds the password for a URL without one. Read again for each connection; "
 	     "relative to this file."},
     {SECTION_REDIS, "ca_file", VALUE_TEXT, FIELD(redis_settings, broker.tls.ca_file),
@@ -254,11 +256,11 @@ const struct key_row table_keys[] = {
 	     "ahead with the time that jobs take: of slow ones only those that can begin, and one that "
 	     "waits for its turn while other queues have the handler's places or the worker's."},
     {SECTION_LIST, "concurrency", VALUE_COUNT, FIELD(list_settings, concurrency),
-     .preset = "none", .zero = "none", RANGE(1, 100000),
+     .preset = "none", .zero = "none", RANGE(1, 100000), LIVE,
      .help = "Jobs of this list that run at once. \"none\": only the handler's and the worker's "
 	     "limits hold."},
     {SECTION_LIST, "rate", VALUE_RATE, FIELD(list_settings, rate_interval_ns),
-     .preset = "none", .zero = "none", RATES,
+     .preset = "none", .zero = "none", RATES, LIVE,
      .help = "Jobs begun in a time, like \"100/s\"; more wait."},
     {SECTION_LIST, "lease", VALUE_DURATION, FIELD(list_settings, lease_ms),
      .preset = "15s", RANGE(1 SECONDS, 1 HOURS),
@@ -276,15 +278,15 @@ const struct key_row table_keys[] = {
      .preset = "none", .zero = "none", RANGE(1, 720 HOURS),
      .help = "How long one job may run; then it is stopped and retried."},
     {SECTION_HANDLER, "rate", VALUE_RATE, FIELD(handler_settings, rate_interval_ns),
-     .preset = "none", .zero = "none", RATES,
+     .preset = "none", .zero = "none", RATES, LIVE,
      .help = "Jobs begun in a time, of all its queues together, like \"100/s\"; more wait."},
     {SECTION_HANDLER, "deadline", VALUE_CHOICE, FIELD(handler_settings, deadline),
-     .preset = "interrupt", .choices = deadlines,
+     .preset = "interrupt", .choices = deadlines, LIVE,
      .help = "What a drain does to its running jobs. \"interrupt\": they have until the deadline, and "
 	     "are asked to stop then. \"finish\": they are not asked, only killed when nothing else "
 	     "is left. \"return\": they are asked at once."},
     {SECTION_HANDLER, "concurrency", VALUE_COUNT, FIELD(handler_settings, concurrency),
-     .preset = "none", .zero = "none", RANGE(1, 100000),
+     .preset = "none", .zero = "none", RANGE(1, 100000), LIVE,
      .help = "Jobs it runs at once, of all its queues together. \"none\": only the worker's limit "
 	     "holds, and what processes or threads there are."},
 
@@ -353,35 +355,36 @@ const struct key_row table_keys[] = {
      .help = "\"true\": in processes of their own, so that a crash costs only the jobs begun there. "
 	     "The keys of a pool's processes count then."},
 
-    {SECTION_HANDLER, "url", VALUE_TEXT, FIELD(handler_settings, url), ONLY_HTTP,
+    {SECTION_HANDLER, "url", VALUE_TEXT, FIELD(handler_settings, url), ONLY_HTTP, SECRET,
      .help = "Where each job is POSTed to, http:// or https://."},
-    {SECTION_HANDLER, "headers", VALUE_LIST, FIELD(handler_settings, headers), ONLY_HTTP,
+    {SECTION_HANDLER, "headers", VALUE_LIST, FIELD(handler_settings, headers), ONLY_HTTP, SECRET,
      .help = "More headers of each request, {\"Authorization: Bearer ${TOKEN}\"}. A Content-Type is "
 	     "for the jobs that have none."},
     {SECTION_HANDLER, "ca_file", VALUE_TEXT, FIELD(handler_settings, ca_file), ONLY_HTTP,
-     .help = "The certificates that https:// servers are checked against. Default: the system's."},
+     .help = "The certificates that https:// servers are checked against. Default: the system's. Relative "
+	     "to this file."},
     {SECTION_HANDLER, "connect_timeout", VALUE_DURATION,
      FIELD(handler_settings, connect_timeout_ms), ONLY_HTTP, .preset = "5s", RANGE(10, 1 HOURS),
      .help = "How long connecting may take."},
 
     {SECTION_RETRY, "attempts", VALUE_COUNT, FIELD(retry_settings, attempts),
-     .preset = "5", RANGE(1, 1000000),
+     .preset = "5", RANGE(1, 1000000), LIVE,
      .help = "In all, the first included. Being interrupted is not counted."},
     {SECTION_RETRY, "backoff", VALUE_CHOICE, FIELD(retry_settings, backoff),
-     .preset = "exponential", .choices = backoffs,
+     .preset = "exponential", .choices = backoffs, LIVE,
      .help = "How the wait grows from one attempt to the next."},
     {SECTION_RETRY, "first", VALUE_DURATION, FIELD(retry_settings, first_ms),
-     .preset = "1s", RANGE(0, 720 HOURS),
+     .preset = "1s", RANGE(0, 720 HOURS), LIVE,
      .help = "The wait before the second attempt."},
     {SECTION_RETRY, "max", VALUE_DURATION, FIELD(retry_settings, max_ms),
-     .preset = "10m", RANGE(0, 720 HOURS),
+     .preset = "10m", RANGE(0, 720 HOURS), LIVE,
      .help = "The longest wait."},
     {SECTION_RETRY, "jitter", VALUE_FRACTION, FIELD(retry_settings, jitter),
-     .preset = "0.2", RANGE(0, 1000),
+     .preset = "0.2", RANGE(0, 1000), LIVE,
      .help = "How much longer or shorter a wait may be, so that jobs do not come back in step: 0.2 "
 	     "is a fifth."},
     {SECTION_RETRY, "crashes", VALUE_COUNT, FIELD(retry_settings, crashes),
-     .preset = "3", .zero = "none", RANGE(1, 1000000),
+     .preset = "3", .zero = "none", RANGE(1, 1000000), LIVE,
      .help = "After so many runs in which its handler crashed a job is dead, whatever attempts are "
 	     "left."},
 
@@ -398,7 +401,7 @@ const struct key_row table_keys[] = {
     {SECTION_ADMIN, "hosts", VALUE_LIST, FIELD(admin_settings, hosts),
      .help = "Names under which http may be asked, {\"worker.example\"}, beside localhost and addresses: "
 	     "others are refused, because a browser may have been tricked into asking."},
-    {SECTION_ADMIN, "token_file", VALUE_TEXT, NO_FIELD,
+    {SECTION_ADMIN, "token_file", VALUE_TEXT, NO_FIELD, SECRET,
      .help = "A file that holds a token. Whoever brings it may steer over http, too. Relative to this "
 	     "file."},
     {SECTION_ADMIN, "last_consumer", VALUE_CHOICE, FIELD(admin_settings, last_consumer),
@@ -409,7 +412,7 @@ const struct key_row table_keys[] = {
 	     "so in the log with either, and removes it: somebody has made that edit on purpose."},
 
     {SECTION_LOG, "level", VALUE_CHOICE, FIELD(log_settings, level),
-     .preset = "info", .choices = levels,
+     .preset = "info", .choices = levels, LIVE,
      .help = "What is left out: everything below it."},
     {SECTION_LOG, "format", VALUE_CHOICE, FIELD(log_settings, format),
      .preset = "text", .choices = log_formats,
@@ -425,6 +428,17 @@ const struct key_row *table_find_key(enum section section, const char *name)
 		if (table_keys[i].section == section && strcmp(table_keys[i].name, name) == 0)
 			return &table_keys[i];
 	return NULL;
+}
+
+const struct key_row *table_keys_of(enum section section, size_t *ret_n)
+{
+	size_t first = 0, n = 0;
+	while (table_keys[first].section != section)
+		first++;
+	while (first + n < table_n_keys && table_keys[first + n].section == section)
+		n++;
+	*ret_n = n;
+	return &table_keys[first];
 }
 
 const struct section_row *table_find_section(int inside, const char *name)

@@ -71,6 +71,8 @@ struct key_row {
 	const struct choice *choices;
 	const char *help;
 	unsigned types; /* bits 1 << enum handler_type: the handlers that know it; 0 = all */
+	bool live;      /* a reload changes it under a running worker; else it takes a new one */
+	bool secret;    /* a password may be in it: the value is never shown */
 };
 
 extern const struct section_row table_sections[SECTIONS];
@@ -80,6 +82,9 @@ extern const size_t table_n_keys;
 /* NULL: no such thing. */
 const struct key_row *table_find_key(enum section section, const char *name);
 const struct section_row *table_find_section(int inside, const char *name);
+
+/* The rows of one section, which stand together. */
+const struct key_row *table_keys_of(enum section section, size_t *ret_n);
 
 const char *table_type_name(enum value_type type);
 

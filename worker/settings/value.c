@@ -182,20 +182,21 @@ static void report_wrong(const struct key_row *row, const struct said *said,
 			 struct problems *problems)
 {
 	struct wrong right;
-	const char *text = said->texts[0];
+	char text[SAID_SHOWN_BYTES];
+	(void)said_word(said, text);
 	if (row->type == VALUE_CHOICE)
 		say_choices(row, &right);
 	else
 		say_range(row, &right);
-	if (is_for_later(row, text))
+	if (is_for_later(row, said->texts[0]))
 		problems_error(problems, said->place,
-			       "%s \"%s\" is not supported by this version: use %s", row->name,
-			       text, right.text);
+			       "%s %s is not supported by this version: use %s", row->name, text,
+			       right.text);
 	else if (row->type == VALUE_CHOICE)
-		problems_error(problems, said->place, "%s cannot be \"%.40s\": use %s", row->name,
-			       text, right.text);
+		problems_error(problems, said->place, "%s cannot be %s: use %s", row->name, text,
+			       right.text);
 	else
-		problems_error(problems, said->place, "%s cannot be \"%.40s\": %s", row->name, text,
+		problems_error(problems, said->place, "%s cannot be %s: %s", row->name, text,
 			       right.text);
 }
 
@@ -227,12 +228,12 @@ static void fill_said(const struct key_row *row, const struct said *said, void *
 		report_wrong(row, said, problems);
 }
 
-static void fill_key(struct block *block, const struct key_row *row, struct problems *problems)
+static void fill_key(struct block *block, const struct key_row *row, const struct said *said,
+		     struct problems *problems)
 {
 	void *field = NULL;
 	if (row->offset != TABLE_NO_FIELD)
 		field = (char *)block->fields + row->offset;
-	const struct said *said = &block->said[row - table_keys];
 	fill_preset(row, field);
 	if (said->n > 0)
 		fill_said(row, said, field, problems);
@@ -240,7 +241,8 @@ static void fill_key(struct block *block, const struct key_row *row, struct prob
 
 void value_fill_block(struct block *block, struct problems *problems)
 {
-	for (size_t i = 0; i < table_n_keys; i++)
-		if ((int)table_keys[i].section == block->section)
-			fill_key(block, &table_keys[i], problems);
+	size_t n;
+	const struct key_row *keys = table_keys_of(block->section, &n);
+	for (size_t i = 0; i < n; i++)
+		fill_key(block, &keys[i], &block->said[i], problems);
 }

@@ -6,7 +6,7 @@
 #ifndef OUTFALL_SETTINGS_VALUE_H
 #define OUTFALL_SETTINGS_VALUE_H
 
-#include "settings/parse.h"
+#include "settings/document.h"
 
 /* Fills every field of block->fields from what was said, or from the table's defaults. */
 void value_fill_block(struct block *block, struct problems *problems);

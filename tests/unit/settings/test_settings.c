@@ -56,6 +56,17 @@ static struct settings *load(const char *text)
 	return settings;
 }
 
+/* NULL: refused. */
+static struct settings *load_again(const struct settings *before)
+{
+	struct settings *settings = NULL;
+	struct problems problems;
+	enum status st = settings_load_again("outfall.conf", before, &settings, &problems);
+	assert_int_equal(st == ST_OK, settings != NULL);
+	problems_free(&problems);
+	return settings;
+}
+
 static void test_defaults(void **state)
 {
 	(void)state;
@@ -277,6 +288,64 @@ static void test_includes(void **state)
 	settings_destroy(s);
 }
 
+/* All that match, in the order of their names; a file of that very name first of all. */
+static void test_includes_by_pattern(void **state)
+{
+	(void)state;
+	write_file("sub/b.conf", "url_file = url }");
+	write_file("sub/a.conf", "redis \"r\" { list \"l\" { handler = h }");
+	write_file("sub/url", "redis://h");
+	struct settings *s = load("include(\"sub/[ab].conf\")" HANDLER);
+	assert_string_equal(s->redises[0].broker.urls[0], "redis://h");
+	assert_string_equal(s->redises[0].lists[0].place.file, "sub/a.conf");
+	settings_destroy(s);
+	write_file("sub/[ab].conf",
+		   "redis \"s\" { url = \"redis://h\" list \"l\" { handler = h } }");
+	s = load("include('sub/[ab].conf')" HANDLER);
+	assert_string_equal(s->redises[0].name, "s");
+	settings_destroy(s);
+	assert_int_equal(unlink("sub/[ab].conf"), 0);
+}
+
+/* As editors of other systems write it. */
+static void test_marks_and_line_ends(void **state)
+{
+	(void)state;
+	write_file("sub/a.conf", "\xef\xbb\xbfworker { name = \"a\" }\r\n");
+	struct settings *s = load("\xef\xbb\xbfinclude(\"sub/a.conf\")\r\nredis \"r\" {\r\n url = "
+				  "\"redis://h\"\r\n list \"l\" { handler = h } }\r\n" HANDLER);
+	assert_string_equal(s->worker.name, "a");
+	assert_int_equal(s->redises[0].lists[0].place.line, 4);
+	settings_destroy(s);
+}
+
+/* The value of worker.name says what is between the quotes. */
+static void test_strings(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *written, *want;
+	} rows[] = {
+	    {"\"a\\n\\t\\b\\r\\f\\a\\e\\v\"", "a\n\t\b\r\f\a\033\v"},
+	    {"\"\\q\\\"\\\\\\$\\{\"",         "q\"\\${"            },
+	    {"\"a\\\nb\nc\"",                 "ab\nc"              },
+	    {"'a\\nb\\\nc\\'d\\\\e\"'",       "a\\nbc'd\\e\""      },
+	    {"a\\b/c//d/x;|$",                "a\\b/c//d/x;|$"     },
+	    {"/* a */ x // b\n",              "x"                  },
+	    {"x#y\n",			 "x"                  },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char text[400];
+		(void)snprintf(text, sizeof text,
+			       "worker { name = %s }\nredis \"r\" { url = \"redis://h\" list "
+			       "\"l\" { handler = h } }\n" HANDLER,
+			       rows[i].written);
+		struct settings *s = load(text);
+		assert_string_equal(s->worker.name, rows[i].want);
+		settings_destroy(s);
+	}
+}
+
 static void test_password_files(void **state)
 {
 	(void)state;
@@ -373,6 +442,43 @@ static void test_secrets_are_read_again(void **state)
 	settings_destroy(s);
 }
 
+/* A pipe has what it has once; whoever loads again neither waits for more nor goes without. */
+static void test_what_is_read_once_is_kept(void **state)
+{
+	(void)state;
+	int fds[2];
+	char text[400];
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(write(fds[1], "one\n", 4), 4);
+	assert_int_equal(close(fds[1]), 0);
+	(void)snprintf(text, sizeof text,
+		       "redis \"r\" { url = \"redis://h\" password_file = \"/dev/fd/%d\" list "
+		       "\"l\" { handler = h } }\n" HANDLER,
+		       fds[0]);
+	struct settings *first = load(text), *last = first;
+	for (int i = 0; i < 3; i++) {
+		struct settings *next = load_again(last);
+		assert_non_null(next);
+		assert_string_equal(next->redises[0].broker.urls[0], "redis://:one@h");
+		settings_destroy(last);
+		last = next;
+		if (i == 0)
+			assert_int_equal(close(fds[0]), 0);
+	}
+	/* One that is new is not waited for. */
+	assert_int_equal(mkfifo("password", 0600), 0);
+	write_file("outfall.conf",
+		   "redis \"r\" { url = \"redis://h\" password_file = password list "
+		   "\"l\" { handler = h } }\n" HANDLER);
+	assert_null(load_again(last));
+	assert_int_equal(unlink("password"), 0);
+	write_file("password", "two"); /* and a file is a file */
+	struct settings *next = load_again(last);
+	assert_string_equal(next->redises[0].broker.urls[0], "redis://:two@h");
+	settings_destroy(next);
+	settings_destroy(last);
+}
+
 static void test_tls(void **state)
 {
 	(void)state;
@@ -395,6 +501,19 @@ static void test_tls(void **state)
 	assert_string_equal(tls->server_name, "mq");
 	assert_int_equal(tls->verify, TLS_VERIFY_CA);
 	assert_int_equal(s->rabbitmqs[0].auth, RABBITMQ_AUTH_PLAIN);
+	settings_destroy(s);
+}
+
+/* The same meaning for an http handler's. */
+static void test_certificates_of_a_service(void **state)
+{
+	(void)state;
+	write_file("sub/a.conf",
+		   "handler \"h\" { type = http url = \"https://s\" ca_file = \"b.conf\" }");
+	write_file("sub/b.conf", "");
+	struct settings *s = load("include(\"sub/a.conf\")\n"
+				  "redis \"r\" { url = \"redis://h\" list \"l\" { handler = h } }");
+	assert_string_equal(s->handlers[0].ca_file, "sub/b.conf");
 	settings_destroy(s);
 }
 
@@ -426,9 +545,14 @@ int main(void)
 	    cmocka_unit_test(test_variables),
 	    cmocka_unit_test(test_host_name),
 	    cmocka_unit_test(test_includes),
+	    cmocka_unit_test(test_includes_by_pattern),
+	    cmocka_unit_test(test_marks_and_line_ends),
+	    cmocka_unit_test(test_strings),
 	    cmocka_unit_test(test_password_files),
 	    cmocka_unit_test(test_secrets_are_read_again),
+	    cmocka_unit_test(test_what_is_read_once_is_kept),
 	    cmocka_unit_test(test_tls),
+	    cmocka_unit_test(test_certificates_of_a_service),
 	    cmocka_unit_test(test_many_queues),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
