@@ -5,6 +5,10 @@
  * A single huge string is collected by the reader before it calls us, so its buffer is held against
  * the same limit.
  *
+ * There are two lines of hiredis. From 1.0 on its reader understands RESP3 wherever it comes, and arrays in
+ * arrays without an end. Nobody here says HELLO 3, so both are refused with the words that 0.14 has for
+ * them: what a server may say does not depend on what we were built with.
+ *
  * Requests are written into the stream's buffer as they are composed: a request of 500 arguments
  * costs no allocation. That is why the number of arguments comes first.
  *
@@ -19,6 +23,7 @@
 
 #include <hiredis/hiredis.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -27,6 +32,7 @@ enum {
 	ARENA_KEEP = 256 << 10, /* a larger chunk is given back after the reply */
 	READER_KEEP = 1 << 20,  /* hiredis would give back its buffer beyond 16 KB, each time */
 	ARG_HEAD = 24,          /* "$", a 64-bit number, CR LF */
+	DEEPEST = 8,            /* arrays in each other; 0.14 has room for no more */
 };
 
 struct chunk {
@@ -124,20 +130,66 @@ static void arena_fini(struct arena *arena)
 	arena->newest = NULL;
 }
 
-/* Where this element's reply lies: in its parent's items, or on its own. */
+static struct resp *resp_of(const redisReadTask *task)
+{
+	return task->privdata;
+}
+
+/* The first byte of an element of this type. */
+static char mark_of(int type)
+{
+	static const char marks[] = {
+		[REDIS_REPLY_STRING] = '$',
+		[REDIS_REPLY_ARRAY] = '*',
+		[REDIS_REPLY_INTEGER] = ':',
+		[REDIS_REPLY_STATUS] = '+',
+		[REDIS_REPLY_ERROR] = '-',
+		[REDIS_REPLY_NIL] = '_',
+#if HIREDIS_MAJOR >= 1
+		[REDIS_REPLY_DOUBLE] = ',',
+		[REDIS_REPLY_BOOL] = '#',
+		[REDIS_REPLY_MAP] = '%',
+		[REDIS_REPLY_SET] = '~',
+		[REDIS_REPLY_ATTR] = '|',
+		[REDIS_REPLY_PUSH] = '>',
+		[REDIS_REPLY_BIGNUM] = '(',
+		[REDIS_REPLY_VERB] = '=',
+#endif
+	};
+	bool known = type > 0 && (size_t)type < sizeof marks;
+	return known ? marks[type] : '?';
+}
+
+static bool is_resp2(int type)
+{
+	return strchr("$*:+-", mark_of(type)) != NULL;
+}
+
+static void say_no_resp2(struct resp *resp, int type)
+{
+	(void)error_set(&resp->why, ST_PROTO,
+			"not a Redis reply: Protocol error, got \"%c\" as reply type byte",
+			mark_of(type));
+}
+
+/* Where this element's reply lies: in its parent's items, or on its own. NULL: no memory, or `why` says it. */
 static struct reply *place(const redisReadTask *task)
 {
+	if (!is_resp2(task->type)) {
+		say_no_resp2(resp_of(task), task->type);
+		return NULL;
+	}
 	if (task->parent != NULL) {
 		struct reply *parent = task->parent->obj;
 		return (struct reply *)parent->items + task->idx; /* ours: the arena's */
 	}
-	return arena_take(task->privdata, sizeof(struct reply));
+	return arena_take(&resp_of(task)->arena, sizeof(struct reply));
 }
 
 static void *create_text(const redisReadTask *task, char *text, size_t len)
 {
 	struct reply *reply = place(task);
-	char *copy = reply != NULL ? arena_take(task->privdata, len) : NULL;
+	char *copy = reply != NULL ? arena_take(&resp_of(task)->arena, len) : NULL;
 	if (copy == NULL)
 		return NULL;
 	memcpy(copy, text, len);
@@ -148,18 +200,38 @@ static void *create_text(const redisReadTask *task, char *text, size_t len)
 	return reply;
 }
 
-#if defined(HIREDIS_MAJOR) && HIREDIS_MAJOR >= 1
-static void *create_array(const redisReadTask *task, size_t n_items)
-#else
-static void *create_array(const redisReadTask *task, int elements)
-#endif
+static bool is_too_deep(const redisReadTask *task)
 {
-#if !defined(HIREDIS_MAJOR) || HIREDIS_MAJOR < 1
-	size_t n_items = (size_t)elements; /* the reader has dealt with -1 */
+	int depth = 0;
+	for (; task != NULL; task = task->parent)
+		depth++;
+	return depth > DEEPEST;
+}
+
+static void *refuse_array(struct resp *resp, const char *why)
+{
+	(void)error_set(&resp->why, ST_PROTO, "not a Redis reply: %s", why);
+	return NULL;
+}
+
+#if HIREDIS_MAJOR >= 1
+typedef size_t element_count;
+#else
+typedef int element_count; /* the reader has dealt with -1 */
 #endif
-	struct arena *arena = task->privdata;
+
+static void *create_array(const redisReadTask *task, element_count elements)
+{
+	size_t n_items = (size_t)elements;
+	struct arena *arena = &resp_of(task)->arena;
 	struct reply *reply = place(task);
-	if (reply == NULL || n_items > arena->limit / sizeof *reply)
+	if (reply == NULL)
+		return NULL;
+	if (is_too_deep(task))
+		return refuse_array(resp_of(task), "arrays nested too deep");
+	if (n_items > INT_MAX) /* the reader counts them with an int */
+		return refuse_array(resp_of(task), "Multi-bulk length out of range");
+	if (n_items > arena->limit / sizeof *reply)
 		return NULL;
 	struct reply *items = arena_take(arena, n_items * sizeof *items);
 	if (items == NULL)
@@ -184,6 +256,20 @@ static void *create_nil(const redisReadTask *task)
 	return reply;
 }
 
+#if HIREDIS_MAJOR >= 1
+static void *create_double(const redisReadTask *task, double number, char *text, size_t len)
+{
+	(void)number, (void)text, (void)len;
+	return place(task); /* which it has none for */
+}
+
+static void *create_bool(const redisReadTask *task, int yes)
+{
+	(void)yes;
+	return place(task);
+}
+#endif
+
 static void free_nothing(void *reply)
 {
 	(void)reply; /* the arena is emptied as a whole */
@@ -194,6 +280,10 @@ static redisReplyObjectFunctions reply_functions = {
     .createArray = create_array,
     .createInteger = create_number,
     .createNil = create_nil,
+#if HIREDIS_MAJOR >= 1
+    .createDouble = create_double, /* the reader calls neither with care */
+    .createBool = create_bool,
+#endif
     .freeObject = free_nothing,
 };
 
@@ -275,7 +365,9 @@ uint64_t resp_bytes_in(const struct resp *resp)
 
 static void reader_failed(struct resp *resp)
 {
-	if (resp->reader->err == REDIS_ERR_OOM)
+	if (resp->why.status != ST_OK)
+		; /* we have refused to go on */
+	else if (resp->reader->err == REDIS_ERR_OOM)
 		(void)error_set(&resp->why, ST_FULL, "reply of more than %zu bytes, or no memory",
 				resp->arena.limit);
 	else
@@ -301,6 +393,28 @@ static void hand_out(struct resp *resp, const struct reply *reply)
 	waiting.answered(waiting.arg, reply);
 }
 
+/* -1: between two elements. */
+static int type_being_read(const redisReader *reader)
+{
+	if (reader->ridx < 0)
+		return -1;
+#if HIREDIS_MAJOR >= 1
+	return reader->task[reader->ridx]->type;
+#else
+	return reader->rstack[reader->ridx].type;
+#endif
+}
+
+/* An element that is none of ours and has begun: it may never end. */
+static bool is_beyond_resp2(struct resp *resp)
+{
+	int type = type_being_read(resp->reader);
+	if (type < 0 || is_resp2(type))
+		return false;
+	say_no_resp2(resp, type);
+	return true;
+}
+
 static void read_replies(struct resp *resp, struct span bytes)
 {
 	if (redisReaderFeed(resp->reader, bytes.ptr, bytes.len) != REDIS_OK) {
@@ -309,7 +423,8 @@ static void read_replies(struct resp *resp, struct span bytes)
 	}
 	while (resp->state != RESP_DEAD) {
 		void *reply = NULL;
-		if (redisReaderGetReply(resp->reader, &reply) != REDIS_OK) {
+		if (redisReaderGetReply(resp->reader, &reply) != REDIS_OK ||
+		    is_beyond_resp2(resp)) {
 			reader_failed(resp);
 			return;
 		}
@@ -426,7 +541,7 @@ static bool create_parts(struct resp *resp, const struct address *to)
 	resp->reader = redisReaderCreateWithFunctions(&reply_functions);
 	if (resp->timer == NULL || resp->reader == NULL)
 		return false;
-	resp->reader->privdata = &resp->arena;
+	resp->reader->privdata = resp;
 	resp->reader->maxbuf = READER_KEEP;
 	resp->stream = stream_open(resp->loop, to, resp->login.deadline_ms, &stream_events, resp);
 	return resp->stream != NULL;

@@ -410,11 +410,15 @@ static void bad_answers_end_it(void **state)
 		const char *answer;
 		enum status st;
 	} rows[] = {
-	    {"?\r\n",           ST_PROTO},
-            {":1\r\n:2\r\n",    ST_PROTO}, /* one more than asked for */
-	    {"$2000000\r\n",    ST_OK   }, /* filled up below */
-	    {"*2000000\r\n",    ST_FULL },
-            {"*2147483647\r\n", ST_FULL },
+	    {"?\r\n",                    ST_PROTO},
+            {":1\r\n:2\r\n",             ST_PROTO}, /* one more than asked for */
+	    {"$2000000\r\n",             ST_OK   }, /* filled up below */
+	    {"*2000000\r\n",             ST_FULL },
+            {"*2147483647\r\n",          ST_FULL },
+	    {"*2147483648\r\n",          ST_PROTO},
+            {"*9223372036854775807\r\n", ST_PROTO},
+	    {"*-2\r\n",                  ST_PROTO},
+            {":9223372036854775808\r\n", ST_PROTO},
 	};
 	struct fixture *f = *state;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -441,6 +445,82 @@ static void bad_answers_end_it(void **state)
 		f->closed = 0;
 	}
 	f->peer = -1;
+}
+
+/* Serves this as the answer to a request, and expects the end. */
+static void answer_badly(struct fixture *f, const char *answer)
+{
+	f->ready = f->closed = f->answers = 0;
+	log_in(f);
+	resp_begin(f->resp, 1, answered, f);
+	resp_arg_text(f->resp, "X");
+	serve(f, answer);
+	turn_until(f, is_closed);
+	assert_int_equal(f->answers, 0);
+	resp_close(f->resp);
+	f->resp = NULL;
+	(void)close(f->peer);
+	f->peer = -1;
+}
+
+/* hiredis reads RESP3 from 1.0 on, asked or not. To us it is what any other byte is there: at the top, inside
+ * of an array, and before its line has ended. */
+static void what_is_not_resp2_ends_it(void **state)
+{
+	static const char *const items[] = {
+	    ",1.5\r\n",
+	    "#t\r\n",
+	    "_\r\n",
+	    "(12\r\n",
+	    "=5\r\ntxt:a\r\n",
+	    "%0\r\n",
+	    "~0\r\n",
+	    ">0\r\n",
+	    "|0\r\n",
+	    "!3\r\nERR\r\n",
+	    ",inf\r\n",
+	    "%-1\r\n",
+	    "~1\r\n:1\r\n",
+	    "%1\r\n:1\r\n:2\r\n",
+	    ">1\r\n+message\r\n",
+	    ",1",
+	    "=1000\r\n",
+	    "=-1\r\n",
+	    ".\r\n",
+	};
+	static const char *const around[] = {"%s", "*2\r\n:1\r\n%s", "*1\r\n*2\r\n%s"};
+	struct fixture *f = *state;
+	for (size_t i = 0; i < sizeof items / sizeof *items; i++) {
+		for (size_t k = 0; k < sizeof around / sizeof *around; k++) {
+			char answer[100], says[] = "got \"?\" as reply type byte";
+			(void)snprintf(answer, sizeof answer, around[k], items[i]);
+			says[5] = items[i][0];
+			answer_badly(f, answer);
+			assert_int_equal(f->why.status, ST_PROTO);
+			if (strstr(f->why.text, says) == NULL)
+				fail_msg("%s: %s", answer, f->why.text);
+		}
+	}
+}
+
+/* Eight arrays in each other, which is more than any answer has. */
+static void nests_so_deep_and_no_deeper(void **state)
+{
+	struct fixture *f = *state;
+	char answer[200] = "";
+	for (int i = 0; i < 8; i++)
+		strcat(answer, "*1\r\n");
+	log_in(f);
+	resp_begin(f->resp, 1, answered, f);
+	resp_arg_text(f->resp, "X");
+	serve(f, answer);
+	serve(f, ":1\r\n");
+	turn_until(f, is_answered);
+	assert_string_equal(f->seen, "[ [ [ [ [ [ [ [ 1 ] ] ] ] ] ] ] ] ");
+	resp_close(f->resp);
+	(void)close(f->peer);
+	answer_badly(f, strcat(answer, "*1\r\n:1\r\n"));
+	assert_int_equal(f->why.status, ST_PROTO);
 }
 
 static void requests_to_the_dead_are_swallowed(void **state)
@@ -511,6 +591,8 @@ int main(void)
 	    CASE(an_answer_in_crumbs_is_one_answer),
 	    CASE(may_be_closed_in_an_answer),
 	    CASE(bad_answers_end_it),
+	    CASE(what_is_not_resp2_ends_it),
+	    CASE(nests_so_deep_and_no_deeper),
 	    CASE(requests_to_the_dead_are_swallowed),
 	    CASE(urls_become_logins),
 	};
