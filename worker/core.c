@@ -486,6 +486,8 @@ void core_drain_turn(struct core *core)
 
 uint64_t core_next_ns(const struct core *core)
 {
+	if (core->held_again)
+		return 0; /* since this turn's jobs were begun, or given back */
 	uint64_t drain_ns = drain_next_ns(&core->drain);
 	uint64_t dispatch_ns =
 	    dispatch_next_ns(&core->dispatch, phase_begins_jobs(core->drain.phase));

@@ -56,9 +56,10 @@ void core_retire(struct core *core, struct route *route);
 /* See dispatch_limits_changed(); sources hear of it, too. */
 void core_limits_changed(struct core *core, unsigned concurrency);
 
-void core_begin_jobs(struct core *core);        /* TURN_DISPATCH */
-void core_drain_turn(struct core *core);        /* TURN_DRAIN; retired routes may go in it */
-uint64_t core_next_ns(const struct core *core); /* call both again then, even if nothing happens */
+void core_begin_jobs(struct core *core); /* TURN_DISPATCH */
+void core_drain_turn(struct core *core); /* TURN_DRAIN; retired routes may go in it */
+/* Call both again then, even if nothing happens; 0: at once. */
+uint64_t core_next_ns(const struct core *core);
 
 /* Jobs that are still here when the time is up leave with the fate the exit gives them. */
 void core_abandon_rest(struct core *core);

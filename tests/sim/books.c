@@ -224,7 +224,7 @@ static bool is_entry_of(struct world *w, size_t i, const struct report_entry *e)
 	       e->queue == w->queues[d->message->queue].name && e->attempt == d->attempt &&
 	       e->fate == fate && e->interrupted == interrupted &&
 	       e->duplicate_possible == (fate == FATE_UNSETTLED || interrupted) &&
-	       (w->books.entries[i].dropped || e->ran_ns == ran_ns);
+	       (w->books.entries[i].dropped || run != d || e->ran_ns == ran_ns);
 }
 
 /* What ran when the drain began is there by name, and what stayed unsettled, and nothing else. */

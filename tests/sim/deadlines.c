@@ -21,7 +21,7 @@ static void begin(struct world *w)
 	struct deadlines *s = &w->stop;
 	uint64_t grace_ns = share_ns(w, w->drain.grace_ms);
 	uint64_t reserve_ns = share_ns(w, w->drain.reserve_ms);
-	s->stopping = s->beginning = true;
+	s->stopping = true;
 	s->began_ns = w->now_ns;
 	s->ask_ns = s->kill_ns = s->end_ns = UINT64_MAX;
 	s->return_kill_ns = w->now_ns + grace_ns;
@@ -76,7 +76,6 @@ static void hear_stop(struct world *w, enum drain_event event)
 
 static void check_notices(struct world *w)
 {
-	w->stop.beginning = false;
 	for (unsigned i = 0; i < w->n_executors; i++)
 		promise(w, w->executors[i].notices == w->stop.notices,
 			"handler %u has had %u notices, and not %u", i, w->executors[i].notices,

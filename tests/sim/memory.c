@@ -33,15 +33,29 @@ struct delivery *memory_first_of(struct world *w, struct delivery *d)
 void memory_keep(struct world *w, struct delivery *d, enum settled how)
 {
 	(void)how;
+	d->kept_by = d->route;
 	d->kept = !w->stop.stopping && d->job->verdict.fate != FATE_RETURNED && !d->job->stuck &&
 		  d->content.id != 0;
 }
 
+/* The route that the queue was given after this one, and still has. */
+static unsigned heir_of(const struct world *w, unsigned route)
+{
+	unsigned heir = route + 1;
+	while (heir < w->n_routes &&
+	       (w->routes[heir] == NULL || w->queue_of[heir] != w->queue_of[route]))
+		heir++;
+	return heir;
+}
+
 void memory_route_gone(struct world *w, unsigned route)
 {
-	if (route_now(w, w->queue_of[route]) != MAX_ROUTES)
-		return; /* its heir has them */
-	for (size_t i = 0; i < w->n_deliveries; i++)
-		if (w->deliveries[i].message->queue == w->queue_of[route])
-			w->deliveries[i].kept = false;
+	unsigned heir = heir_of(w, route);
+	for (size_t i = 0; i < w->n_deliveries; i++) {
+		struct delivery *d = &w->deliveries[i];
+		if (!d->kept || d->kept_by != route)
+			continue;
+		d->kept_by = heir;
+		d->kept = heir < w->n_routes;
+	}
 }

@@ -92,6 +92,7 @@ static void plan_manners(struct world *w)
 		if (chance(w, 20))
 			lane->limit = 1 + (unsigned)roll(w, lane->executor->width + 1);
 	}
+	w->mischief = chance(w, 50) ? (unsigned)roll(w, 30) : 0;
 	w->lateness = chance(w, 50) ? (unsigned)roll(w, 20) : 0;
 }
 

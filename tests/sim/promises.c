@@ -39,7 +39,8 @@ static void check_budgets(struct world *w)
 /* Nothing that could begin may wait: a permit, a place and a held job at once is a lost wake-up. */
 static void check_no_idle_room(struct world *w)
 {
-	if (w->core.drain.phase != PHASE_OPEN || budget_left(&w->core.dispatch.budget) == 0)
+	if (w->core.drain.phase != PHASE_OPEN || budget_left(&w->core.dispatch.budget) == 0 ||
+	    core_next_ns(&w->core) <= w->now_ns)
 		return;
 	for (unsigned i = 0; i < w->n_routes; i++) {
 		const struct route *r = w->routes[i];
@@ -58,6 +59,8 @@ static void check_no_idle_room(struct world *w)
 static void check_given_back(struct world *w)
 {
 	bool open = w->core.drain.phase == PHASE_OPEN;
+	if (core_next_ns(&w->core) <= w->now_ns)
+		return;
 	for (unsigned i = 0; i < w->n_routes; i++) {
 		const struct route *r = w->routes[i];
 		if (r == NULL)

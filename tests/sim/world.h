@@ -111,6 +111,7 @@ struct delivery {
 	struct delivery *again; /* awaits this one's end */
 	bool lost;              /* its channel has gone while it was here */
 	bool kept;              /* its end could not be told, and is remembered */
+	unsigned kept_by;       /* with this route */
 	uint64_t taken_ns, begun_ns, ended_ns;
 	enum asked asked;
 	uint64_t asked_ns, killed_ns, extended_ns;
@@ -226,7 +227,6 @@ struct deadlines {
 	uint64_t ask_ns, kill_ns, end_ns; /* end: there is a moment left for the exit itself */
 	uint64_t return_kill_ns;          /* of those who are asked at once */
 	bool insisted;                    /* ... nor until all is told */
-	bool beginning;                   /* the core is being told of the first */
 	unsigned notices;                 /* that each handler must have had */
 	uint64_t notice_ms;               /* what the last one must have said */
 };

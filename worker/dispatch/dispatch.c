@@ -341,6 +341,7 @@ void dispatch_hold_again(struct dispatch *dispatch, struct job *job)
 	job->given_ns = 0;
 	job->stop = JOB_NOT_STOPPED; /* it may have been asked, and never heard of it */
 	job->killed = false;
+	job->in_drain = false;
 	hold_in_order(route, job);
 	line_up(dispatch, route);
 	line_up_lane(dispatch,
@@ -472,8 +473,17 @@ void dispatch_kill_running(struct dispatch *dispatch)
 	}
 }
 
+/* The pump leaves nothing that could begin; but what came after it may have made room, or made jobs come back. */
+static bool pump_is_due(const struct dispatch *dispatch)
+{
+	return !list_empty(&dispatch->turn) ||
+	       (!list_empty(&dispatch->starved) && budget_left(&dispatch->budget) > 0);
+}
+
 uint64_t dispatch_next_ns(const struct dispatch *dispatch, bool begins_jobs)
 {
+	if (begins_jobs && pump_is_due(dispatch))
+		return 0;
 	if (begins_jobs && dispatch->next_paced_ns < dispatch->next_timeout_ns)
 		return dispatch->next_paced_ns;
 	return dispatch->next_timeout_ns;

@@ -205,7 +205,8 @@ void drain_give_back_all(struct drain *drain)
 
 /* --- moves ----------------------------------------------------------------------------------- */
 
-/* What is running now is what the report names; staged jobs have been taken back before. */
+/* What is running now is what the report names, also what ends while the intake is being shut; what comes back
+ * unseen is unmarked again. */
 static void mark_running(struct drain *drain)
 {
 	list_each (it, &drain->ledger->lists[JOB_RUNNING]) {
@@ -264,11 +265,9 @@ static bool step(struct drain *drain, enum drain_event event, const char *why)
 		move(drain, step.next, step.why != NULL ? step.why : why, now_ns);
 	if (step.next == PHASE_HURRYING && before != PHASE_HURRYING)
 		drain->report.hurry = is_stop(event) ? HURRY_ASKED : HURRY_DEADLINE;
-	bool stops_now = phase_is_stopping(drain->phase) && !phase_is_stopping(before);
-	carry_out(drain, step.actions & ACT_SHUT_INTAKE);
-	if (stops_now)
+	if (phase_is_stopping(drain->phase) && !phase_is_stopping(before))
 		mark_running(drain);
-	carry_out(drain, step.actions & ~(unsigned)ACT_SHUT_INTAKE);
+	carry_out(drain, step.actions);
 	return step.next != before || step.actions != 0;
 }
 

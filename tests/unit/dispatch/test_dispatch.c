@@ -855,9 +855,35 @@ static void a_place_of_a_retired_queue_is_for_others(void **state)
 	tear_down(&f);
 }
 
+/* Whatever makes room, or makes jobs come back, when this turn's pump has been: nobody need ask for another. */
+static void what_could_begin_is_due_at_once(void **state)
+{
+	(void)state;
+	struct floor_of_test f;
+	struct lane_place one, other;
+	set_up(&f, 1);
+	add_place(&f, &one, 1, 1, 0);
+	add_place(&f, &other, 1, 1, 0);
+	hold(&f, add_route(&f, &one, 0), 2);
+	hold(&f, add_route(&f, &other, 0), 1);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(one.n_begun, 1);
+	assert_int_equal(dispatch_next_ns(&f.dispatch, true), UINT64_MAX);
+	end(&f, one.begun[0]); /* its place is free, and the permit that the other waits for */
+	assert_int_equal(dispatch_next_ns(&f.dispatch, true), 0);
+	assert_int_equal(dispatch_next_ns(&f.dispatch, false), UINT64_MAX);
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(other.n_begun, 1);
+	assert_int_equal(dispatch_next_ns(&f.dispatch, true), UINT64_MAX);
+	hand_back(&f, other.begun[0]);
+	assert_int_equal(dispatch_next_ns(&f.dispatch, true), 0);
+	tear_down(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(what_could_begin_is_due_at_once),
 	    cmocka_unit_test(whoever_comes_back_first_they_keep_their_order),
 	    cmocka_unit_test(a_place_of_a_retired_queue_is_for_others),
 	    cmocka_unit_test(neighbours_go_while_one_is_asked),

@@ -158,8 +158,10 @@ static void in_a_drain_they_are_given_back(void **state)
 	assert_int_equal(p.core.drain.phase, PHASE_FINISHING);
 	hand_back_all(&p);
 	assert_int_equal(p.n_settled, 0);
+	assert_int_equal(core_next_ns(&p.core), 0);
 	core_begin_jobs(&p.core);
 	assert_int_equal(p.n_settled, JOBS);
+	assert_true(core_next_ns(&p.core) > p.now_ns);
 	for (unsigned i = 0; i < JOBS; i++)
 		assert_int_equal(p.settled[i], i + 1);
 	core_drain_turn(&p.core);
