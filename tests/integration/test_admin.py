@@ -852,6 +852,7 @@ class Silence(AdminCase):
         """A page left open answers, and stays; a host that has vanished keeps no place."""
         self.start_admin()
         sock = self.raw(UPGRADE)
+        sock.setblocking(False)
         said = []
 
         async def stay():
@@ -864,7 +865,7 @@ class Silence(AdminCase):
 
         def gone():
             try:
-                said.append(sock.recv(65536, socket.MSG_DONTWAIT))
+                said.append(sock.recv(65536))
             except BlockingIOError:
                 return False
             return said[-1] == b""

@@ -212,6 +212,24 @@ class OtherAbi(WorkerCase):
         self.assertNotIn(": ok", checked.stderr)
 
 
+class OwnNames(RedisCase):
+    """A plugin calls its own functions, whatever the worker and its libraries call theirs."""
+
+    def assert_done(self, plugin):
+        path = BUILD / "tests" / "integration" / f"{plugin}.so"
+        self.queue.publish(["a"])
+        worker = self.start(self.config(self.queue.section(), self.plugin_handler(path=path)))
+        self.assertEqual(worker.wait_event("job settled")["fate"], "done")
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_names_of_the_worker(self):
+        self.assert_done("own_names")
+
+    @unittest.skipIf(os.environ.get("OUTFALL_TEST_SANITIZE"), "a sanitizer's malloc comes first")
+    def test_names_of_its_libraries(self):
+        self.assert_done("own_library_names")
+
+
 class Installed(RedisCase):
     """What an author sees: an installation, cc and pkg-config, and nothing of this tree."""
 
