@@ -4,14 +4,18 @@ RabbitMQ takes seconds to boot, so one serves a whole run: tests/run.sh starts i
 in OUTFALL_TEST_RABBITMQ; a test file that is run by hand boots its own. Each test has a virtual
 host of its own there. Redis starts in no time: each test class has one.
 
+What depends on a broker's version asks the broker: `broker.version` is (3, 10, 8), and Redis says besides
+whether it `is_valkey`. tests/run.sh --brokers brings other versions.
+
 Queues of both kinds look alike to a test (publish, contents, depth, dead letters), because most tests
 want the same of both.
 """
 
 import atexit
+import functools
 import itertools
-import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -77,6 +81,11 @@ def _tls_port(path):
     return int(path.read_text()) if path.exists() else None
 
 
+def _numbers(version):
+    """(4, 0, 5); what a distribution writes behind it is left out."""
+    return tuple(map(int, re.match(r"[\d.]*\d", version)[0].split(".")))
+
+
 class RabbitMQ:
     """A node of our own. shared() is the run's; a test that kills it makes its own RabbitMQ()."""
 
@@ -122,6 +131,11 @@ class RabbitMQ:
         if done.returncode != 0:
             raise RuntimeError(f"rabbitmqctl {args[0]}: {done.stdout}")
         return done.stdout
+
+    @functools.cached_property
+    def version(self):
+        with self.connect("/") as connection:
+            return _numbers(connection._impl.server_properties["version"])
 
     def vhosts(self, count):
         """So many virtual hosts of the caller's own, in one call: each call costs a second."""
@@ -242,7 +256,23 @@ class RabbitUser:
         return self.case.queue.url().replace("guest:guest", f"{self.name}:secret")
 
 
-class Redis:
+class AskedRedis:
+    """Valkey calls itself Redis 7.2, for clients' sake, and says its own version beside."""
+
+    @functools.cached_property
+    def _server(self):
+        return self.client().info("server")
+
+    @property
+    def is_valkey(self):
+        return "valkey_version" in self._server
+
+    @property
+    def version(self):
+        return _numbers(self._server["valkey_version" if self.is_valkey else "redis_version"])
+
+
+class Redis(AskedRedis):
     def __init__(self, directory=None):
         self.directory = Path(directory or folder("redis"))
         self.start()
@@ -269,7 +299,7 @@ class Redis:
         return redis.Redis("127.0.0.1", self.port)
 
 
-class RedisServer:
+class RedisServer(AskedRedis):
     """A redis-server with options of its own: one of a set, or one that is to be ill-treated. With
     `sentinel`, the lines of its configuration, it is a Sentinel."""
 
