@@ -8,7 +8,7 @@ _outfall_command() { # the word that names what to do, and for ctl the one behin
 			continue
 		fi
 		case $word in
-		-c | --config | -s | --socket | -b | --body | -f | --body-file | -n | --count | -H | --header | -d | --delay | --timeout)
+		-c | --config | -s | --socket | -b | --body | -f | --body-file | -n | --count | -H | --header | -d | --delay | --timeout | --as)
 			skip=1
 			;;
 		-*) ;;
@@ -32,13 +32,18 @@ _outfall() {
 		_outfall_files
 		return
 		;;
+	--as)
+		mapfile -t COMPREPLY < <(compgen -u -- "${COMP_WORDS[COMP_CWORD]}")
+		return
+		;;
 	-b | --body | -n | --count | -H | --header | -d | --delay | --timeout)
 		return
 		;;
 	esac
 	case $(_outfall_command) in
 	"") _outfall_words "run check enqueue ctl --help --version" ;;
-	"run " | "check ") _outfall_words "$options" ;;
+	"run ") _outfall_words "$options" ;;
+	"check ") _outfall_words "$options --as" ;;
 	"enqueue "*) _outfall_words "$options -b --body -f --body-file -n --count -H --header -d --delay" ;;
 	"ctl ")
 		_outfall_words "status jobs top quiet resume drain extend reload $options -s --socket --json"

@@ -283,15 +283,15 @@ static bool has_work(const struct document *document)
 	return false;
 }
 
-void check_document(const struct document *document, const struct settings *settings,
-		    struct problems *problems)
+void check_document(const struct rules *rules)
 {
-	struct rules rules = {document, settings, problems};
+	const struct document *document = rules->document;
 	for (const struct block *block = document->first; block != NULL; block = block->next)
-		check_block(&rules, block);
+		check_block(rules, block);
+	check_clashes(rules);
 	if (!has_work(document))
 		problems_error(
-		    problems, document->whole,
+		    rules->problems, document->whole,
 		    "there is nothing to do: no queue in a rabbitmq section, no list in a "
 		    "redis section");
 }

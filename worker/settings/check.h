@@ -6,10 +6,9 @@
 #ifndef OUTFALL_SETTINGS_CHECK_H
 #define OUTFALL_SETTINGS_CHECK_H
 
-#include "settings/document.h"
+#include "settings/rules.h"
 
 /* The blocks' fields are filled and resolved as far as that was possible. */
-void check_document(const struct document *document, const struct settings *settings,
-		    struct problems *problems);
+void check_document(const struct rules *rules);
 
 #endif

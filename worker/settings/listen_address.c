@@ -75,6 +75,39 @@ bool listen_address_parse(const char *text, struct listen_address *ret_address)
 	return true;
 }
 
+/* Both families have the port in one place. */
+_Static_assert(offsetof(struct sockaddr_in, sin_port) == offsetof(struct sockaddr_in6, sin6_port),
+	       "a port is a port");
+
+in_port_t listen_address_port(const struct listen_address *address)
+{
+	return ((const struct sockaddr_in *)(const void *)&address->at)->sin_port;
+}
+
+void listen_address_set_port(struct listen_address *address, in_port_t port)
+{
+	((struct sockaddr_in *)(void *)&address->at)->sin_port = port;
+}
+
+static bool is_every(const struct listen_address *address)
+{
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)&address->at;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)&address->at;
+	if (address->at.ss_family == AF_INET6)
+		return memcmp(&v6->sin6_addr, &in6addr_any, sizeof in6addr_any) == 0;
+	return v4->sin_addr.s_addr == INADDR_ANY;
+}
+
+bool listen_addresses_clash(const struct listen_address *a, const struct listen_address *b)
+{
+	in_port_t port = listen_address_port(a);
+	if (port == 0 || port != listen_address_port(b))
+		return false;
+	if (is_every(a) || is_every(b))
+		return true;
+	return a->len == b->len && memcmp(&a->at, &b->at, a->len) == 0;
+}
+
 void listen_address_print(const struct listen_address *address, char *buf, size_t size)
 {
 	char host[INET6_ADDRSTRLEN] = "?";

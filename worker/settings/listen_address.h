@@ -8,6 +8,7 @@
 #ifndef OUTFALL_SETTINGS_LISTEN_ADDRESS_H
 #define OUTFALL_SETTINGS_LISTEN_ADDRESS_H
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
@@ -18,6 +19,13 @@ struct listen_address {
 };
 
 bool listen_address_parse(const char *text, struct listen_address *ret_address);
+in_port_t listen_address_port(
+    const struct listen_address *address); /* in network order, as in sockaddr */
+void listen_address_set_port(struct listen_address *address, in_port_t port);
+
+/* Whether one who listens on the first keeps others from the second. */
+bool listen_addresses_clash(const struct listen_address *a, const struct listen_address *b);
+
 /* The other way round. */
 void listen_address_print(const struct listen_address *address, char *buf, size_t size);
 

@@ -337,7 +337,11 @@ static void load(struct loading *l, const char *path)
 	if (result == PARSE_BROKEN)
 		return;
 	resolve(l);
-	check_document(&l->document, l->settings, l->problems);
+	const struct rules rules = {.document = &l->document,
+				    .settings = l->settings,
+				    .problems = l->problems,
+				    .again = l->files.again};
+	check_document(&rules);
 }
 
 enum status settings_load(const char *path, struct settings **ret_settings,

@@ -14,6 +14,7 @@ struct rules {
 	const struct document *document;
 	const struct settings *settings;
 	struct problems *problems;
+	bool again; /* a worker runs, and has what it needs of this host */
 };
 
 static inline const char *kind_of(const struct block *block)
@@ -30,6 +31,9 @@ void check_external(const struct rules *rules, const struct block *block,
 		    const struct broker_settings *broker);
 
 void check_admin(const struct rules *rules, const struct block *block);
+
+/* Of the whole: what contradicts something elsewhere. */
+void check_clashes(const struct rules *rules);
 
 /* A handler or retry section that nobody names. */
 void warn_unused(const struct rules *rules, const struct block *block);

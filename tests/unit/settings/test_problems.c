@@ -118,9 +118,9 @@ static const struct row rows[] = {
 	{"a token for its file", GOOD "admin { http = \"*:0\" token_file = \"" SECRET "/" SECRET "\" }", {{3, "error: the file of token_file cannot be read"}}},
 	{"an address to include", "include(\"amqp://u:" SECRET "@h\")", {{1, "error: the included file cannot be read"}}},
 	{"an address for each kind of path", BROKER "handler \"h\" { type = exec command = {\"http://u:" SECRET "@h\"}\ndirectory = \"" SECRET "@h\" }\n"
-		"drain { report = \"amqp://u:" SECRET "@h\"\ndeadline_file = \"amqp://u:" SECRET "@h\" }\nadmin { socket = \"amqp://u:" SECRET "@h\" }",
+		"drain { report = \"amqp://u:" SECRET "@h\"\ndeadline_file = \"amqp://u:" SECRET "@h\" }\nadmin { socket = \"amqp://u:" SECRET "@s\" }",
 		{{2, "error: handler \"h\": its program: No such"}, {3, "error: handler \"h\": directory as it is given: No such"}, {4, "warning: drain: the report cannot be written to its file"},
-		 {5, "warning: drain: the deadline cannot be read from its file"}, {6, "warning: admin: the socket cannot be made in its folder"}}},
+		 {5, "warning: drain: the deadline cannot be read from its file"}, {6, "error: admin: the socket cannot be made in its folder"}}},
 	{"a secret variable for each kind of value", "rabbitmq \"m\" { url = \"amqp://h\"\nqueue \"q\" { handler = ${OUTFALL_TEST_SECRET}\nprefetch = ${OUTFALL_TEST_SECRET}\n"
 		"declare = \"${OUTFALL_TEST_SECRET}\" } }\ndrain { grace = ${OUTFALL_TEST_SECRET}\ntimeout = ${OUTFALL_TEST_SECRET} }\nadmin { http = ${OUTFALL_TEST_SECRET} }\n"
 		"handler \"h\" { type = plugin path = ${OUTFALL_TEST_SECRET} }",
@@ -238,7 +238,7 @@ static const struct row rows[] = {
 	{"an agent without a port", GOOD "admin {\nagent = \"127.0.0.1\" }",
 		{{4, "error: agent needs an address and a port"}}},
 	{"no folder for the socket", GOOD "admin { socket = \"/nonexistent/a.sock\" }",
-		{{3, "warning: admin: the socket cannot be made in /nonexistent/"}}},
+		{{3, "error: admin: the socket cannot be made in /nonexistent/"}}},
 	{"a mode of words", GOOD "admin { socket = \"/tmp/a.sock\"\nsocket_mode = \"rw\" }",
 		{{4, "error: socket_mode cannot be \"rw\": octal digits"}}},
 	{"a mode of more bits", GOOD "admin { socket = \"/tmp/a.sock\"\nsocket_mode = 7777 }",
@@ -247,6 +247,25 @@ static const struct row rows[] = {
 		{{4, "error: the file of token_file cannot be read: No such file"}}},
 	{"keys without their like", GOOD "admin { hosts = {a}\nsocket_mode = 0600 }",
 		{{3, "warning: admin: hosts has no effect without http"}, {4, "warning: admin: socket_mode has no effect"}}},
+
+	{"no folder but a file", GOOD "admin { socket = \"secret\" }", {{3, "error: admin: where the socket should be is a file that is no socket"}}},
+	{"two on one port", GOOD "admin { http = \"127.0.0.1:9180\"\nagent = \"localhost:9180\" }", {{4, "error: admin: http and agent cannot listen on one port"}}},
+	{"two on one port of all", GOOD "admin { http = \"*:9180\"\nagent = \"127.0.0.1:9180\" }", {{4, "error: admin: http and agent cannot listen"}}},
+	{"two on ports of their own", GOOD "admin { http = \"127.0.0.1:9180\" agent = \"127.0.0.2:9180\" }", {{0}}},
+	{"any two", GOOD "admin { http = \"127.0.0.1:0\" agent = \"127.0.0.1:0\" }", {{0}}},
+	{"an address of another host", GOOD "admin {\nagent = \"192.0.2.1:9181\" }", {{4, "error: admin: agent cannot be listened on: Cannot assign"}}},
+	{"the socket as report", GOOD "admin { socket = \"/tmp/a.sock\" }\ndrain { report = \"/tmp/a.sock\" }", {{4, "error: drain: the report would take the place of admin's socket"}}},
+	{"one name for two", BROKER HANDLER "redis \"m\" { url = \"redis://h\" list \"l\" { handler = h }\nlist \"q\" { handler = h } }",
+		{{4, "error: redis \"m\" has a list \"q\", and rabbitmq \"m\" a queue of that name (outfall.conf:1)"}}},
+	{"a queue in two sections", BROKER HANDLER "rabbitmq \"n\" { url = \"amqp://other:" SECRET "@mq1:5672/\"\nqueue \"q\" { handler = h } }",
+		{{4, "warning: queue \"q\" is taken from by rabbitmq \"m\", too (outfall.conf:1)"}}},
+	{"a queue of the same name elsewhere", BROKER HANDLER "rabbitmq \"n\" { url = \"amqp://mq1/v\" queue \"q\" { handler = h } }", {{0}}},
+	{"each other's dead", "redis \"r\" { url = \"redis://h\" list \"a\" { handler = h\ndead = b }\nlist \"b\" { handler = h dead = a } }\n" HANDLER,
+		{{2, "error: list \"a\": its dead jobs come back to it by way of \"b\""}, {3, "error: list \"b\": its dead jobs come back"}}},
+	{"a longer way round", "rabbitmq \"m\" { url = \"amqp://h\" queue \"o\" { handler = h dead = a }\nqueue \"a\" { handler = h dead = b }\nqueue \"b\" { handler = h dead = c }\n"
+		"queue \"c\" { handler = h dead = a } }\n" HANDLER,
+		{{2, "error: queue \"a\": its dead jobs"}, {3, "error: queue \"b\": its dead jobs"}, {4, "error: queue \"c\": its dead jobs"}}},
+	{"a way to an end", "rabbitmq \"m\" { url = \"amqp://h\" queue \"a\" { handler = h dead = b } queue \"b\" { handler = h dead = c } }\n" HANDLER, {{0}}},
 
 	{"nowhere to report to", GOOD "drain { report = \"/nonexistent/outfall/drain.json\" }", {{3, "warning: drain: the report cannot be written"}}},
 	{"no deadline to read", GOOD "drain { deadline_file = \"/nonexistent/outfall/stop\" }", {{3, "warning: drain: the deadline cannot be read"}}},
