@@ -49,6 +49,24 @@ class Configuration(WorkerCase):
         path.chmod(0)
         self.assertEqual(self.run_outfall("check", "-c", path).returncode, 78)
 
+    def test_as_the_user_that_will_run_it(self):
+        path = self.directory / "private.conf"
+        path.write_text(self.good())
+        path.chmod(0o600)
+        self.assertEqual(self.run_outfall("check", "-c", path).returncode, 0)
+        done = self.run_outfall("check", "-c", path, "--as", "nobody")
+        if os.geteuid() == 0:
+            self.assertEqual(done.returncode, 78)
+            self.assertIn("Permission denied", done.stderr)
+        else:
+            self.assertEqual(done.returncode, 64)
+        self.assertEqual(self.run_outfall("check", "-c", path, "--as", "no-such-user").returncode, 64)
+
+    def test_what_run_would_meet(self):
+        for admin in ('socket = "/nonexistent/a.sock"', 'http = "192.0.2.1:9180"',
+                      'http = "*:9180" agent = "127.0.0.1:9180"'):  # fmt: skip
+            self.assert_refused(self.good() + "admin { %s }\n" % admin, "@4", "admin")
+
     def test_a_directory(self):
         done = self.run_outfall("check", "-c", self.directory)
         self.assertEqual(done.returncode, 78)

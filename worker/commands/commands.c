@@ -57,15 +57,20 @@ static void print_problem(const struct problem *problem)
 	(void)fprintf(stderr, "%s: %s\n", problem->warning ? "warning" : "error", problem->text);
 }
 
+int command_loaded(const char *path, enum status st, struct problems *problems)
+{
+	for (size_t i = 0; i < problems->count; i++)
+		print_problem(&problems->list[i]);
+	if (st != ST_OK)
+		(void)fprintf(stderr, "outfall: configuration: %s: %zu error%s\n", path,
+			      problems->errors, problems->errors == 1 ? "" : "s");
+	problems_free(problems);
+	return st == ST_OK ? EX_OK : EX_CONFIG;
+}
+
 int command_load(const char *path, struct settings **ret_settings)
 {
 	struct problems problems;
 	enum status st = settings_load(path, ret_settings, &problems);
-	for (size_t i = 0; i < problems.count; i++)
-		print_problem(&problems.list[i]);
-	if (st != ST_OK)
-		(void)fprintf(stderr, "outfall: configuration: %s: %zu error%s\n", path,
-			      problems.errors, problems.errors == 1 ? "" : "s");
-	problems_free(&problems);
-	return st == ST_OK ? EX_OK : EX_CONFIG;
+	return command_loaded(path, st, &problems);
 }

@@ -7,6 +7,9 @@
 #ifndef OUTFALL_COMMANDS_COMMANDS_H
 #define OUTFALL_COMMANDS_COMMANDS_H
 
+#include "base/error.h"
+
+struct problems;
 struct settings;
 struct log;
 
@@ -41,5 +44,8 @@ int command_print(const char *text);
 /* Loads the file and prints every problem it has to stderr, as "file:line: error: text". Returns
  * EX_OK, with *ret_settings, or EX_CONFIG. */
 int command_load(const char *path, struct settings **ret_settings);
+
+/* The same for what has just been loaded otherwise, with `st`. */
+int command_loaded(const char *path, enum status st, struct problems *problems);
 
 #endif

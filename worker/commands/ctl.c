@@ -402,7 +402,9 @@ static int run_word(const struct ctl *ctl, int argc, char **argv)
 static int with_config(struct ctl *ctl, const char *path, int argc, char **argv)
 {
 	struct settings *settings = NULL;
-	int code = command_load(path, &settings);
+	struct problems problems;
+	enum status st = settings_load_socket(path, &settings, &problems);
+	int code = command_loaded(path, st, &problems);
 	if (code != EX_OK)
 		return code;
 	ctl->socket = settings->admin.socket;

@@ -454,7 +454,9 @@ static int push(struct enqueue *e)
 
 static int enqueue(struct enqueue *e)
 {
-	int code = command_load(e->config, &e->settings);
+	struct problems problems;
+	enum status st = settings_load_queue(e->config, e->target, &e->settings, &problems);
+	int code = command_loaded(e->config, st, &problems);
 	if (code != EX_OK)
 		return code;
 	if ((code = find_target(e)) == COMMAND_GO_ON && (code = take_body(e)) == COMMAND_GO_ON &&

@@ -9,16 +9,13 @@
  *
  * A broken text ends it after the fourth, because half a configuration breaks rules that the whole
  * one keeps. Everything else goes on to the end, and all problems are reported at once. */
-#include "settings/settings.h"
-
+#include "settings/load.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "settings/check.h"
 #include "settings/document.h"
 #include "settings/duration.h"
 #include "settings/late.h"
-#include "settings/loaded.h"
-#include "settings/parse.h"
 #include "settings/problems.h"
 #include "settings/secrets.h"
 #include "settings/value.h"
@@ -27,17 +24,9 @@
 #include <string.h>
 #include <unistd.h>
 
-struct loading {
-	struct settings *settings;
-	struct region *region;
-	struct files files;
-	struct problems *problems;
-	struct document document;
-};
-
 /* --- blocks to structs --- */
 
-static void give_fields(struct loading *l, struct block *block)
+void load_fields(struct loading *l, struct block *block)
 {
 	const struct section_row *row = &table_sections[block->section];
 	char *fields = region_take(l->region, row->bytes);
@@ -53,7 +42,7 @@ static void give_fields(struct loading *l, struct block *block)
 static struct block *imply_block(struct loading *l, enum section section, const char *title)
 {
 	struct block *block = block_create(l->region, section, title, l->document.whole);
-	give_fields(l, block);
+	load_fields(l, block);
 	return block;
 }
 
@@ -63,29 +52,29 @@ static struct block *the_block(struct loading *l, enum section section)
 	return block != NULL ? block : imply_block(l, section, NULL);
 }
 
-static void *take_array(struct loading *l, enum section section, size_t n)
+void *load_array(struct loading *l, enum section section, size_t n)
 {
 	return region_take(l->region, n * table_sections[section].bytes);
 }
 
 /* Its fields live in the array from now on. */
-static void move_fields(struct block *block, void *array, size_t at)
+void load_move_fields(struct block *block, void *array, size_t at)
 {
 	size_t bytes = table_sections[block->section].bytes;
 	block->fields = memcpy((char *)array + at * bytes, block->fields, bytes);
 }
 
 /* The blocks of one kind as one array. */
-static void *collect(struct loading *l, enum section section, size_t *ret_n)
+void *load_collect(struct loading *l, enum section section, size_t *ret_n)
 {
 	size_t n = 0;
 	for (struct block *b = l->document.first; b != NULL; b = b->next)
 		n += b->section == section;
-	void *array = take_array(l, section, n);
+	void *array = load_array(l, section, n);
 	*ret_n = 0;
 	for (struct block *b = l->document.first; b != NULL; b = b->next)
 		if (b->section == section)
-			move_fields(b, array, (*ret_n)++);
+			load_move_fields(b, array, (*ret_n)++);
 	return array;
 }
 
@@ -178,7 +167,7 @@ static void resolve_retries(struct loading *l)
 {
 	if (document_find(&l->document, SECTION_RETRY, NULL, "default") == NULL)
 		document_append(&l->document, imply_block(l, SECTION_RETRY, "default"));
-	l->settings->retries = collect(l, SECTION_RETRY, &l->settings->n_retries);
+	l->settings->retries = load_collect(l, SECTION_RETRY, &l->settings->n_retries);
 }
 
 static void report_no_such(struct loading *l, const struct block *block, const char *key)
@@ -217,7 +206,7 @@ static const void *resolve_name(struct loading *l, const struct block *block, co
 static void resolve_queue(struct loading *l, struct block *block)
 {
 	const struct rabbitmq_settings *rabbitmq = block->parent->fields;
-	move_fields(block, rabbitmq->queues, block->parent->n_placed++);
+	load_move_fields(block, rabbitmq->queues, block->parent->n_placed++);
 	struct queue_settings *queue = block->fields;
 	queue->handler = resolve_name(l, block, "handler", SECTION_HANDLER, NULL);
 	queue->retry = resolve_name(l, block, "retry", SECTION_RETRY, "default");
@@ -226,7 +215,7 @@ static void resolve_queue(struct loading *l, struct block *block)
 static void resolve_list(struct loading *l, struct block *block)
 {
 	const struct redis_settings *redis = block->parent->fields;
-	move_fields(block, redis->lists, block->parent->n_placed++);
+	load_move_fields(block, redis->lists, block->parent->n_placed++);
 	struct list_settings *list = block->fields;
 	list->handler = resolve_name(l, block, "handler", SECTION_HANDLER, NULL);
 	list->retry = resolve_name(l, block, "retry", SECTION_RETRY, "default");
@@ -258,41 +247,45 @@ static void resolve_tls(struct loading *l, const struct block *block, struct tls
 			    l->region, block_said(block, rows[i].key)->place.file, *rows[i].path);
 }
 
-static void resolve_broker(struct loading *l, const struct block *block,
-			   struct broker_settings *broker)
+static struct broker_settings *broker_of(const struct block *block)
+{
+	if (block->section == SECTION_RABBITMQ)
+		return &((struct rabbitmq_settings *)block->fields)->broker;
+	must(block->section == SECTION_REDIS);
+	return &((struct redis_settings *)block->fields)->broker;
+}
+
+void load_broker(struct loading *l, const struct block *block)
 {
 	struct secrets_desk desk = desk_of(l, block);
+	struct broker_settings *broker = broker_of(block);
 	resolve_tls(l, block, &broker->tls);
 	(void)secrets_urls(&desk, broker); /* reported */
 }
 
-static void resolve_rabbitmq(struct loading *l, const struct block *block)
+void load_room(struct loading *l, const struct block *block)
 {
-	struct rabbitmq_settings *rabbitmq = block->fields;
-	rabbitmq->n_queues = block->n_children;
-	rabbitmq->queues = take_array(l, SECTION_QUEUE, rabbitmq->n_queues);
-	resolve_broker(l, block, &rabbitmq->broker);
-}
-
-static void resolve_redis(struct loading *l, const struct block *block)
-{
-	struct redis_settings *redis = block->fields;
-	redis->n_lists = block->n_children;
-	redis->lists = take_array(l, SECTION_LIST, redis->n_lists);
-	resolve_broker(l, block, &redis->broker);
+	if (block->section == SECTION_RABBITMQ) {
+		struct rabbitmq_settings *rabbitmq = block->fields;
+		rabbitmq->n_queues = block->n_children;
+		rabbitmq->queues = load_array(l, SECTION_QUEUE, rabbitmq->n_queues);
+	} else {
+		struct redis_settings *redis = block->fields;
+		redis->n_lists = block->n_children;
+		redis->lists = load_array(l, SECTION_LIST, redis->n_lists);
+	}
 }
 
 static void resolve_block(struct loading *l, struct block *block)
 {
 	switch (block->section) {
 	case SECTION_RABBITMQ:
-		resolve_rabbitmq(l, block);
+	case SECTION_REDIS:
+		load_room(l, block);
+		load_broker(l, block);
 		break;
 	case SECTION_QUEUE: /* after its broker, which has the array for it */
 		resolve_queue(l, block);
-		break;
-	case SECTION_REDIS:
-		resolve_redis(l, block);
 		break;
 	case SECTION_LIST:
 		resolve_list(l, block);
@@ -314,26 +307,33 @@ static void resolve(struct loading *l)
 	resolve_drain(l);
 	resolve_admin(l);
 	settings->log = *(struct log_settings *)the_block(l, SECTION_LOG)->fields;
-	settings->handlers = collect(l, SECTION_HANDLER, &settings->n_handlers);
+	settings->handlers = load_collect(l, SECTION_HANDLER, &settings->n_handlers);
 	resolve_retries(l);
-	settings->rabbitmqs = collect(l, SECTION_RABBITMQ, &settings->n_rabbitmqs);
-	settings->redises = collect(l, SECTION_REDIS, &settings->n_redises);
+	settings->rabbitmqs = load_collect(l, SECTION_RABBITMQ, &settings->n_rabbitmqs);
+	settings->redises = load_collect(l, SECTION_REDIS, &settings->n_redises);
 	for (struct block *block = l->document.first; block != NULL; block = block->next)
 		resolve_block(l, block);
 }
 
-static void load(struct loading *l, const char *path)
+enum parse_result load_parse(struct loading *l, const char *path, struct problems *syntax,
+			     struct problems *values)
 {
 	struct region scratch = {0};
 	const struct reader_parts parts = {.region = l->region,
 					   .scratch = &scratch,
 					   .files = &l->files,
-					   .syntax = l->problems,
-					   .values = l->problems};
+					   .syntax = syntax,
+					   .values = values};
 	enum parse_result result = parse_file(path, &parts, &l->document);
 	region_free(&scratch);
+	return result;
+}
+
+static void load(struct loading *l, const char *path)
+{
+	enum parse_result result = load_parse(l, path, l->problems, l->problems);
 	for (struct block *block = l->document.first; block != NULL; block = block->next)
-		give_fields(l, block);
+		load_fields(l, block);
 	if (result == PARSE_BROKEN)
 		return;
 	resolve(l);
@@ -342,6 +342,40 @@ static void load(struct loading *l, const char *path)
 				    .problems = l->problems,
 				    .again = l->files.again};
 	check_document(&rules);
+}
+
+/* --- from beginning to end --- */
+
+struct loaded *load_begin(struct loading *ret_loading, const struct settings *before,
+			  struct problems *problems)
+{
+	struct loaded *loaded = memory_clear(1, sizeof *loaded);
+	*problems = (struct problems){0};
+	if (loaded == NULL)
+		return NULL;
+	list_init(&loaded->late);
+	*ret_loading = (struct loading){.loaded = loaded,
+					.settings = &loaded->settings,
+					.region = &loaded->region,
+					.problems = problems};
+	ret_loading->files =
+	    (struct files){.region = &loaded->region,
+			   .before = before != NULL ? loaded_of(before)->kept : NULL,
+			   .again = before != NULL};
+	return loaded;
+}
+
+enum status load_end(struct loading *l, const char *path, struct settings **ret_settings)
+{
+	problems_sort(l->problems, path);
+	if (l->problems->errors != 0) {
+		settings_destroy(l->settings);
+		return ST_INVALID;
+	}
+	l->loaded->document = l->document;
+	l->loaded->kept = l->files.kept;
+	*ret_settings = l->settings;
+	return ST_OK;
 }
 
 enum status settings_load(const char *path, struct settings **ret_settings,
@@ -353,26 +387,11 @@ enum status settings_load(const char *path, struct settings **ret_settings,
 enum status settings_load_again(const char *path, const struct settings *before,
 				struct settings **ret_settings, struct problems *problems)
 {
-	struct loaded *loaded = memory_clear(1, sizeof *loaded);
-	*problems = (struct problems){0};
-	if (loaded == NULL)
+	struct loading l;
+	if (load_begin(&l, before, problems) == NULL)
 		return ST_NOMEM;
-	list_init(&loaded->late);
-	struct loading l = {
-	    .settings = &loaded->settings, .region = &loaded->region, .problems = problems};
-	l.files = (struct files){.region = &loaded->region,
-				 .before = before != NULL ? loaded_of(before)->kept : NULL,
-				 .again = before != NULL};
 	load(&l, path);
-	problems_sort(problems, path);
-	if (problems->errors != 0) {
-		settings_destroy(&loaded->settings);
-		return ST_INVALID;
-	}
-	loaded->document = l.document;
-	loaded->kept = l.files.kept;
-	*ret_settings = &loaded->settings;
-	return ST_OK;
+	return load_end(&l, path, ret_settings);
 }
 
 void settings_destroy(struct settings *settings)

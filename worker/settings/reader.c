@@ -192,16 +192,16 @@ static bool may_be_named(const char *name)
 	       name[strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")] == '\0';
 }
 
-static void report_unset(struct reader *r, struct place place, const char *name)
+void reader_report_unset(struct problems *problems, struct place place, const char *name)
 {
 	if (may_be_named(name))
-		problems_error(r->parts.values, place,
+		problems_error(problems, place,
 			       "the variable %s is not set in the environment: set it, or give a "
 			       "default with ${%s:-...}",
 			       name, name);
 	else
 		problems_error(
-		    r->parts.values, place,
+		    problems, place,
 		    "a variable is not set in the environment: set it, or give a default "
 		    "with ${NAME:-...}");
 }
@@ -216,7 +216,7 @@ static const char *variable_value(struct reader *r, struct place place, const ch
 	if (fallback != NULL && (value == NULL || *value == '\0'))
 		return fallback;
 	if (value == NULL) {
-		report_unset(r, place, name);
+		reader_report_unset(r->parts.values, place, name);
 		return NULL;
 	}
 	if (is_text(span_text(value)))

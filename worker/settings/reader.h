@@ -60,6 +60,9 @@ bool reader_is_broken(const struct reader *reader);
 void reader_complain(struct reader *reader, struct place place, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* `name` is a variable that is not set; it is named if it looks like one. */
+void reader_report_unset(struct problems *problems, struct place place, const char *name);
+
 /* Nothing more will be read: what follows cannot be understood. */
 void reader_stop(struct reader *reader);
 bool reader_was_stopped(const struct reader *reader);

@@ -260,6 +260,15 @@ enum status settings_load(const char *path, struct settings **ret_settings,
  * then it gives now. */
 enum status settings_load_again(const char *path, const struct settings *before,
 				struct settings **ret_settings, struct problems *problems);
+
+/* No more than a command uses, on a host that could perhaps not run the rest: of `admin` its socket, NULL where
+ * none is named; */
+enum status settings_load_socket(const char *path, struct settings **ret_settings,
+				 struct problems *problems);
+/* all queues and lists by their names, and whole the one that `target`, "SOURCE/QUEUE", means, with its broker,
+ * but for handler and retry. */
+enum status settings_load_queue(const char *path, const char *target,
+				struct settings **ret_settings, struct problems *problems);
 void settings_destroy(struct settings *settings);
 void problems_free(struct problems *problems);
 
