@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/must.h"
+#include "drain/pausing.h"
 #include "drain/retire.h"
 #include "observe/log.h"
 #include "settings/duration.h"
@@ -120,6 +121,7 @@ static void deliver(struct source_host *host, struct job **delivered)
 
 void core_begin_jobs(struct core *core)
 {
+	pausing_turn(&core->drain);
 	if (phase_begins_jobs(core->drain.phase))
 		dispatch_pump(&core->dispatch);
 	else if (core->held_again)
@@ -194,6 +196,7 @@ static void finished(struct executor_host *host, struct job *job, const struct o
 	histogram_count(&counts->waits, job->begun_ns - job->taken_ns);
 	histogram_count(&counts->runs, job->finished_ns - job->begun_ns);
 	blame_timeout(job);
+	pausing_left(&core->drain, job);
 	ledger_finish(&core->ledger, job);
 	dispatch_release(&core->dispatch, job);
 	if (job->orphaned)
@@ -205,8 +208,35 @@ static void retracted(struct executor_host *host, struct job *job)
 {
 	struct core *core = of_executor_host(host);
 	ledger_hold_again(&core->ledger, job);
+	pausing_left(&core->drain, job);
 	dispatch_hold_again(&core->dispatch, job);
 	core->held_again = true;
+}
+
+static void could_not_begin(struct executor_host *host, struct job *job, const char *why)
+{
+	struct core *core = of_executor_host(host);
+	struct lane *lane = job->route->lane;
+	log_say(core->log, LOG_DEBUG, "job not begun, held again", KV_JOB(job),
+		kv_text("queue", job->route->name), kv_text("why", why));
+	pausing_could_not_begin(&core->drain, lane, why);
+	retracted(host, job);
+}
+
+static struct lane *lane_of(struct core *core, const struct executor *executor)
+{
+	list_each (it, &core->roster.lanes) {
+		struct lane *lane = list_entry(it, struct lane, in_roster);
+		if (lane->executor == executor)
+			return lane;
+	}
+	return NULL; /* it is still being built */
+}
+
+static void probed(struct executor_host *host, struct executor *executor, const char *why)
+{
+	struct core *core = of_executor_host(host);
+	pausing_probed(&core->drain, lane_of(core, executor), why);
 }
 
 /* --- what it says of itself while it runs ----------------------------------------------------- */
@@ -253,10 +283,14 @@ static void tell_room(struct route *route)
 static void resized(struct executor_host *host, struct executor *executor)
 {
 	struct core *core = of_executor_host(host);
+	struct lane *lane = lane_of(core, executor);
+	if (lane == NULL)
+		return;
+	pausing_resized(&core->drain, lane);
 	dispatch_resized(&core->dispatch, executor);
 	list_each (it, &core->roster.routes) {
 		struct route *route = list_entry(it, struct route, in_roster);
-		if (route->lane->executor == executor)
+		if (route->lane == lane)
 			tell_room(route);
 	}
 }
@@ -450,6 +484,8 @@ void core_init(struct core *core, const struct clock *clock, struct log *log, un
 	core->executor_host = (struct executor_host){
 	    .finished = finished,
 	    .retracted = retracted,
+	    .could_not_begin = could_not_begin,
+	    .probed = probed,
 	    .progress = progress,
 	    .extend = extend,
 	    .checkpoint = checkpoint,
@@ -491,6 +527,9 @@ uint64_t core_next_ns(const struct core *core)
 	uint64_t drain_ns = drain_next_ns(&core->drain);
 	uint64_t dispatch_ns =
 	    dispatch_next_ns(&core->dispatch, phase_begins_jobs(core->drain.phase));
+	uint64_t pausing_ns = pausing_next_ns(&core->drain);
+	if (pausing_ns < drain_ns)
+		drain_ns = pausing_ns;
 	return drain_ns < dispatch_ns ? drain_ns : dispatch_ns;
 }
 

@@ -203,8 +203,8 @@ static void print_queues(json_t *status, json_t *before, FILE *out)
 
 static void print_handlers(json_t *status, FILE *out)
 {
-	static const char *const names[] = {"HANDLER",    "KIND",    "RUNNING", "WIDTH",
-					    "OF AT MOST", "TIMEOUT", NULL};
+	static const char *const names[] = {"HANDLER",    "KIND",    "RUNNING",        "WIDTH",
+					    "OF AT MOST", "TIMEOUT", "PAUSED BECAUSE", NULL};
 	struct columns table;
 	size_t i;
 	json_t *handler;
@@ -217,6 +217,7 @@ static void print_handlers(json_t *status, FILE *out)
 		columns_put(&table, "%lld", number_at(handler, "width"));
 		columns_put(&table, "%lld", number_at(handler, "widest"));
 		columns_put(&table, "%s", duration_at(handler, "timeout_ms").text);
+		columns_put(&table, "%s", text_at(handler, "paused_because"));
 	}
 	(void)fputc('\n', out);
 	columns_print(&table, out);

@@ -20,6 +20,9 @@
  * Width. Executors of long-lived processes grow and shrink. A lane that has more jobs than the new
  * width keeps them; a route that waits for nothing but width lines up again in dispatch_resized().
  *
+ * A handler that could not begin a job is paused (pause.h): its width is 0, or such that one more job
+ * may begin, the trial, whatever it still runs of those before.
+ *
  * Timeouts. `next_timeout_ns` is a lower bound, lowered at each start and recomputed by a walk only
  * when it is reached: nothing is paid for a job that ends in time. */
 #include "dispatch/dispatch.h"
@@ -62,6 +65,8 @@ static bool lane_is_full(const struct lane *lane)
 	if (executor->width == 0)
 		return true; /* nothing is staged where nothing runs */
 	unsigned most = executor->width + lane->ahead;
+	if (lane->pause.state != PAUSE_SERVING)
+		return lane->assigned >= lane_width(lane);
 	if (lane->limit != 0 && lane->limit < executor->width)
 		most = lane->limit; /* what is staged would begin by itself, so nothing is */
 	return lane->assigned >= (most < executor->depth ? most : executor->depth);
@@ -163,6 +168,8 @@ static void begin(struct dispatch *dispatch, struct lane *lane, struct job *job,
 	job->given_ns = now_ns;
 	if (lane->timeout_ns != 0)
 		expect_timeout(dispatch, now_ns + lane->timeout_ns);
+	if (pause_give(&lane->pause))
+		lane->trial = job;
 	lane->executor->ops->start(lane->executor, job); /* may finish it: do not touch it again */
 	if (route->held == 0)
 		ask_for_more(route);
@@ -338,7 +345,7 @@ void dispatch_hold_again(struct dispatch *dispatch, struct job *job)
 {
 	struct route *route = job->route;
 	leave_lane(dispatch, job);
-	job->given_ns = 0;
+	job->given_ns = job->begun_ns = 0;
 	job->stop = JOB_NOT_STOPPED; /* it may have been asked, and never heard of it */
 	job->killed = false;
 	job->in_drain = false;

@@ -46,7 +46,8 @@ void dispatch_pump(struct dispatch *dispatch);
 /* Takes back what executors have staged and not begun; it is held again, in its old order. */
 void dispatch_retract(struct dispatch *dispatch);
 void dispatch_retract_lane(struct lane *lane);
-void dispatch_hold_again(struct dispatch *dispatch, struct job *job); /* one of those */
+/* One of those, or one that could not begin: it is held in its old place. */
+void dispatch_hold_again(struct dispatch *dispatch, struct job *job);
 
 /* The first job of the route that is held, or NULL. Once told or dropped by the ledger it must
  * leave its route with dispatch_forget(). */

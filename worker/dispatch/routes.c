@@ -11,6 +11,7 @@ void roster_init(struct roster *roster)
 {
 	list_init(&roster->sources);
 	list_init(&roster->lanes);
+	list_init(&roster->paused);
 	list_init(&roster->routes);
 	list_init(&roster->retired);
 	roster->budget = NULL;
@@ -38,6 +39,12 @@ struct lane *roster_add_lane(struct roster *roster, struct executor *executor, u
 	list_init(&lane->running);
 	list_init(&lane->ready);
 	list_init(&lane->in_turn);
+	list_init(&lane->in_paused);
+	lane->pause.next_ns = UINT64_MAX;
+	if (executor->width == 0) {
+		(void)pause_unmanned(&lane->pause, 0);
+		list_append(&roster->paused, &lane->in_paused);
+	}
 	list_append(&roster->lanes, &lane->in_roster);
 	return lane;
 }
@@ -49,12 +56,21 @@ static unsigned limited(const struct lane *lane, unsigned width)
 
 unsigned lane_width(const struct lane *lane)
 {
-	return limited(lane, lane->executor->width);
+	return pause_width(&lane->pause, limited(lane, lane->executor->width), lane->assigned);
 }
 
 unsigned lane_widest(const struct lane *lane)
 {
 	return limited(lane, lane->executor->widest);
+}
+
+const char *lane_paused_because(const struct lane *lane)
+{
+	if (!pause_is_idle(&lane->pause))
+		return NULL;
+	if (lane->pause.state == PAUSE_UNMANNED)
+		return "none of its processes is ready";
+	return lane->why_paused;
 }
 
 struct route *route_of_counts(struct route *route)

@@ -17,6 +17,7 @@
 
 #include "base/histogram.h"
 #include "base/list.h"
+#include "dispatch/pause.h"
 #include "dispatch/rate.h"
 #include "job/outcome.h"
 #include "settings/settings.h"
@@ -25,6 +26,7 @@
 #include <stdint.h>
 
 struct budget;
+struct job;
 struct source;
 struct executor;
 
@@ -45,6 +47,10 @@ struct lane {
 	unsigned ahead;      /* how many may be staged beyond width now; see dispatch.c */
 	struct list ready;   /* routes that hold jobs and may start one, next first */
 	struct list in_turn; /* on dispatch's ring of lanes to serve, starved or paced */
+	struct pause pause;  /* drain/pausing.h moves it */
+	struct list in_paused; /* roster.paused */
+	struct job *trial;     /* while on trial; else NULL */
+	char why_paused[160];  /* as the log was told; "": it was not told of a pause */
 };
 
 struct route {
@@ -73,20 +79,26 @@ struct route {
 	bool retired;           /* begins no more jobs, and goes when it has none; see retire.h */
 	uint64_t retired_ns;    /* since when */
 	struct list in_retired; /* struct roster.retired */
-	struct route *heir;     /* of a retired one: the route its queue has now; or NULL */
+	bool suspended; /* its source was told to take nothing, for its handler can begin nothing */
+	struct route *heir; /* of a retired one: the route its queue has now; or NULL */
 };
 
 struct roster {
 	struct list sources; /* struct source.in_roster */
 	struct list lanes;
+	struct list
+	    paused; /* those that are not serving, or only just again (struct lane.in_paused) */
 	struct list routes;
 	struct list retired;         /* those of them that are (struct route.in_retired) */
 	const struct budget *budget; /* dispatch's; set before lanes are added */
 };
 
-/* How many of its jobs can run at once. Changes with the executor's. */
+/* How many of its jobs can run at once. Changes with the executor's, and while it is paused. */
 unsigned lane_width(const struct lane *lane);
 unsigned lane_widest(const struct lane *lane); /* when all of its processes are up */
+
+/* Why it is given no jobs now, for people; NULL: it is, if only one for trial. */
+const char *lane_paused_because(const struct lane *lane);
 
 void roster_init(struct roster *roster);
 void roster_fini(struct roster *roster); /* frees routes and lanes; not sources, not executors */

@@ -4,8 +4,8 @@
  *         loop before they call the host (but for a line of the log).
  * Owns:   a started job stays the core's; the executor borrows it until it calls finished() or
  *         retracted(), or until the process exits (a thread cannot be killed).
- * Fails:  start() never fails: a handler that cannot be started is an outcome (RETRY with the
- *         reason), because that is what the job sees.
+ * Fails:  start() never fails. A handler that cannot begin the job says could_not_begin(), and what
+ *         fails once the job has begun is an outcome.
  *
  * width and depth. `width` is how many jobs can run at once: processes, threads. `depth` is how many
  * may be given to the executor: what lies between is staged, not begun, and comes back with
@@ -19,9 +19,11 @@
  * What may be called from within what. An op may call the host before it returns, also for jobs that it was not
  * asked about: whoever writes to a process may find that it has gone.
  *
- *     op              finished(), retracted()                     resized()   progress(), extend(), checkpoint()
+ *     op              finished(), retracted(),                    resized()   progress(), extend(), checkpoint()
+ *                     could_not_begin()
  *     start           of this job (retracted: only once width     yes         of any other job it has
  *                     is 0), of any other job it has
+ *     probe           no; but probed()                            no          no
  *     retract, stop,  of any job it has                           yes         of any job it has
  *     drain_notice,
  *     resize
@@ -32,11 +34,13 @@
  *     finished        retract(), of this executor and of others: what was told of the job may have
  *                     shown its source that the connection is gone
  *     retracted,      none but begun_ns()
+ *     could_not_begin,
+ *     probed,
  *     resized, ...
  *
  * So a job may be gone after any call to the host or to an op, and its neighbours, too: who walks over jobs
  * while calling out takes each from its list first, or lets the list know where the walk is. start(),
- * stop(), drain_notice() and resize() never come from within a host call. */
+ * stop(), probe(), drain_notice() and resize() never come from within a host call. */
 #ifndef OUTFALL_EXECUTORS_EXECUTOR_H
 #define OUTFALL_EXECUTORS_EXECUTOR_H
 
@@ -59,6 +63,13 @@ struct executor_host {
 	/* No handler has seen the job (it was staged, or lay unread in a pipe, or its handler cannot begin
 	 * now); it is held again, in front of its route, and whatever it was asked is forgotten. */
 	void (*retracted)(struct executor_host *host, struct job *job);
+	/* Nothing of the job has begun, and the next one would fare no better: no such program, no process
+	 * to be had, nobody who listens. It is held again in its old place, uncounted, and the handler is
+	 * paused (dispatch/pause.h). From within start() is allowed. What is wrong with this very job is
+	 * an outcome. */
+	void (*could_not_begin)(struct executor_host *host, struct job *job, const char *why);
+	/* The answer to probe(): NULL, or why it still could not. */
+	void (*probed)(struct executor_host *host, struct executor *executor, const char *why);
 
 	/* What a running job says of itself, at any moment between start() and finished(). */
 	/* How far it is, 0 to 1; less than 0: not said. `note` may be empty. */
@@ -91,12 +102,15 @@ struct executor_ops {
 	/* Begins the job, or stages it. Sets job->begun_ns when it really begins (a staged job may
 	 * get it from its thread; read it with executor_begun_ns()). */
 	void (*start)(struct executor *executor, struct job *job);
-	/* Hands back everything staged and unbegun through retracted(), last staged first, before
-	 * returning. */
+	/* Hands back everything that was started and has not begun through retracted(), the last one
+	 * first, before returning. */
 	void (*retract)(struct executor *executor);
-	/* 0 while staged. Any moment between start() and finished(). */
+	/* 0 until it really begins. Any moment between start() and finished(). */
 	uint64_t (*begun_ns)(const struct executor *executor, const struct job *job);
 	void (*stop)(struct executor *executor, struct job *job, enum stop_how how);
+	/* Looks, without a job, whether one could begin now, and tells probed(), from within or later, once
+	 * for each call. NULL: that takes a job. */
+	void (*probe)(struct executor *executor);
 	/* A drain began: running handlers may be told how long they have. UINT64_MAX: for ever. */
 	void (*drain_notice)(struct executor *executor, uint64_t remaining_ms);
 	/* The configuration's concurrency may be another one now, its handler's settings or `worker`'s: makes

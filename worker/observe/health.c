@@ -21,10 +21,11 @@ static bool sources_are_ready(const struct core *core, struct text *why)
 static bool handlers_are_ready(const struct core *core, struct text *why)
 {
 	list_each (it, &core->roster.lanes) {
-		const struct executor *executor = list_entry(it, struct lane, in_roster)->executor;
-		if (executor->width > 0)
+		const struct lane *lane = list_entry(it, struct lane, in_roster);
+		if (lane_paused_because(lane) == NULL)
 			continue;
-		text_print(why, "handler \"%s\" has no process that is ready", executor->name);
+		text_print(why, "handler \"%s\" is paused: %s", lane->executor->name,
+			   lane_paused_because(lane));
 		return false;
 	}
 	return true;

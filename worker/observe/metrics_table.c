@@ -135,6 +135,12 @@ static double handler_widest(const struct view *view, const struct metric_subjec
 	return lane_widest(of->lane);
 }
 
+static double handler_paused(const struct view *view, const struct metric_subject *of)
+{
+	(void)view;
+	return lane_paused_because(of->lane) != NULL;
+}
+
 static double handler_running(const struct view *view, const struct metric_subject *of)
 {
 	(void)view;
@@ -208,11 +214,13 @@ const struct metric_row metrics_table[] = {
     {.name = "outfall_source_reconnects_total", .unit = "times", .kind = METRIC_COUNTER, .scope = PER_SOURCE,
      .value = source_reconnects, .help = "How often the connection was lost and sought again."},
     {.name = "outfall_handler_width", .unit = "jobs", .kind = METRIC_GAUGE, .scope = PER_HANDLER, .value = handler_width,
-     .help = "How many jobs the handler can run at once now; 0 while none of its processes is ready."},
+     .help = "How many jobs the handler can run at once now; 0 while it is paused."},
     {.name = "outfall_handler_widest", .unit = "jobs", .kind = METRIC_GAUGE, .scope = PER_HANDLER, .value = handler_widest,
      .help = "How many it can run at once with all of its processes."},
     {.name = "outfall_handler_running", .unit = "jobs", .kind = METRIC_GAUGE, .scope = PER_HANDLER, .value = handler_running,
      .help = "Jobs that are with it now."},
+    {.name = "outfall_handler_paused", .unit = "0 or 1", .kind = METRIC_GAUGE, .scope = PER_HANDLER, .value = handler_paused,
+     .help = "1 while it is given no jobs, because it cannot begin any."},
 
     {.name = "outfall_build_info", .unit = "1", .kind = METRIC_GAUGE, .scope = PER_BUILD, .value = build_info,
      .help = "Always 1; the label has the version."},

@@ -215,6 +215,7 @@ static void put_queue(struct text *text, const struct route *route)
 	put_text(text, "name", route->name);
 	put_text(text, "handler", route->lane->executor->name);
 	put_bool(text, "removed", route->retired);
+	put_bool(text, "suspended", route->suspended);
 	put_number(text, "held", route->held);
 	put_number(text, "running", route->assigned);
 	put_number(text, "in_worker", route->in_ledger);
@@ -226,8 +227,9 @@ static void put_queue(struct text *text, const struct route *route)
 	close_object(text);
 }
 
-static void put_handler(struct text *text, const struct lane *lane)
+static void put_handler(struct text *text, const struct lane *lane, uint64_t now_ns)
 {
+	const struct pause *pause = &lane->pause;
 	open_object(text, NULL);
 	put_text(text, "name", lane->executor->name);
 	put_text(text, "kind", lane->executor->ops->kind);
@@ -236,11 +238,15 @@ static void put_handler(struct text *text, const struct lane *lane)
 	put_number(text, "assigned", lane->assigned);
 	put_number(text, "permits", lane->permits);
 	put_ms(text, "timeout_ms", lane->timeout_ns != 0 ? lane->timeout_ns : UINT64_MAX);
+	put_text(text, "pause", pause_state_name(pause->state));
+	put_text(text, "paused_because", lane_paused_because(lane));
+	put_ms(text, "next_try_ms", until(pause->next_ns, now_ns));
 	close_object(text);
 }
 
-static void put_parts(struct text *text, const struct roster *roster)
+static void put_parts(struct text *text, const struct view *view)
 {
+	const struct roster *roster = &view->core->roster;
 	open_array(text, "sources");
 	list_each (it, &roster->sources) {
 		put_source(text, list_entry(it, struct source, in_roster));
@@ -253,7 +259,7 @@ static void put_parts(struct text *text, const struct roster *roster)
 	close_array(text);
 	open_array(text, "handlers");
 	list_each (it, &roster->lanes) {
-		put_handler(text, list_entry(it, struct lane, in_roster));
+		put_handler(text, list_entry(it, struct lane, in_roster), view->now_ns);
 	}
 	close_array(text);
 }
@@ -328,7 +334,7 @@ static size_t put_all(struct text *text, const struct view *view, enum status_co
 	put_state(text, view);
 	put_drain(text, view);
 	put_counts(text, view);
-	put_parts(text, &view->core->roster);
+	put_parts(text, view);
 	put_all_running(text, view);
 	size_t lasting = text->len - before;
 	put_process(text, view);

@@ -15,8 +15,10 @@
  *     jobs       {held, running, settling}
  *     fates      {done, retried, dead, returned, unsettled}: since the start
  *     sources    [{name, kind, link, intake, blocked, reconnects, waiting_for}]
- *     queues     [{source, name, handler, held, running, in_worker, limit, fates}]
- *     handlers   [{name, kind, width, widest, assigned, permits, timeout_ms}]
+ *     queues     [{source, name, handler, removed, suspended, held, running, in_worker, limit, fates}]:
+ *                suspended while its handler is paused
+ *     handlers   [{name, kind, width, widest, assigned, permits, timeout_ms, pause, paused_because,
+ *                next_try_ms}]: pause is "serving", or a state of dispatch/pause.h
  *     running    [{id, source, queue, handler, attempt, interruptions, age_ms, progress, note,
  *                timeout_left_ms, eta_ms, asked_to_stop}]: the oldest first
  *     running_omitted   how many there was no room for

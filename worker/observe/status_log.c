@@ -25,6 +25,7 @@ static void log_queue(struct log *log, const struct route *route)
 	log_say(log, LOG_WARN, "status of queue", kv_text("source", route->source_name),
 		kv_text("queue", route->name), kv_text("handler", route->lane->executor->name),
 		kv_text("removed", route->retired ? "draining" : NULL),
+		kv_text("suspended", route->suspended ? "its handler is paused" : NULL),
 		kv_int("held", (int64_t)route->held), kv_int("running", route->assigned),
 		kv_int("in_worker", (int64_t)route->in_ledger));
 }
@@ -33,7 +34,8 @@ static void log_handler(struct log *log, const struct lane *lane)
 {
 	log_say(log, LOG_WARN, "status of handler", kv_text("handler", lane->executor->name),
 		kv_text("kind", lane->executor->ops->kind), kv_int("width", lane_width(lane)),
-		kv_int("widest", lane_widest(lane)), kv_int("running", lane->assigned));
+		kv_int("widest", lane_widest(lane)), kv_int("running", lane->assigned),
+		kv_text("paused_because", lane_paused_because(lane)));
 }
 
 static void log_job(struct log *log, const struct job *job, uint64_t now_ns)

@@ -13,8 +13,9 @@
  *
  *     op                        settled()      took_back()     changed()   deliver(), buried(), refused()
  *     settle, start, pause,     of any job     of any route    yes         no
- *     resume, flush, retire,    it settles     of its own
- *     leave, close
+ *     resume, flush, suspend,   it settles     of its own
+ *     take_up, retire, leave,
+ *     close
  *     destroy                   of all         no              yes         no
  *     the others                no             no              no          no
  *
@@ -120,6 +121,12 @@ struct source_ops {
 	/* Limits on how many jobs run at once have changed, the worker's or those of routes and lanes: what is
 	 * taken ahead may follow from them. May be NULL. */
 	void (*limits_changed)(struct source *source);
+	/* Takes nothing for this route until take_up(), and `intake` is about the others: its handler can
+	 * begin nothing, others' can. The three are NULL where a source has no others. */
+	void (*suspend)(struct source *source, struct route *route);
+	void (*take_up)(struct source *source, struct route *route);
+	/* Nothing will be delivered any more: what is held of it may go back, and not to us. */
+	bool (*is_suspended)(const struct source *source, const struct route *route);
 	/* Shuts the intake of this route alone, for good; the others are not disturbed, and `intake` is
 	 * about them. NULL, with leave(): routes come and go with their source. */
 	void (*retire)(struct source *source, struct route *route);

@@ -361,6 +361,7 @@ static void width_comes_and_goes(void **state)
 	dispatch_pump(&f.dispatch);
 	assert_int_equal(p.n_begun, 0);
 	p.executor.width = p.executor.depth = 4;
+	assert_true(pause_manned(&p.lane->pause, false));
 	dispatch_resized(&f.dispatch, &p.executor);
 	dispatch_pump(&f.dispatch);
 	assert_int_equal(p.n_begun, 4);

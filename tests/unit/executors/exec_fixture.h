@@ -59,7 +59,8 @@ static inline void close_fixture(struct fixture *f)
 
 static inline void run_one(struct fixture *f, const char *body)
 {
-	unsigned ends = f->fake.finished + 1; /* it may end within start() */
+	unsigned ends = f->fake.finished + f->fake.retracted + f->fake.not_begun +
+			1; /* it may end within start() */
 	fake_start(&f->fake, fake_job(&f->fake, body, strlen(body)));
 	fake_run_until(&f->fake, ends);
 }

@@ -38,8 +38,10 @@ struct fake_host {
 	struct source source;
 	struct route route;
 	uint64_t serial;
-	unsigned finished, retracted;
-	struct outcome last; /* the outcome told last */
+	unsigned finished, retracted, not_begun;
+	unsigned could, could_not; /* answers to probe() */
+	char why_not[160];         /* of the last that could not */
+	struct outcome last;       /* the outcome told last */
 	uint64_t last_serial;
 	unsigned kinds[OUTCOME_ABANDONED + 1];
 	unsigned progressed, resized; /* how often */
@@ -60,7 +62,7 @@ static inline struct fake_host *fake_of(struct executor_host *host)
 
 static inline void fake_count(struct fake_host *fake, struct job *job)
 {
-	if (fake->turns && fake->finished + fake->retracted >= fake->stop_at)
+	if (fake->turns && fake->finished + fake->retracted + fake->not_begun >= fake->stop_at)
 		loop_stop(fake->loop);
 	if (!job->stuck)
 		job_destroy(job);
@@ -85,6 +87,28 @@ static inline void fake_retracted(struct executor_host *host, struct job *job)
 	fake->retracted++;
 	fake->last_serial = job->serial;
 	fake_count(fake, job);
+}
+
+static inline void fake_could_not_begin(struct executor_host *host, struct job *job,
+					const char *why)
+{
+	struct fake_host *fake = fake_of(host);
+	fake->not_begun++;
+	fake->last_serial = job->serial;
+	(void)snprintf(fake->why_not, sizeof fake->why_not, "%s", why);
+	fake_count(fake, job);
+}
+
+static inline void fake_probed(struct executor_host *host, struct executor *executor,
+			       const char *why)
+{
+	struct fake_host *fake = fake_of(host);
+	(void)executor;
+	fake->could += why == NULL;
+	fake->could_not += why != NULL;
+	(void)snprintf(fake->why_not, sizeof fake->why_not, "%s", why != NULL ? why : "");
+	if (fake->turns)
+		loop_stop(fake->loop);
 }
 
 static inline void fake_progress(struct executor_host *host, struct job *job, double done,
@@ -126,6 +150,8 @@ static inline void fake_host_open(struct fake_host *fake)
 	*fake = (struct fake_host){
 	    .host = {.finished = fake_finished,
 		     .retracted = fake_retracted,
+		     .could_not_begin = fake_could_not_begin,
+		     .probed = fake_probed,
 		     .progress = fake_progress,
 		     .extend = fake_extend,
 		     .checkpoint = fake_checkpoint,
@@ -190,7 +216,7 @@ static inline void fake_run_until(struct fake_host *fake, unsigned ends)
 	fake->late = false;
 	timer_start(fake->deadline,
 		    120000); /* a thousand forks under a sanitizer, on a busy machine */
-	if (fake->finished + fake->retracted < ends)
+	if (fake->finished + fake->retracted + fake->not_begun < ends)
 		fake_turn(fake);
 	timer_stop(fake->deadline);
 	assert_false(fake->late);

@@ -38,25 +38,35 @@ static void each_end_has_its_outcome(void **state)
 	}
 }
 
-static void a_missing_program_is_the_jobs_outcome(void **state)
+/* Nothing of the job has begun, so it is no outcome; and it can be looked at without a job whether one
+ * could begin now. */
+static void assert_not_begun(struct fixture *f, const char *why)
+{
+	unsigned not_begun = f->fake.not_begun, could_not = f->fake.could_not;
+	run_one(f, "body");
+	assert_int_equal(f->fake.not_begun, not_begun + 1);
+	assert_non_null(strstr(f->fake.why_not, why));
+	f->fake.executor->ops->probe(f->fake.executor);
+	assert_int_equal(f->fake.could_not, could_not + 1);
+	assert_non_null(strstr(f->fake.why_not, why));
+}
+
+static void a_missing_program_fails_no_job(void **state)
 {
 	(void)state;
 	static const struct {
 		const char *program, *reason;
 	} rows[] = {
-	    {"/no/such/program", "cannot start: /no/such/program: No such file or directory"},
-	    {"no-such-program",  "cannot start: no-such-program: not found in PATH"         },
-	    {"/etc/passwd",      "cannot start: /etc/passwd: Permission denied"             },
-	    {"/etc",             "cannot start: /etc: Permission denied"                    },
+	    {"/no/such/program", "/no/such/program: No such file or directory"},
+	    {"no-such-program",  "no-such-program: not found in PATH"         },
+	    {"/etc/passwd",      "/etc/passwd: Permission denied"             },
+	    {"/etc",             "/etc: Permission denied"                    },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
 		struct fixture f;
 		open_fixture(&f, rows[i].program, NULL);
-		run_one(&f, "body");
-		assert_int_equal(f.fake.last.kind, OUTCOME_RETRY);
-		assert_false(f.fake.last.crashed);
-		assert_string_equal(f.fake.last.reason, rows[i].reason);
-		fake_assert_logged(&f.fake, "handler not started");
+		assert_not_begun(&f, rows[i].reason);
+		assert_int_equal(f.fake.finished, 0);
 		close_fixture(&f);
 	}
 }
@@ -71,9 +81,10 @@ static void a_program_that_appears_later_is_found(void **state)
 	close(fd);
 	struct fixture f;
 	open_fixture(&f, path, NULL);
-	run_one(&f, "");
-	assert_int_equal(f.fake.last.kind, OUTCOME_RETRY); /* not executable yet */
+	assert_not_begun(&f, "Permission denied"); /* not executable yet */
 	assert_int_equal(chmod(path, 0700), 0);
+	f.fake.executor->ops->probe(f.fake.executor);
+	assert_int_equal(f.fake.could, 1);
 	run_one(&f, "");
 	assert_int_equal(f.fake.last.kind, OUTCOME_DONE);
 	unlink(path);
@@ -410,7 +421,30 @@ static void many_jobs_leave_no_trace(void **state)
 	close_fixture(&f);
 }
 
-static void descriptors_running_out_is_an_outcome(void **state)
+/* What the job brings along does not fit into any process: that is its own affair, and would be the same
+ * for ever. */
+static void an_environment_too_large_is_the_jobs_outcome(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_fixture(&f, "/bin/true", NULL);
+	size_t long_enough = 200000;
+	char *id = calloc(1, long_enough + 1);
+	assert_non_null(id);
+	memset(id, 'x', long_enough);
+	struct job_facts facts = {
+	    .route = &f.fake.route, .attempt = 1, .id = span_text(id), .serial = 1};
+	struct job *job = job_create(&facts);
+	assert_non_null(job);
+	fake_start(&f.fake, job);
+	assert_int_equal(f.fake.finished, 1);
+	assert_int_equal(f.fake.last.kind, OUTCOME_RETRY);
+	assert_non_null(strstr(f.fake.last.reason, "Argument list too long"));
+	free(id);
+	close_fixture(&f);
+}
+
+static void descriptors_running_out_fails_no_job(void **state)
 {
 	(void)state;
 	struct fixture f;
@@ -420,9 +454,12 @@ static void descriptors_running_out_is_an_outcome(void **state)
 	none.rlim_max = files.rlim_max;
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
 	fake_start(&f.fake, fake_job(&f.fake, "x", 1));
+	f.fake.executor->ops->probe(f.fake.executor);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
-	assert_int_equal(f.fake.finished, 1);
-	assert_int_equal(f.fake.last.kind, OUTCOME_RETRY);
+	assert_int_equal(f.fake.not_begun, 1);
+	assert_int_equal(f.fake.could_not, 1);
+	f.fake.executor->ops->probe(f.fake.executor);
+	assert_int_equal(f.fake.could, 1);
 	run_one(&f, "x");
 	assert_int_equal(f.fake.last.kind, OUTCOME_DONE);
 	close_fixture(&f);
@@ -569,13 +606,13 @@ static void starting_survives_every_failed_allocation(void **state)
 	open_fixture(&f, "true", NULL);
 	do {
 		struct job *job = fake_job(&f.fake, "x", 1);
-		unsigned ends = f.fake.finished + 1;
+		unsigned ends = f.fake.finished + f.fake.not_begun + 1;
 		(void)memory_fail_at(n++);
 		fake_start(&f.fake, job);
 		(void)memory_fail_at(0);
 		fake_run_until(&f.fake, ends);
 		assert_true(n < 50);
-	} while (f.fake.last.kind == OUTCOME_RETRY);
+	} while (f.fake.finished == 0);
 	assert_int_equal(f.fake.last.kind, OUTCOME_DONE);
 	assert_true(n > 2); /* some did fail */
 	close_fixture(&f);
@@ -585,7 +622,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(each_end_has_its_outcome),
-	    cmocka_unit_test(a_missing_program_is_the_jobs_outcome),
+	    cmocka_unit_test(a_missing_program_fails_no_job),
 	    cmocka_unit_test(a_program_that_appears_later_is_found),
 	    cmocka_unit_test(the_whole_body_arrives),
 	    cmocka_unit_test(the_body_arrives_unchanged),
@@ -601,7 +638,8 @@ int main(void)
 	    cmocka_unit_test(killing_takes_the_whole_group),
 	    cmocka_unit_test(children_die_with_the_worker),
 	    cmocka_unit_test(many_jobs_leave_no_trace),
-	    cmocka_unit_test(descriptors_running_out_is_an_outcome),
+	    cmocka_unit_test(an_environment_too_large_is_the_jobs_outcome),
+	    cmocka_unit_test(descriptors_running_out_fails_no_job),
 	    cmocka_unit_test(it_grows_while_jobs_run),
 	    cmocka_unit_test(it_shrinks_while_jobs_run),
 	    cmocka_unit_test(it_grows_as_far_as_its_handler_may),

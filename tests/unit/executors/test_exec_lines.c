@@ -362,7 +362,7 @@ static void the_handlers_concurrency_caps_the_width(void **state)
 	}
 }
 
-static void a_folder_that_vanished_is_the_jobs_outcome(void **state)
+static void a_folder_that_vanished_fails_no_job(void **state)
 {
 	(void)state;
 	char folder[] = "/tmp/outfall-test-XXXXXX";
@@ -377,8 +377,11 @@ static void a_folder_that_vanished_is_the_jobs_outcome(void **state)
 	run_well(&f);
 	assert_int_equal(rmdir(folder), 0);
 	run_one(&f, "");
-	assert_int_equal(f.fake.last.kind, OUTCOME_RETRY);
-	assert_non_null(strstr(f.fake.last.reason, "cannot start: directory /tmp/outfall-test-"));
+	assert_int_equal(f.fake.not_begun, 1);
+	assert_non_null(strstr(f.fake.why_not, "directory /tmp/outfall-test-"));
+	f.fake.executor->ops->probe(f.fake.executor);
+	assert_int_equal(f.fake.could_not, 1);
+	assert_non_null(strstr(f.fake.why_not, "directory /tmp/outfall-test-"));
 	assert_int_equal(exec_executor_create(f.fake.loop, f.fake.log, f.children, &f.handler,
 					      &worker, &f.fake.host, &f.fake.executor, NULL),
 			 ST_SYSTEM);
@@ -404,7 +407,7 @@ int main(void)
 	    cmocka_unit_test(the_other_table_of_exit_codes),
 	    cmocka_unit_test(what_it_leaves_running_is_left),
 	    cmocka_unit_test(the_handlers_concurrency_caps_the_width),
-	    cmocka_unit_test(a_folder_that_vanished_is_the_jobs_outcome),
+	    cmocka_unit_test(a_folder_that_vanished_fails_no_job),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -128,7 +128,7 @@ static void close_fixture(struct fixture *f)
 
 static void run_one(struct fixture *f, struct job *job)
 {
-	unsigned ends = f->fake.finished + 1;
+	unsigned ends = f->fake.finished + f->fake.retracted + f->fake.not_begun + 1;
 	fake_start(&f->fake, job);
 	fake_run_until(&f->fake, ends);
 }
@@ -207,6 +207,50 @@ static void an_answer_may_leave_a_checkpoint(void **state)
 	free(f);
 }
 
+static bool probe(struct fixture *f)
+{
+	unsigned could = f->fake.could, asked = could + f->fake.could_not;
+	f->fake.executor->ops->probe(f->fake.executor);
+	fake_run_until(&f->fake, UINT_MAX); /* the answer ends it */
+	assert_int_equal(f->fake.could + f->fake.could_not, asked + 1);
+	return f->fake.could > could;
+}
+
+/* It is looked at with a connection alone: no request, and no connection that a job would find. */
+static void somebody_listens(void **state)
+{
+	(void)state;
+	struct fixture *f = malloc(sizeof *f);
+	assert_non_null(f);
+	open_fixture(f, NO_CONTENT);
+	assert_true(probe(f));
+	assert_true(probe(f));
+	run_one(f, fake_job(&f->fake, "x", 1));
+	assert_int_equal(f->fake.last.kind, OUTCOME_DONE);
+	f->fake.executor->ops->probe(f->fake.executor); /* destroyed with one under way */
+	close_fixture(f);
+	free(f);
+}
+
+static void what_was_not_sent_comes_back_in_order(void **state)
+{
+	(void)state;
+	struct fixture *f = malloc(sizeof *f);
+	assert_non_null(f);
+	open_fixture(f, NO_CONTENT);
+	for (unsigned i = 0; i < 3; i++)
+		fake_start(&f->fake, fake_job(&f->fake, "x", 1));
+	f->fake.executor->ops->retract(f->fake.executor);
+	assert_int_equal(f->fake.retracted, 3);
+	assert_int_equal(f->fake.last_serial, 1); /* the last one first */
+	run_one(f, fake_job(&f->fake, "x", 1));
+	assert_int_equal(f->fake.last.kind, OUTCOME_DONE);
+	f->fake.executor->ops->retract(f->fake.executor);
+	assert_int_equal(f->fake.retracted, 3);
+	close_fixture(f);
+	free(f);
+}
+
 static void nobody_listens(void **state)
 {
 	(void)state;
@@ -215,8 +259,11 @@ static void nobody_listens(void **state)
 	open_fixture(f, NO_CONTENT);
 	close_server(f);
 	run_one(f, fake_job(&f->fake, "x", 1));
-	assert_int_equal(f->fake.last.kind, OUTCOME_RETRY);
-	assert_int_equal(strncmp(f->fake.last.reason, "no answer: ", 11), 0);
+	assert_int_equal(f->fake.finished, 0);
+	assert_int_equal(f->fake.not_begun, 1);
+	assert_non_null(strstr(f->fake.why_not, "onnect"));
+	assert_false(probe(f));
+	assert_non_null(strstr(f->fake.why_not, "onnect"));
 	f->fake.executor->ops->destroy(f->fake.executor);
 	fake_host_close(&f->fake);
 	free(f);
@@ -376,9 +423,9 @@ static void without_memory_a_job_is_tried_again(void **state)
 		fake_start(&f->fake, job);
 		(void)memory_fail_at(0);
 		fake_run_until(&f->fake, (unsigned)n - 1);
-		if (f->fake.last.kind != OUTCOME_DONE)
-			assert_string_equal(f->fake.last.reason, "cannot start: out of memory");
-	} while (f->fake.last.kind != OUTCOME_DONE);
+	} while (f->fake.finished == 0);
+	assert_int_equal(f->fake.last.kind, OUTCOME_DONE);
+	assert_string_equal(f->fake.why_not, "out of memory");
 	assert_true(n > 3); /* the transfer, the lines */
 	close_fixture(f);
 	free(f);
@@ -389,6 +436,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_request_is_what_it_says),
 	    cmocka_unit_test(an_answer_may_leave_a_checkpoint),
+	    cmocka_unit_test(somebody_listens),
+	    cmocka_unit_test(what_was_not_sent_comes_back_in_order),
 	    cmocka_unit_test(nobody_listens),
 	    cmocka_unit_test(asking_is_cancelling),
 	    cmocka_unit_test(cancelled_before_it_was_sent),

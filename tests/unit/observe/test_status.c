@@ -161,6 +161,7 @@ static void test_ready(void **state)
 	struct text why = {0};
 	small_core_init(&s, 0, "emails");
 	struct view view = view_of(&s);
+	struct executor_host *host = &s.core.executor_host;
 	assert_true(health_is_ready(&view, &why));
 	assert_int_equal(why.len, 0);
 	s.source.intake = INTAKE_OPENING;
@@ -168,7 +169,14 @@ static void test_ready(void **state)
 	s.source.link = LINK_DOWN;
 	assert_not_ready(&s, "rabbitmq \"main\" is not connected");
 	s.executor.width = 0;
-	assert_not_ready(&s, "handler \"mailer\" has no process");
+	host->resized(host, &s.executor);
+	assert_not_ready(&s, "handler \"mailer\" is paused: none of its processes is ready");
+	s.executor.width = 2;
+	host->resized(host, &s.executor);
+	struct job *job = small_deliver(&s, "8f2");
+	core_begin_jobs(&s.core);
+	host->could_not_begin(host, job, "/bin/mail: No such file or directory");
+	assert_not_ready(&s, "handler \"mailer\" is paused: /bin/mail: No such file or directory");
 	core_event(&s.core, EVENT_QUIET, "SIGTSTP");
 	assert_not_ready(&s, "it is quiet");
 	text_fini(&why);

@@ -222,6 +222,7 @@ function sourceWords(source) {
 function handlerWords(handler) {
   const state = `${handler.assigned} of ${handler.width} running`;
   const fewer = handler.width < handler.widest ? `, ${handler.widest - handler.width} not ready` : "";
+  if (handler.paused_because) return [handler.kind, `paused: ${handler.paused_because}`, "bad"];
   return [handler.kind + fewer, state, handler.width === 0 ? "bad" : fewer ? "warn" : ""];
 }
 

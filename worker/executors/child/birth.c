@@ -226,6 +226,8 @@ static enum status explain(const struct birth *birth, struct error *why)
 	case STEP_EXEC:
 		break;
 	}
+	if (errnum == E2BIG) /* of what this one is handed: another would have fared better */
+		return error_set(why, ST_INVALID, "%s: %s", spawn->path, strerror(errnum));
 	return error_system(why, errnum, "%s", spawn->path);
 }
 

@@ -29,6 +29,7 @@
 #include "executors/child/program.h"
 #include "executors/exec/exec_heard.h"
 #include "executors/exec/exec_pipes.h"
+#include "executors/exec/exec_probe.h"
 #include "executors/exec/exec_slot.h"
 #include "executors/exec/exec_told.h"
 #include "executors/width.h"
@@ -236,14 +237,22 @@ static enum status spawn(struct slot *slot, const int childs[PIPES], struct erro
 	return st;
 }
 
+/* What the job itself brings along may be too large for any process. All else is no fault of its. */
 static void not_started(struct slot *slot, const struct error *why)
 {
+	struct executor *executor = &slot->exec->base;
+	struct job *job = slot->job;
 	struct outcome outcome = {.kind = OUTCOME_RETRY};
-	(void)snprintf(outcome.reason, sizeof outcome.reason, "cannot start: %.70s", why->text);
-	log_say(slot->exec->log, LOG_ERROR, "handler not started, job will be retried",
-		kv_text("handler", slot->exec->base.name), KV_JOB(slot->job),
-		kv_text("queue", slot->job->route->name), kv_why(why));
-	finish(slot, &outcome);
+	if (why->status == ST_INVALID) {
+		(void)snprintf(outcome.reason, sizeof outcome.reason, "cannot start: %.70s",
+			       why->text);
+		finish(slot, &outcome);
+		return;
+	}
+	told_end(slot);
+	heard_end(slot);
+	release(slot);
+	executor->host->could_not_begin(executor->host, job, why->text);
 }
 
 static struct slot *take_slot(struct exec *exec, struct job *job)
@@ -276,6 +285,16 @@ static void exec_start(struct executor *executor, struct job *job)
 		look_later(slot);
 	else
 		not_started(slot, &why);
+}
+
+static void exec_probe(struct executor *executor)
+{
+	struct exec *exec = exec_of(executor);
+	struct error why;
+	enum status st = find_program(exec, &why);
+	if (st == ST_OK)
+		st = probe_process(exec->path, exec->settings->directory, PIPES, &why);
+	executor->host->probed(executor->host, executor, st == ST_OK ? NULL : why.text);
 }
 
 /* --- stopping ------------------------------------------------------------------------------------ */
@@ -467,6 +486,7 @@ static const struct executor_ops exec_ops = {
     .retract = exec_retract,
     .begun_ns = exec_begun_ns,
     .stop = exec_stop,
+    .probe = exec_probe,
     .drain_notice = exec_drain_notice,
     .resize = exec_resize,
     .destroy = exec_destroy,

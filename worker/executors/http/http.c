@@ -29,6 +29,10 @@
  * have failed after its first line, and one that is cut off has. Its body is read to the end and all
  * but the beginning is dropped. One without end is the timeout's affair.
  *
+ * Before anything of it was sent, a job has not begun. A service that cannot be reached then has not
+ * failed it: the job is held again, and whether the service is back is asked with a connection alone
+ * (probe), on which nothing is sent.
+ *
  * HTTP/2 is not asked for: it would put every job on one connection, whose death would be everybody's. */
 #include "executors/http/http.h"
 
@@ -88,6 +92,8 @@ struct http {
 	CURLM *multi;
 	struct curl_slist *own_lines; /* of every request, behind the job's */
 	struct list all, idle;        /* transfers; idle: the one used last comes first */
+	struct list unbegun;    /* struct job.in_executor, in the order given: nothing was sent */
+	struct transfer *probe; /* without a job, while one is under way; else NULL */
 	int epoll_fd;
 	struct watch *ready;
 	struct timer *timer;
@@ -164,6 +170,17 @@ static long long_fact(struct transfer *transfer, CURLINFO fact)
 	return value;
 }
 
+static void note_sent(struct transfer *transfer)
+{
+	struct http *http = transfer->http;
+	struct job *job = transfer->job;
+	transfer->sent = true;
+	if (transfer->sent_again)
+		return;
+	transfer->sent_ns = job->begun_ns = loop_now_ns(http->loop);
+	list_remove(&job->in_executor);
+}
+
 /* See the top. */
 static int may_send(void *arg, char *to, char *from, int to_port, int from_port)
 {
@@ -172,10 +189,10 @@ static int may_send(void *arg, char *to, char *from, int to_port, int from_port)
 	(void)to_port;
 	(void)from_port;
 	struct transfer *transfer = arg;
+	if (transfer->job == NULL)
+		return CURL_PREREQFUNC_OK; /* nothing will be */
 	if (!transfer->sent) {
-		transfer->sent = true;
-		if (!transfer->sent_again)
-			transfer->sent_ns = loop_now_ns(transfer->http->loop);
+		note_sent(transfer);
 		return CURL_PREREQFUNC_OK;
 	}
 	bool on_a_new_one = long_fact(transfer, CURLINFO_NUM_CONNECTS) > 0;
@@ -234,6 +251,16 @@ static bool request_again(struct transfer *transfer)
 	return request(transfer);
 }
 
+static void destroy_transfer(struct transfer *transfer)
+{
+	list_remove(&transfer->in_all);
+	list_remove(&transfer->in_idle);
+	if (transfer->easy != NULL)
+		transfer->http->curl.easy_cleanup(transfer->easy);
+	http_headers_fini(&transfer->headers);
+	memory_free(transfer);
+}
+
 /* --- the end of a transfer ------------------------------------------------------------------------ */
 
 static void release(struct transfer *transfer)
@@ -246,8 +273,18 @@ static void finish(struct transfer *transfer, const struct outcome *outcome)
 {
 	struct executor *executor = &transfer->http->base;
 	struct job *job = transfer->job;
+	list_remove(&job->in_executor);
 	release(transfer);
 	executor->host->finished(executor->host, job, outcome);
+}
+
+static void not_begun(struct transfer *transfer, const char *why)
+{
+	struct executor *executor = &transfer->http->base;
+	struct job *job = transfer->job;
+	list_remove(&job->in_executor);
+	release(transfer);
+	executor->host->could_not_begin(executor->host, job, why);
 }
 
 static struct span header_of(struct transfer *transfer, const char *name)
@@ -299,13 +336,23 @@ static struct outcome outcome_of(struct transfer *transfer)
 	return outcome;
 }
 
-static struct outcome outcome_of_trouble(const struct transfer *transfer, CURLcode code)
+static const char *words_of_trouble(const struct transfer *transfer, CURLcode code)
 {
 	if (code == CURLE_ABORTED_BY_CALLBACK)
-		return outcome_without_answer("the connection closed with the job under way");
+		return "the connection closed with the job under way";
 	if (transfer->trouble[0] != '\0')
-		return outcome_without_answer(transfer->trouble);
-	return outcome_without_answer(transfer->http->curl.easy_strerror(code));
+		return transfer->trouble;
+	return transfer->http->curl.easy_strerror(code);
+}
+
+static void probe_ended(struct transfer *probe, CURLcode code)
+{
+	struct http *http = probe->http;
+	char why[CURL_ERROR_SIZE] = "";
+	(void)snprintf(why, sizeof why, "%s", words_of_trouble(probe, code));
+	destroy_transfer(probe);
+	http->probe = NULL;
+	http->base.host->probed(http->base.host, &http->base, code == CURLE_OK ? NULL : why);
 }
 
 static void ended(struct http *http, CURL *easy, CURLcode code)
@@ -313,14 +360,23 @@ static void ended(struct http *http, CURL *easy, CURLcode code)
 	char *arg = NULL;
 	(void)http->curl.easy_getinfo(easy, CURLINFO_PRIVATE, &arg);
 	struct transfer *transfer = (struct transfer *)(void *)arg;
-	must(transfer->easy == easy && transfer->job != NULL);
-	struct outcome outcome =
-	    code == CURLE_OK ? outcome_of(transfer) : outcome_of_trouble(transfer, code);
+	must(transfer->easy == easy && (transfer->job != NULL || transfer == http->probe));
+	if (transfer == http->probe) {
+		(void)http->curl.multi_remove_handle(http->multi, easy);
+		probe_ended(transfer, code);
+		return;
+	}
+	struct outcome outcome = code == CURLE_OK
+				     ? outcome_of(transfer)
+				     : outcome_without_answer(words_of_trouble(transfer, code));
 	bool stale = !transfer->sent_again && was_stale(transfer, code) && just_sent(transfer);
 	(void)http->curl.multi_remove_handle(http->multi, easy);
 	if (stale && request_again(transfer))
 		return;
-	finish(transfer, &outcome);
+	if (code != CURLE_OK && !transfer->sent)
+		not_begun(transfer, words_of_trouble(transfer, code));
+	else
+		finish(transfer, &outcome);
 }
 
 /* Whether any has ended. */
@@ -426,16 +482,6 @@ static bool set_callbacks(struct transfer *transfer)
 		   CURLE_OK;
 }
 
-static void destroy_transfer(struct transfer *transfer)
-{
-	list_remove(&transfer->in_all);
-	list_remove(&transfer->in_idle);
-	if (transfer->easy != NULL)
-		transfer->http->curl.easy_cleanup(transfer->easy);
-	http_headers_fini(&transfer->headers);
-	memory_free(transfer);
-}
-
 static struct transfer *create_transfer(struct http *http)
 {
 	struct transfer *transfer = memory_clear(1, sizeof *transfer);
@@ -487,19 +533,33 @@ static bool send_job(struct transfer *transfer)
 
 static void http_start(struct executor *executor, struct job *job)
 {
-	static const struct outcome no_memory = {.kind = OUTCOME_RETRY,
-						 .reason = "cannot start: out of memory"};
 	struct http *http = http_of(executor);
 	struct transfer *transfer = take_transfer(http);
-	job->begun_ns = loop_now_ns(http->loop);
 	job->executor_ref = transfer;
 	if (transfer == NULL) {
-		executor->host->finished(executor->host, job, &no_memory);
+		executor->host->could_not_begin(executor->host, job, "out of memory");
 		return;
 	}
 	transfer->job = job;
+	list_append(&http->unbegun, &job->in_executor);
 	if (!send_job(transfer))
-		finish(transfer, &no_memory);
+		not_begun(transfer, "out of memory");
+}
+
+static void http_probe(struct executor *executor)
+{
+	struct http *http = http_of(executor);
+	must(http->probe == NULL);
+	struct transfer *probe = create_transfer(http);
+	if (probe != NULL && set_long(probe, CURLOPT_CONNECT_ONLY, 1L) &&
+	    set_long(probe, CURLOPT_FRESH_CONNECT, 1L) &&
+	    http->curl.multi_add_handle(http->multi, probe->easy) == CURLM_OK) {
+		http->probe = probe;
+		return;
+	}
+	if (probe != NULL)
+		destroy_transfer(probe);
+	executor->host->probed(executor->host, executor, "out of memory");
 }
 
 /* --- stopping ------------------------------------------------------------------------------------- */
@@ -518,7 +578,15 @@ static void http_stop(struct executor *executor, struct job *job, enum stop_how 
 
 static void http_retract(struct executor *executor)
 {
-	(void)executor; /* nothing is ever staged: depth is width */
+	struct http *http = http_of(executor);
+	while (!list_empty(&http->unbegun)) {
+		struct job *job = list_entry(http->unbegun.prev, struct job, in_executor);
+		struct transfer *transfer = job->executor_ref;
+		list_remove(&job->in_executor);
+		(void)http->curl.multi_remove_handle(http->multi, transfer->easy);
+		release(transfer);
+		executor->host->retracted(executor->host, job);
+	}
 }
 
 static uint64_t http_begun_ns(const struct executor *executor, const struct job *job)
@@ -576,7 +644,7 @@ static void destroy_transfers(struct http *http)
 {
 	list_each_safe (it, &http->all) {
 		struct transfer *transfer = list_entry(it, struct transfer, in_all);
-		if (transfer->job != NULL)
+		if (transfer->job != NULL || transfer == http->probe)
 			(void)http->curl.multi_remove_handle(http->multi, transfer->easy);
 		destroy_transfer(transfer);
 	}
@@ -614,6 +682,7 @@ static const struct executor_ops http_ops = {
     .retract = http_retract,
     .begun_ns = http_begun_ns,
     .stop = http_stop,
+    .probe = http_probe,
     .drain_notice = http_drain_notice,
     .resize = http_resize,
     .destroy = http_destroy,
@@ -707,6 +776,7 @@ enum status http_executor_create(struct loop *loop, struct log *log,
 	http->epoll_fd = -1;
 	list_init(&http->all);
 	list_init(&http->idle);
+	list_init(&http->unbegun);
 	enum status st = acquire(http, width_for(settings, worker, log), why);
 	if (st != ST_OK) {
 		http_destroy(&http->base);

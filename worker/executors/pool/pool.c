@@ -154,11 +154,9 @@ static struct job *drop_task(struct pool *pool, struct pool_task *task)
 	return job;
 }
 
-static void finish(struct pool *pool, struct job *job, enum outcome_kind kind, const char *reason)
+static void no_memory(struct pool *pool, struct job *job)
 {
-	struct outcome outcome = {.kind = kind};
-	(void)snprintf(outcome.reason, sizeof outcome.reason, "%s", reason);
-	pool->base.host->finished(pool->base.host, job, &outcome);
+	pool->base.host->could_not_begin(pool->base.host, job, "out of memory");
 }
 
 static struct pool_child *choose(const struct pool *pool, const struct pool_task *task)
@@ -180,7 +178,7 @@ static void give(struct pool *pool, struct pool_child *child, struct pool_task *
 {
 	list_remove(&task->place);
 	if (!pool_child_give(child, task)) {
-		finish(pool, drop_task(pool, task), OUTCOME_RETRY, "out of memory");
+		no_memory(pool, drop_task(pool, task));
 		return;
 	}
 	note_room(pool, child);
@@ -204,7 +202,7 @@ static void pool_start(struct executor *executor, struct job *job)
 	struct pool *pool = pool_of(executor);
 	struct pool_task *task = take_task(pool, job);
 	if (task == NULL) {
-		finish(pool, job, OUTCOME_RETRY, "out of memory");
+		no_memory(pool, job);
 		return;
 	}
 	list_append(&pool->shared.unbegun, &task->in_unbegun);
@@ -403,13 +401,14 @@ static void pool_stop(struct executor *executor, struct job *job, enum stop_how 
 	struct pool *pool = pool_of(executor);
 	struct pool_task *task = job->executor_ref;
 	struct pool_child *child = task->child;
+	static const struct outcome not_begun = {.kind = OUTCOME_ABANDONED, .reason = "not begun"};
 	must(task->job == job);
 	if (pool_task_is_unbegun(task)) {
 		if (child != NULL)
 			pool_child_take_back(child, task);
 		if (child != NULL)
 			note_room(pool, child);
-		finish(pool, drop_task(pool, task), OUTCOME_ABANDONED, "not begun");
+		executor->host->finished(executor->host, drop_task(pool, task), &not_begun);
 	} else if (how == STOP_ASK) {
 		pool_child_cancel(child, task);
 	} else {

@@ -75,7 +75,8 @@ static enum intake intake_now(const struct rabbitmq *s)
 	size_t idle = 0, may_deliver = 0;
 	struct rabbitmq_channel *ch;
 	for (size_t at = 0; (ch = next_channel(s, &at)) != NULL;) {
-		idle += !rabbitmq_channel_consumes(ch) && !rabbitmq_channel_is_retired(ch);
+		idle += !rabbitmq_channel_consumes(ch) && !rabbitmq_channel_is_retired(ch) &&
+			!rabbitmq_channel_is_suspended(ch);
 		may_deliver += rabbitmq_channel_may_deliver(ch);
 	}
 	if (s->all.intake_wanted)
@@ -458,6 +459,24 @@ static void limits_changed(struct source *source)
 		rabbitmq_channel_limits_changed(ch);
 }
 
+static void suspend(struct source *source, struct route *route)
+{
+	(void)source;
+	rabbitmq_channel_suspend(route->source_ref, true);
+}
+
+static void take_up(struct source *source, struct route *route)
+{
+	(void)source;
+	rabbitmq_channel_suspend(route->source_ref, false);
+}
+
+static bool is_suspended(const struct source *source, const struct route *route)
+{
+	(void)source;
+	return !rabbitmq_channel_may_deliver(route->source_ref);
+}
+
 static void retire(struct source *source, struct route *route)
 {
 	(void)source;
@@ -583,6 +602,9 @@ static const struct source_ops ops = {
     .settle = settle,
     .flush = flush,
     .limits_changed = limits_changed,
+    .suspend = suspend,
+    .take_up = take_up,
+    .is_suspended = is_suspended,
     .retire = retire,
     .leave = leave,
     .close = close_in_order,

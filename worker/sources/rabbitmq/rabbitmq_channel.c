@@ -46,8 +46,8 @@ struct rabbitmq_channel {
 
 	enum channel_state state;
 	bool has_consumed;
-	bool forgiven; /* before it has, too, no refusal is for good */
-	bool retired;
+	bool forgiven;           /* before it has, too, no refusal is for good */
+	bool retired, suspended; /* see source.h */
 	struct rabbitmq_dead_queue dead;
 	struct rabbitmq_single_active single_active;
 	struct timer *again; /* while CANCELLED or BROKEN: to try again */
@@ -369,8 +369,16 @@ static void opened(struct rabbitmq_channel *ch)
 		declare(ch);
 }
 
+static bool is_single_active(const struct rabbitmq_channel *ch)
+{
+	return ch->single_active.is_one;
+}
+
+/* For a trial, one. A single active consumer could not be renewed for more. */
 static uint16_t prefetch_now(const struct rabbitmq_channel *ch)
 {
+	if (pause_takes_one(&ch->route->lane->pause) && !is_single_active(ch))
+		return 1;
 	return (uint16_t)rabbitmq_prefetch(ch->settings, ch->all->worker, ch->route->lane);
 }
 
@@ -442,6 +450,8 @@ static void declared(struct rabbitmq_channel *ch)
 
 static void subscribe(struct rabbitmq_channel *ch)
 {
+	if (prefetch_now(ch) != rabbitmq_answers_prefetch(ch->answers))
+		rabbitmq_answers_limit(ch->answers, ch->all->conn, prefetch_now(ch));
 	rabbitmq_answers_expect(ch->answers);
 	move(ch, CHANNEL_SUBSCRIBING);
 	rabbitmq_consumer_subscribe(ch->consumer, ch->all->conn);
@@ -451,11 +461,6 @@ static void cancel(struct rabbitmq_channel *ch)
 {
 	move(ch, CHANNEL_CANCELLING);
 	rabbitmq_consumer_cancel(ch->consumer, ch->all->conn);
-}
-
-static bool is_single_active(const struct rabbitmq_channel *ch)
-{
-	return ch->single_active.is_one;
 }
 
 static bool may_take_more(const struct rabbitmq_channel *ch)
@@ -483,7 +488,7 @@ static void finish_jobs(struct rabbitmq_channel *ch)
 /* Towards what the source wants, one step: the next one follows from its answer. */
 static void follow(struct rabbitmq_channel *ch)
 {
-	bool wanted = ch->all->intake_wanted && !ch->retired;
+	bool wanted = ch->all->intake_wanted && !ch->retired && !ch->suspended;
 	if (ch->state == CHANNEL_READY && wanted)
 		subscribe(ch);
 	else if (ch->state == CHANNEL_RELEASED && wanted)
@@ -727,6 +732,18 @@ void rabbitmq_channel_close(struct rabbitmq_channel *ch)
 		return;
 	}
 	close_channel(ch, CHANNEL_CLOSING);
+}
+
+void rabbitmq_channel_suspend(struct rabbitmq_channel *ch, bool suspended)
+{
+	ch->suspended = suspended;
+	follow(ch);
+	moved(ch);
+}
+
+bool rabbitmq_channel_is_suspended(const struct rabbitmq_channel *ch)
+{
+	return ch->suspended;
 }
 
 void rabbitmq_channel_retire(struct rabbitmq_channel *ch)

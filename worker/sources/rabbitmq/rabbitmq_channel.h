@@ -67,6 +67,9 @@ void rabbitmq_channel_follow(struct rabbitmq_channel *ch); /* intake_wanted has 
 /* How many jobs may run at once has changed: see rabbitmq_prefetch.h. */
 void rabbitmq_channel_limits_changed(struct rabbitmq_channel *ch);
 void rabbitmq_channel_close(struct rabbitmq_channel *ch); /* in order */
+/* See source.h. It does not consume, whatever is wanted, until that is taken back. */
+void rabbitmq_channel_suspend(struct rabbitmq_channel *ch, bool suspended);
+bool rabbitmq_channel_is_suspended(const struct rabbitmq_channel *ch);
 /* See source.h. It consumes no more, whatever is wanted. */
 void rabbitmq_channel_retire(struct rabbitmq_channel *ch);
 enum leaving rabbitmq_channel_leave(struct rabbitmq_channel *ch);

@@ -106,7 +106,8 @@ static bool all_queues(const struct redis_source *s, bool (*ask)(const struct re
 
 static bool is_as_wanted(const struct redis_queue *queue)
 {
-	return redis_queue_is_taking(queue) || redis_queue_is_retired(queue);
+	return redis_queue_is_taking(queue) || redis_queue_is_retired(queue) ||
+	       redis_queue_is_suspended(queue);
 }
 
 static enum intake intake_now(const struct redis_source *s)
@@ -516,6 +517,23 @@ static void find_tick(struct redis_source *s)
 	s->hosts.dead_after_ms = least_ms < DEAD_AFTER_MOST_MS ? least_ms : DEAD_AFTER_MOST_MS;
 }
 
+static void redis_suspend(struct source *source, struct route *route)
+{
+	(void)source;
+	redis_queue_suspend(route->source_ref);
+}
+
+static void redis_take_up(struct source *source, struct route *route)
+{
+	redis_queue_take_up(route->source_ref, of_source(source)->wants_open);
+}
+
+static bool redis_is_suspended(const struct source *source, const struct route *route)
+{
+	(void)source;
+	return redis_queue_is_shut(route->source_ref);
+}
+
 static void redis_retire(struct source *source, struct route *route)
 {
 	(void)source;
@@ -603,6 +621,9 @@ static const struct source_ops redis_list_ops = {
     .settle = redis_settle,
     .flush = redis_flush,
     .room_came = redis_room_came,
+    .suspend = redis_suspend,
+    .take_up = redis_take_up,
+    .is_suspended = redis_is_suspended,
     .retire = redis_retire,
     .leave = redis_leave,
     .close = redis_close,

@@ -57,6 +57,7 @@ struct redis_queue {
 
 	bool open;                /* the core wants jobs */
 	bool retired;             /* ... and never will again */
+	bool suspended;           /* ... and may again later; see source.h */
 	bool forgiven;            /* a refusal is this list's own, not the link's */
 	bool calling;             /* a turn call is without its reply */
 	size_t claiming;          /* ... and asks for so many */
@@ -445,6 +446,8 @@ static size_t wanted(struct redis_queue *queue)
 	if (!queue->open || facts.now_ns < queue->starved_until_ns ||
 	    lane_width(queue->route->lane) == 0) /* nobody could run it now */
 		return 0;
+	if (pause_takes_one(&queue->route->lane->pause))
+		return facts.unbegun == 0 && facts.idle > 0 && facts.room > 0; /* the trial */
 	return pace_wanted(&queue->pace, &facts);
 }
 
@@ -568,7 +571,7 @@ static void due_fired(void *arg)
 
 void redis_queue_open(struct redis_queue *queue)
 {
-	if (queue->retired)
+	if (queue->retired || queue->suspended)
 		return;
 	queue->open = true;
 	set_more(queue, true);
@@ -687,6 +690,26 @@ void redis_queue_leave(struct redis_queue *queue)
 		redis_member_leave(queue->member);
 	else
 		redis_member_vanish(queue->member);
+}
+
+void redis_queue_suspend(struct redis_queue *queue)
+{
+	queue->suspended = true;
+	redis_queue_shut(queue);
+	queue->shared->changed(queue->shared);
+}
+
+void redis_queue_take_up(struct redis_queue *queue, bool open)
+{
+	queue->suspended = false;
+	if (open)
+		redis_queue_open(queue);
+	queue->shared->changed(queue->shared);
+}
+
+bool redis_queue_is_suspended(const struct redis_queue *queue)
+{
+	return queue->suspended;
 }
 
 void redis_queue_retire(struct redis_queue *queue)

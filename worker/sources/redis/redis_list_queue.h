@@ -49,6 +49,11 @@ void redis_queue_tick(struct redis_queue *queue);   /* at least every third of a
 /* Asks how many other workers take from the list; redis_shared.census is told, in this round of it. */
 void redis_queue_count(struct redis_queue *queue, unsigned round);
 
+void redis_queue_suspend(struct redis_queue *queue); /* shut, whatever is wanted */
+void redis_queue_take_up(struct redis_queue *queue,
+			 bool open); /* no more; `open`: that is wanted */
+bool redis_queue_is_suspended(const struct redis_queue *queue);
+
 void redis_queue_retire(struct redis_queue *queue); /* shut, and for good */
 bool redis_queue_is_retired(const struct redis_queue *queue);
 enum leaving redis_queue_part(struct redis_queue *queue); /* see leave() in source.h */
