@@ -106,7 +106,7 @@ packages_provide() { # SET...
 
 packages_explain() { # PACKAGES WHY
 	cat >&2 <<-TEXT
-		Missing (names as in Debian 12): $1
+		Missing (names as in Debian 12, 13 and testing): $1
 		They have to be installed by hand, because $2:
 
 		    apt-get install --no-install-recommends $1

@@ -153,7 +153,7 @@ class RabbitGone(BrokerGoneCases, WorkerCase):
 
     def test_a_consumer_that_is_gone_without_a_word(self):
         """Nobody tells the worker: it looks, finds that its queue knows of no consumer, and subscribes
-        again."""
+        again. The queue thinks that the channel is down: that it understands on every version."""
         self.open_gate()
         section = self.queue.section().replace("  queue", '  consumer_check = "200ms"\n  queue', 1)
         worker = self.start(self.config(section))
@@ -162,8 +162,7 @@ class RabbitGone(BrokerGoneCases, WorkerCase):
             "eval",
             f"{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"{self.queue.vhost}\">>, queue, "
             f"<<\"{self.queue.name}\">>)), [C] = rabbit_amqqueue:consumers(Q), "
-            "gen_server2:call(amqqueue:get_pid(Q), "
-            '{basic_cancel, element(1, C), element(2, C), undefined, <<"test">>}).',
+            "amqqueue:get_pid(Q) ! {'DOWN', make_ref(), process, element(1, C), normal}, ok.",
         )
         worker.wait_event("consumer is gone without a word, trying again")
         self.queue.publish(["a"])
