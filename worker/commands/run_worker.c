@@ -117,6 +117,7 @@ static void take_effect(struct run *run)
 	log_set_level(run->log, s->log.level);
 	run->core.timeout_grace_ns = s->drain.grace_ms * UINT64_C(1000000);
 	run->drain = s->drain;
+	children_set_grace(run->children, s->drain.grace_ms);
 	kill_time_apply(run->kill_time);
 	for (size_t i = 0; i < s->n_handlers; i++) {
 		rate_set(&run->lanes[i]->rate, s->handlers[i].rate_interval_ns);
@@ -479,6 +480,8 @@ static enum status build_parts(struct run *run, struct error *why)
 		st = build_admin(run, why);
 	if (st == ST_OK)
 		st = children_create(run->loop, run->log, &run->children, why);
+	if (st == ST_OK)
+		children_set_grace(run->children, s->drain.grace_ms);
 	for (size_t i = 0; i < s->n_handlers && st == ST_OK; i++)
 		st = build_handler(run, i, why);
 	for (size_t i = 0; i < s->n_rabbitmqs && st == ST_OK; i++)

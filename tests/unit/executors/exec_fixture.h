@@ -50,10 +50,10 @@ static inline void open_shell(struct fixture *f, const char *script)
 
 static inline void close_fixture(struct fixture *f)
 {
-	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no zombie, and nobody left running */
-	assert_int_equal(errno, ECHILD);
 	f->fake.executor->ops->destroy(f->fake.executor);
 	children_destroy(f->children);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no zombie, and nobody left running */
+	assert_int_equal(errno, ECHILD);
 	fake_host_close(&f->fake);
 }
 

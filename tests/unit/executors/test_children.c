@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
@@ -96,8 +97,8 @@ static void each_end_finds_its_child(void **state)
 		assert_true(WIFEXITED(all[i].status));
 		assert_int_equal(WEXITSTATUS(all[i].status), i % 100);
 	}
-	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 	close_fixture(&f);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 }
 
 static void a_failed_exec_says_why_and_leaves_no_zombie(void **state)
@@ -109,9 +110,9 @@ static void a_failed_exec_says_why_and_leaves_no_zombie(void **state)
 	open_fixture(&f);
 	assert_int_equal(run_script(&f, &one, "/no/such", "", &why), ST_SYSTEM);
 	assert_string_equal(why.text, "/no/such: No such file or directory");
+	close_fixture(&f);
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 	assert_int_equal(errno, ECHILD);
-	close_fixture(&f);
 }
 
 static bool is_buried(void *arg)
@@ -139,6 +140,25 @@ static void orphans_are_reaped_too(void **state)
 	close_fixture(&f);
 }
 
+static bool has_no_child(void *arg)
+{
+	return kill(*(const pid_t *)arg, 0) != 0;
+}
+
+/* 0: there is none. */
+static pid_t first_child(void)
+{
+	char path[64];
+	int pid = 0;
+	(void)snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+	FILE *file = fopen(path, "re");
+	assert_non_null(file);
+	if (fscanf(file, "%d", &pid) != 1)
+		pid = 0;
+	(void)fclose(file);
+	return pid;
+}
+
 static void a_forgotten_child_is_reaped_in_silence(void **state)
 {
 	(void)state;
@@ -146,10 +166,51 @@ static void a_forgotten_child_is_reaped_in_silence(void **state)
 	struct one one;
 	open_fixture(&f);
 	assert_int_equal(run_script(&f, &one, "/bin/sh", "exit 0", NULL), ST_OK);
-	children_forget(&one.child);
-	fake_run_while_not(&f.fake, is_buried, &f.fake);
-	assert_false(one.ended);
+	children_forget(f.children, &one.child);
+	fake_run_while_not(&f.fake, has_no_child, &one.child.pid);
 	close_fixture(&f);
+}
+
+/* What a plugin has from system() and popen(). It stands in front of ours, and is not taken. */
+static void who_starts_a_process_himself_reaps_it(void **state)
+{
+	(void)state;
+	struct fixture f;
+	pid_t own;
+	int status;
+	char *argv[] = {"sh", "-c", "exit 3", NULL};
+	siginfo_t info;
+	open_fixture(&f);
+	for (int subreaper = 0; subreaper < 2; subreaper++) {
+		assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, subreaper), 0);
+		assert_int_equal(posix_spawn(&own, "/bin/sh", NULL, NULL, argv, environ), 0);
+		assert_int_equal(waitid(P_PID, (id_t)own, &info, WEXITED | WNOWAIT), 0);
+		assert_exits(&f, (struct spawn){0}, "exit 7", 7);
+		assert_int_equal(waitpid(own, &status, 0), own);
+		assert_int_equal(WEXITSTATUS(status), 3);
+	}
+	assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 0), 0);
+	close_fixture(&f);
+}
+
+static void a_guardian_that_ends_is_replaced(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_fixture(&f);
+	children_guard(f.children);
+	pid_t guard = first_child();
+	assert_true(guard > 1);
+	(void)kill(guard, SIGTERM); /* means nothing to it */
+	assert_exits(&f, (struct spawn){0}, "exit 7", 7);
+	assert_int_equal(first_child(), guard);
+	(void)kill(guard, SIGKILL);
+	fake_run_while_not(&f.fake, has_no_child, &guard);
+	fake_assert_logged(&f.fake, "guardian ended");
+	while (first_child() == 0) /* not more than one a second */
+		assert_exits(&f, (struct spawn){0}, "exit 7", 7);
+	close_fixture(&f);
+	assert_int_equal(first_child(), 0);
 }
 
 static void a_blocked_or_ignored_sigchld_is_no_obstacle(void **state)
@@ -323,8 +384,8 @@ static void a_birth_that_fails_says_where(void **state)
 	how.fds[2] = 9999;
 	assert_int_equal(run_as(&f, &one, how, "", &why), ST_SYSTEM);
 	assert_string_equal(why.text, "descriptors: Bad file descriptor");
-	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 	close_fixture(&f);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 }
 
 static void what_does_not_fit_this_machine_is_said_at_once(void **state)
@@ -380,6 +441,8 @@ int main(void)
 	    cmocka_unit_test(a_failed_exec_says_why_and_leaves_no_zombie),
 	    cmocka_unit_test(orphans_are_reaped_too),
 	    cmocka_unit_test(a_forgotten_child_is_reaped_in_silence),
+	    cmocka_unit_test(who_starts_a_process_himself_reaps_it),
+	    cmocka_unit_test(a_guardian_that_ends_is_replaced),
 	    cmocka_unit_test(a_blocked_or_ignored_sigchld_is_no_obstacle),
 	    cmocka_unit_test(closed_standard_descriptors_are_filled),
 	    cmocka_unit_test(descriptors_come_under_their_numbers),

@@ -317,6 +317,124 @@ static void killing_takes_the_whole_group(void **state)
 	close_fixture(&f);
 }
 
+static pid_t pid_in_log(struct fixture *f)
+{
+	char *text = fake_log_text(&f->fake);
+	pid_t pid = (pid_t)atoi(strstr(text, "line=") + 5);
+	free(text);
+	assert_true(pid > 1);
+	return pid;
+}
+
+/* The shell of the one job there is: the guardian was first. */
+static pid_t job_leader(struct fixture *f)
+{
+	(void)f;
+	char path[64];
+	int guard, leader = 0;
+	(void)snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+	FILE *file = fopen(path, "re");
+	assert_non_null(file);
+	(void)!fscanf(file, "%d %d", &guard, &leader);
+	(void)fclose(file);
+	return leader != 0 ? leader : INT_MAX; /* it has gone already */
+}
+
+/* A zombie does not: who buries it when is not our affair. */
+static bool runs(pid_t pid)
+{
+	char path[32], state = 'X';
+	(void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	FILE *file = fopen(path, "re");
+	if (file == NULL)
+		return false;
+	(void)!fscanf(file, "%*d (%*[^)]) %c", &state);
+	(void)fclose(file);
+	return state != 'Z' && state != 'X';
+}
+
+static pid_t seen;
+static bool seen_lives;
+
+static void look_for_seen(struct fake_host *fake, struct job *job)
+{
+	(void)fake, (void)job;
+	seen_lives = runs(seen);
+}
+
+/* A shell that obeys, and under it a program that takes its time, or does not obey at all. */
+static void a_stopped_jobs_end_is_its_groups_end(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct job *job;
+	open_shell(&f, "(trap 'sleep 0.2; exit 0' TERM; sh -c 'echo $PPID';"
+		       " while :; do sleep 0.01; done) & wait");
+	start_and_hear(&f, &job);
+	seen = pid_in_log(&f);
+	f.fake.on_finished = look_for_seen;
+	stop(&f, job, STOP_ASK);
+	fake_run_until(&f.fake, 1);
+	assert_false(seen_lives);
+	assert_int_equal(f.fake.last.kind, OUTCOME_RETRY);
+	assert_string_equal(f.fake.last.reason, "ended by SIGTERM");
+	close_fixture(&f);
+}
+
+static void what_does_not_obey_is_killed_with_its_job(void **state)
+{
+	(void)state;
+	struct fixture f;
+	for (int by_us = 0; by_us < 2; by_us++) { /* else it is the process's own clock */
+		struct job *job;
+		open_shell(&f, "(trap '' TERM; sh -c 'echo $PPID'; while :; do sleep 0.01; done) &"
+			       " wait");
+		children_set_grace(f.children, by_us ? 60000 : 50);
+		start_and_hear(&f, &job);
+		seen = pid_in_log(&f);
+		f.fake.on_finished = look_for_seen;
+		stop(&f, job, STOP_ASK);
+		pid_t leader = job_leader(&f);
+		fake_run_while_not(&f.fake, is_gone, &leader);
+		if (by_us) {
+			assert_int_equal(f.fake.finished, 0);
+			stop(&f, job, STOP_KILL);
+		}
+		fake_run_until(&f.fake, 1);
+		assert_false(seen_lives);
+		close_fixture(&f);
+	}
+}
+
+/* It will run again, so nobody may be at it any more. */
+static void what_a_failed_job_left_ends_before_it_is_told(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_shell(&f, "(sh -c 'echo $PPID'; exec sleep 60) & sleep 0.1; exit 1");
+	f.fake.on_finished = look_for_seen;
+	struct job *job;
+	start_and_hear(&f, &job);
+	seen = pid_in_log(&f);
+	fake_run_until(&f.fake, 1);
+	assert_false(seen_lives);
+	assert_string_equal(f.fake.last.reason, "exit status 1");
+	close_fixture(&f);
+}
+
+/* Then there is nothing to read where there was something a moment ago. */
+static void a_job_may_read_its_own_output(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_shell(&f,
+		   "echo first; exec 5</dev/stdout; dd bs=1 count=100000 <&5 >/dev/null 2>&1 &"
+		   " i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done; kill $!; exit 0");
+	run_one(&f, "");
+	assert_int_equal(f.fake.last.kind, OUTCOME_DONE);
+	close_fixture(&f);
+}
+
 static void assert_dies_with_the_worker(const char *user)
 {
 	int pids[2];
@@ -326,7 +444,7 @@ static void assert_dies_with_the_worker(const char *user)
 	if (worker_pid == 0) { /* a worker of its own, killed in the middle of a job */
 		struct fixture f;
 		char script[64];
-		(void)snprintf(script, sizeof script, "echo ready; exec sleep 60");
+		(void)snprintf(script, sizeof script, "sleep 60 & echo $! $$; wait");
 		struct job *job;
 		open_shell(&f, script);
 		f.fake.executor->ops->destroy(f.fake.executor);
@@ -335,24 +453,26 @@ static void assert_dies_with_the_worker(const char *user)
 					 &f.fake.host, &f.fake.executor, NULL) != ST_OK)
 			_exit(2);
 		start_and_hear(&f, &job);
-		char child[64] = "";
-		FILE *children = fopen("/proc/thread-self/children", "re");
-		if (children == NULL || fgets(child, sizeof child, children) == NULL)
+		char *text = fake_log_text(&f.fake);
+		char *line = strstr(text, "line=\"");
+		if (line == NULL)
 			_exit(1);
-		(void)!write(pids[1], child, strlen(child));
+		(void)!write(pids[1], line + 6, strlen(line + 6));
 		(void)raise(SIGKILL);
 	}
 	close(pids[1]);
 	char text[64] = "";
 	assert_true(read(pids[0], text, sizeof text - 1) > 0);
-	pid_t child = (pid_t)atoi(text);
-	assert_true(child > 1);
+	pid_t child[2];
+	assert_int_equal(sscanf(text, "%d %d", &child[0], &child[1]), 2);
+	assert_true(child[0] > 1 && child[1] > 1);
 	int status;
 	assert_int_equal(waitpid(worker_pid, &status, 0), worker_pid);
 	assert_true(WIFSIGNALED(status));
 	struct fake_host fake;
 	fake_host_open(&fake);
-	fake_run_while_not(&fake, is_gone, &child);
+	fake_run_while_not(&fake, is_gone, &child[0]);
+	fake_run_while_not(&fake, is_gone, &child[1]);
 	fake_host_close(&fake);
 	close(pids[0]);
 }
@@ -559,7 +679,7 @@ static void without_memory_it_does_not_grow(void **state)
 	struct fixture f;
 	open_fixture(&f, "/bin/true", NULL);
 	for (unsigned long n = 1; f.fake.executor->width == 4; n++) {
-		assert_true(n <= 5); /* the list, three slots, and then it has all of them */
+		assert_true(n <= 8); /* the list, three slots with a timer, and then it has all */
 		(void)memory_fail_at(n);
 		resize(&f, 7);
 		(void)memory_fail_at(0);
@@ -584,14 +704,17 @@ static void creating_survives_every_failed_allocation(void **state)
 	for (unsigned long n = 1; st != ST_OK; n++) {
 		struct executor *executor = NULL;
 		struct fake_host fake;
+		struct children *children;
 		fake_host_open(&fake);
+		assert_int_equal(children_create(fake.loop, fake.log, &children, NULL), ST_OK);
 		(void)memory_fail_at(n);
-		st = exec_executor_create(fake.loop, fake.log, NULL, &handler, &worker, &fake.host,
-					  &executor, NULL);
+		st = exec_executor_create(fake.loop, fake.log, children, &handler, &worker,
+					  &fake.host, &executor, NULL);
 		(void)memory_fail_at(0);
 		assert_int_equal(st, executor != NULL ? ST_OK : ST_NOMEM);
 		if (executor != NULL)
 			executor->ops->destroy(executor);
+		children_destroy(children);
 		fake_host_close(&fake);
 		assert_true(n < 50);
 	}
@@ -636,6 +759,10 @@ int main(void)
 	    cmocka_unit_test(a_child_may_finish_when_asked),
 	    cmocka_unit_test(death_by_our_signal_is_no_crash),
 	    cmocka_unit_test(killing_takes_the_whole_group),
+	    cmocka_unit_test(a_stopped_jobs_end_is_its_groups_end),
+	    cmocka_unit_test(what_does_not_obey_is_killed_with_its_job),
+	    cmocka_unit_test(what_a_failed_job_left_ends_before_it_is_told),
+	    cmocka_unit_test(a_job_may_read_its_own_output),
 	    cmocka_unit_test(children_die_with_the_worker),
 	    cmocka_unit_test(many_jobs_leave_no_trace),
 	    cmocka_unit_test(an_environment_too_large_is_the_jobs_outcome),

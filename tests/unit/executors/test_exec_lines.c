@@ -323,18 +323,25 @@ static bool in_group_is_alive(pid_t group)
 	return kill(-group, 0) == 0;
 }
 
-/* What a job leaves behind by itself is its own affair, also after it was asked to stop. */
-static void what_it_leaves_running_is_left(void **state)
+static bool group_has_gone(void *arg)
+{
+	return !in_group_is_alive(*(const pid_t *)arg);
+}
+
+/* A done job is not kept waiting for what it left running, which has the grace. */
+static void what_it_leaves_running_has_the_grace(void **state)
 {
 	(void)state;
 	struct fixture f;
 	open_shell(&f, "sleep 60 & echo $$");
+	children_set_grace(f.children, 300);
 	run_well(&f);
 	char *text = fake_log_text(&f.fake);
 	pid_t group = (pid_t)atoi(strstr(text, "line=") + 5);
 	free(text);
 	assert_true(group > 1 && in_group_is_alive(group));
-	assert_int_equal(kill(-group, SIGKILL), 0);
+	fake_run_while_not(&f.fake, group_has_gone, &group);
+	fake_assert_logged(&f.fake, "killed what a job left running");
 	close_fixture(&f);
 }
 
@@ -405,7 +412,7 @@ int main(void)
 	    cmocka_unit_test(lines_beyond_the_limit_are_counted),
 	    cmocka_unit_test(an_end_tells_what_the_run_cost),
 	    cmocka_unit_test(the_other_table_of_exit_codes),
-	    cmocka_unit_test(what_it_leaves_running_is_left),
+	    cmocka_unit_test(what_it_leaves_running_has_the_grace),
 	    cmocka_unit_test(the_handlers_concurrency_caps_the_width),
 	    cmocka_unit_test(a_folder_that_vanished_fails_no_job),
 	};

@@ -8,7 +8,7 @@
  * in it: every signal is blocked around the vfork, and unblocked in the child only when each has
  * its default action. In return the child can tell why it failed by writing to a variable.
  *
- * A signal to the worker's whole group may come in the moment before the child has a group of its own.
+ * A signal to the worker's whole group may come in the moment before the child has a session of its own.
  * It was not meant for the child, which would die of it: what is pending then is thrown away.
  *
  * Another user. glibc's setuid() makes every thread of the process change, and its idea of the
@@ -18,6 +18,7 @@
 #include "executors/child/birth.h"
 
 #include "executors/child/children.h"
+#include "executors/child/guardian.h"
 #include "executors/child/spawn_profile.h"
 
 #include <errno.h>
@@ -60,6 +61,7 @@ struct failure {
 struct birth {
 	const struct spawn *spawn;
 	const struct birth_place *place;
+	const struct guarded_place *guarded;
 	volatile struct failure failure; /* volatile because another process writes it */
 #ifdef VFORK_FORKS
 	int tell[2];
@@ -154,10 +156,12 @@ static void take_profile(struct birth *birth, const struct spawn_profile *profil
 static _Noreturn void be_born(struct birth *birth)
 {
 	const struct spawn *spawn = birth->spawn;
-	(void)setpgid(0, 0); /* cannot fail for a process that is new and leads nothing */
+	(void)setsid(); /* cannot fail for a process that is new and leads nothing */
+	guardian_enter(birth->guarded->guardian, birth->guarded->place, getpid());
 	take_descriptors(birth);
 	if (spawn->profile != NULL)
 		take_profile(birth, spawn->profile);
+	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != birth->place->parent) /* it died before that, and no signal will come */
 		_exit(127);
@@ -231,10 +235,10 @@ static enum status explain(const struct birth *birth, struct error *why)
 	return error_system(why, errnum, "%s", spawn->path);
 }
 
-enum status birth_give(const struct birth_place *place, const struct spawn *spawn, pid_t *ret_pid,
-		       struct error *why)
+enum status birth_give(const struct birth_place *place, const struct spawn *spawn,
+		       const struct guarded_place *guarded, pid_t *ret_pid, struct error *why)
 {
-	struct birth birth = {.spawn = spawn, .place = place};
+	struct birth birth = {.spawn = spawn, .place = place, .guarded = guarded};
 	sigset_t all, before;
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);

@@ -10,8 +10,10 @@
 #include "base/error.h"
 
 #include <signal.h>
+#include <stdint.h>
 #include <sys/types.h>
 
+struct guardian;
 struct spawn;
 
 struct birth_place {
@@ -19,11 +21,17 @@ struct birth_place {
 	int n_signals, signals[NSIG]; /* those that are caught or ignored in here */
 };
 
+/* Where the guardian is to know it. */
+struct guarded_place {
+	struct guardian *guardian;
+	uint32_t place;
+};
+
 /* Signal handlers that are set later on are not known to a birth. */
 void birth_prepare(struct birth_place *place);
 
 /* Returns when the child runs its program. */
-enum status birth_give(const struct birth_place *place, const struct spawn *spawn, pid_t *ret_pid,
-		       struct error *why);
+enum status birth_give(const struct birth_place *place, const struct spawn *spawn,
+		       const struct guarded_place *guarded, pid_t *ret_pid, struct error *why);
 
 #endif

@@ -1,10 +1,19 @@
-/* Reaping asks for any child, not for those we know: as PID 1 of a container the worker inherits
- * the orphans of its jobs, and nobody else would bury them. */
+/* Reaping asks for any child and takes only those we know: a plugin that calls system() waits for its
+ * own, and would not find it. So the end of a child is looked at first (WNOWAIT) and taken when it is known
+ * to be ours. Where a stranger stands in front of the kernel's line and nobody takes it, each of ours
+ * is asked for by name.
+ *
+ * As PID 1 of a container, or where it is a subreaper, the worker inherits the orphans of its jobs, and
+ * nobody else would bury them. They are told from a plugin's own children by their session: each child of
+ * ours begins a new one, in which its descendants are; who is in the worker's own was started in here. */
 #include "executors/child/children.h"
 
 #include "base/memory.h"
 #include "base/must.h"
 #include "executors/child/birth.h"
+#include "executors/child/group.h"
+#include "executors/child/guardian.h"
+#include "executors/child/strays.h"
 #include "loop/loop.h"
 #include "observe/log.h"
 
@@ -13,19 +22,36 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { BUCKETS = 256 }; /* process ids come in sequence, so they spread by themselves */
+enum {
+	BUCKETS = 256, /* process ids come in sequence, so they spread by themselves */
+	GRACE_MS = 5000,
+};
+#define GUARDIAN_PAUSE_NS UINT64_C(1000000000) /* between two starts of it */
 
 struct children {
+	struct loop *loop;
 	struct log *log;
 	bool gave_birth; /* `place` is valid */
 	struct birth_place place;
 	struct signal_watch *sigchld;
+	uint64_t grace_ms;
+	struct strays *strays;
+	struct guardian *guardian;
+	struct child guard; /* its process; pid 0: there is none */
+	uint64_t guard_tried_ns;
 	struct list buckets[BUCKETS];
+};
+
+/* One whose owner has gone. */
+struct forgotten {
+	struct child child;
+	struct children *children;
 };
 
 static struct list *bucket_of(struct children *children, pid_t pid)
@@ -43,27 +69,155 @@ static struct child *find(struct children *children, pid_t pid)
 	return NULL;
 }
 
-static void bury(struct children *children, pid_t pid, int status, const struct rusage *usage)
+static void add(struct children *children, struct child *child)
 {
-	struct child *child = find(children, pid);
-	if (child == NULL) {
-		log_say(children->log, LOG_DEBUG, "orphan reaped", kv_int("pid", pid));
-		return;
-	}
+	list_init(&child->in_bucket);
+	list_append(bucket_of(children, child->pid), &child->in_bucket);
+}
+
+/* --- reaping ---------------------------------------------------------------------------------------- */
+
+/* A library that waits for any child may have been faster; then nobody knows how it ended. */
+static void bury(struct children *children, struct child *child)
+{
+	int status = SIGKILL;
+	struct rusage usage = {0};
+	(void)wait4(child->pid, &status, WNOHANG, &usage);
 	list_remove(&child->in_bucket);
-	child->ended(child, status, usage);
+	guardian_note_leaderless(children->guardian, child->place);
+	child->ended(child, status, &usage);
+}
+
+/* The process id of one that has ended and is still to be reaped; 0: there is none. */
+static pid_t first_ended(idtype_t among, pid_t pid)
+{
+	siginfo_t info;
+	info.si_pid = 0;
+	return waitid(among, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 ? info.si_pid : 0;
+}
+
+/* They are set apart first: burying one may begin and end others. */
+static void bury_each_that_ended(struct children *children)
+{
+	struct list ended, *it;
+	list_init(&ended);
+	for (int i = 0; i < BUCKETS; i++) {
+		list_each_safe (known, &children->buckets[i]) {
+			struct child *child = list_entry(known, struct child, in_bucket);
+			if (first_ended(P_PID, child->pid) == 0)
+				continue;
+			list_remove(known);
+			list_append(&ended, known);
+		}
+	}
+	while ((it = list_take_first(&ended)) != NULL)
+		bury(children, list_entry(it, struct child, in_bucket));
+}
+
+static bool adopts_orphans(void)
+{
+	int subreaper = 0;
+	return getpid() == 1 || (prctl(PR_GET_CHILD_SUBREAPER, &subreaper) == 0 && subreaper != 0);
+}
+
+/* False: it is somebody's in this process, who will ask for it. */
+static bool bury_orphan(struct children *children, pid_t pid)
+{
+	if (!adopts_orphans() || getsid(pid) == getsid(0))
+		return false;
+	log_say(children->log, LOG_DEBUG, "orphan reaped", kv_int("pid", pid));
+	return waitpid(pid, NULL, WNOHANG) == pid;
 }
 
 static void reap(void *arg, int signum)
 {
-	(void)signum;
-	int status;
-	struct rusage usage;
+	struct children *children = arg;
 	pid_t pid;
+	(void)signum;
 	/* One SIGCHLD may stand for many. */
-	while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0)
-		bury(arg, pid, status, &usage);
+	while ((pid = first_ended(P_ALL, 0)) != 0) {
+		struct child *child = find(children, pid);
+		if (child != NULL) {
+			bury(children, child);
+		} else if (!bury_orphan(children, pid)) {
+			bury_each_that_ended(children);
+			return;
+		}
+	}
 }
+
+/* --- groups ----------------------------------------------------------------------------------------- */
+
+void children_signal(const struct child *child, int signum)
+{
+	(void)kill(-child->pid, signum);
+}
+
+bool children_group_lives(struct children *children, struct child *child)
+{
+	if (group_lives(child->pid, &child->witness))
+		return true;
+	guardian_leave(children->guardian, child->place);
+	child->place = GUARDIAN_NO_PLACE;
+	return false;
+}
+
+void children_leave_group(struct children *children, struct child *child)
+{
+	if (children_group_lives(children, child))
+		strays_add(children->strays, child->pid, child->witness, child->place,
+			   children->grace_ms);
+}
+
+void children_set_grace(struct children *children, uint64_t grace_ms)
+{
+	children->grace_ms = grace_ms;
+}
+
+uint64_t children_grace_ms(const struct children *children)
+{
+	return children->grace_ms;
+}
+
+/* --- the guardian ----------------------------------------------------------------------------------- */
+
+static void guard_ended(struct child *child, int status, const struct rusage *usage)
+{
+	struct children *children = list_entry(child, struct children, guard);
+	(void)status, (void)usage;
+	log_say(children->log, LOG_WARN, "guardian ended, another one comes with the next process",
+		kv_int("pid", child->pid));
+	child->pid = 0;
+}
+
+void children_guard(struct children *children)
+{
+	uint64_t now_ns = loop_now_ns(children->loop);
+	if (children->guard.pid > 0 || (children->guard_tried_ns != 0 &&
+					now_ns - children->guard_tried_ns < GUARDIAN_PAUSE_NS))
+		return;
+	children->guard_tried_ns = now_ns;
+	children->guard.pid = guardian_start(children->guardian);
+	if (children->guard.pid > 0) {
+		add(children, &children->guard);
+		return;
+	}
+	children->guard.pid = 0;
+	log_say(children->log, LOG_WARN,
+		"no guardian: what jobs start themselves outlives a worker that is killed",
+		kv_text("why", strerror(errno)));
+}
+
+static void dismiss_guard(struct children *children)
+{
+	if (children->guard.pid <= 0)
+		return;
+	(void)kill(children->guard.pid, SIGKILL);
+	(void)waitpid(children->guard.pid, NULL, 0);
+	list_remove(&children->guard.in_bucket);
+}
+
+/* --- life ------------------------------------------------------------------------------------------- */
 
 /* The mask is inherited: whoever started us may have blocked what we wait for. */
 static void prepare_signals(void)
@@ -75,47 +229,92 @@ static void prepare_signals(void)
 	(void)signal(SIGPIPE, SIG_IGN); /* a child that closes its stdin unread is no emergency */
 }
 
+static enum status build(struct children *children, struct loop *loop, struct error *why)
+{
+	children->guardian = guardian_create();
+	if (children->guardian != NULL)
+		children->strays = strays_create(loop, children->log, children->guardian);
+	if (children->strays == NULL)
+		return error_set(why, ST_NOMEM, "children: out of memory");
+	children->sigchld = signal_watch_create(loop, SIGCHLD, reap, children);
+	if (children->sigchld == NULL)
+		return error_set(why, ST_SYSTEM, "children: cannot watch SIGCHLD");
+	return ST_OK;
+}
+
 enum status children_create(struct loop *loop, struct log *log, struct children **ret_children,
 			    struct error *why)
 {
 	struct children *children = memory_clear(1, sizeof *children);
 	if (children == NULL)
 		return error_set(why, ST_NOMEM, "children: out of memory");
+	children->loop = loop;
 	children->log = log;
+	children->grace_ms = GRACE_MS;
+	children->guard.ended = guard_ended;
 	for (int i = 0; i < BUCKETS; i++)
 		list_init(&children->buckets[i]);
 	prepare_signals();
-	children->sigchld = signal_watch_create(loop, SIGCHLD, reap, children);
-	if (children->sigchld == NULL) {
-		memory_free(children);
-		return error_set(why, ST_SYSTEM, "children: cannot watch SIGCHLD");
+	enum status st = build(children, loop, why);
+	if (st != ST_OK) {
+		children_destroy(children);
+		return st;
 	}
 	*ret_children = children;
 	return ST_OK;
+}
+
+static void was_forgotten(struct child *child, int status, const struct rusage *usage)
+{
+	struct forgotten *forgotten = list_entry(child, struct forgotten, child);
+	(void)status, (void)usage;
+	children_leave_group(forgotten->children, child);
+	memory_free(forgotten);
+}
+
+static void free_forgotten(struct children *children)
+{
+	for (int i = 0; i < BUCKETS; i++) {
+		struct list *it;
+		while ((it = list_take_first(&children->buckets[i])) != NULL) {
+			struct child *child = list_entry(it, struct child, in_bucket);
+			must(child->ended == was_forgotten);
+			memory_free(list_entry(child, struct forgotten, child));
+		}
+	}
 }
 
 void children_destroy(struct children *children)
 {
 	if (children == NULL)
 		return;
-	for (int i = 0; i < BUCKETS; i++)
-		must(list_empty(&children->buckets[i]));
-	signal_watch_destroy(children->sigchld);
+	if (children->guardian != NULL)
+		guardian_kill_all(children->guardian);
+	dismiss_guard(children);
+	free_forgotten(children);
+	if (children->sigchld != NULL)
+		signal_watch_destroy(children->sigchld);
+	strays_destroy(children->strays);
+	guardian_destroy(children->guardian);
 	memory_free(children);
 }
 
 void children_kill_all(const struct children *children)
 {
-	for (size_t i = 0; i < BUCKETS; i++)
-		list_each (it, &children->buckets[i]) {
-			const struct child *child = list_entry(it, const struct child, in_bucket);
-			(void)kill(-child->pid, SIGKILL); /* it may have just ended */
-		}
+	guardian_kill_all(children->guardian);
 }
 
-void children_forget(struct child *child)
+/* Without memory nobody will reap it: it stays a zombie. */
+void children_forget(struct children *children, struct child *child)
 {
 	list_remove(&child->in_bucket);
+	struct forgotten *forgotten = memory_clear(1, sizeof *forgotten);
+	if (forgotten == NULL)
+		return;
+	forgotten->children = children;
+	forgotten->child = *child;
+	forgotten->child.ended = was_forgotten;
+	add(children, &forgotten->child);
 }
 
 static uint64_t now_ns(void) /* the loop's clock */
@@ -137,13 +336,15 @@ static void await_end(pid_t pid, uint64_t until_ns)
 	(void)close(ended.fd);
 }
 
-bool children_reap(struct child *child, uint64_t until_ns)
+bool children_reap(struct children *children, struct child *child, uint64_t until_ns)
 {
 	int status;
 	await_end(child->pid, until_ns);
 	if (waitpid(child->pid, &status, WNOHANG) == 0)
 		return false;
 	list_remove(&child->in_bucket);
+	guardian_note_leaderless(children->guardian, child->place);
+	children_leave_group(children, child);
 	return true;
 }
 
@@ -154,10 +355,14 @@ enum status children_spawn(struct children *children, const struct spawn *spawn,
 	if (!children->gave_birth) /* by now everybody has set what signals he wants */
 		birth_prepare(&children->place);
 	children->gave_birth = true;
-	enum status st = birth_give(&children->place, spawn, &child->pid, why);
-	if (st != ST_OK)
-		return st;
-	list_init(&child->in_bucket);
-	list_append(bucket_of(children, child->pid), &child->in_bucket);
-	return ST_OK;
+	children_guard(children);
+	child->witness = 0;
+	child->place = guardian_take_place(children->guardian);
+	struct guarded_place guarded = {children->guardian, child->place};
+	enum status st = birth_give(&children->place, spawn, &guarded, &child->pid, why);
+	if (st == ST_OK)
+		add(children, child);
+	else
+		guardian_leave(children->guardian, child->place);
+	return st;
 }

@@ -1,12 +1,16 @@
-/* A job runs in a slot. The slot is free again when two things have ended: the process, which the
- * loop hears of by SIGCHLD, and what it wrote.
+/* A job runs in a slot. The slot is free again when two things have ended: the process with its group
+ * (process.h), and what it wrote.
  *
- *     idle --start--> running --reaped--> draining --all read--> idle
- *                                    \------ nothing left ---------^
+ *     idle --start--> running --gone--> draining --all read--> idle
+ *                                   \---- nothing left ---------^
+ *
+ * A job that ended by itself, and is done or dead, is told at once, and what it left running has the grace.
+ * One that will run again is not told before nobody of its group is left: two runs at once of one job are
+ * what its author counts on not to see.
  *
  * The awkward part is the end of output. End-of-file comes when the last writer closes, and that
  * may be a grandchild which outlives the job by hours. But all that the process itself wrote is in
- * the pipe by the time it is reaped: so we ask how many bytes are there (FIONREAD), read these,
+ * the pipe by the time it has gone: so we ask how many bytes are there (FIONREAD), read these,
  * and close. The same holds for descriptor 4, so what a job said last counts before its end does.
  *
  * Five pipes for each job. A socket pair would be one pair of descriptors for both 3 and 4, but a
@@ -40,7 +44,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -49,7 +52,6 @@
 enum {
 	EVENTS = 8,           /* a turn: of 4 kB in two-byte lines each, 16 ms of logging */
 	SHORT_MS = 10,        /* a job whose output may wait until it ends */
-	KILL_WAIT_MS = 500,   /* killed and not reaped by then: stuck in the kernel */
 	SLOT_DESCRIPTORS = 5, /* our ends */
 };
 
@@ -67,24 +69,21 @@ static void release(struct slot *slot)
 	list_append(&slot->exec->idle, &slot->in_idle);
 }
 
-static void finish(struct slot *slot, const struct outcome *outcome)
+static void finish(struct slot *slot)
 {
 	struct executor *executor = &slot->exec->base;
 	struct job *job = slot->job;
+	struct outcome outcome = slot->outcome;
 	told_end(slot);
 	heard_end(slot);
 	release(slot);
-	executor->host->finished(executor->host, job, outcome);
+	executor->host->finished(executor->host, job, &outcome);
 }
 
 static void finish_if_drained(struct slot *slot)
 {
-	if (!slot->ended || !heard_all(slot))
-		return;
-	struct outcome outcome =
-	    outcome_of_exit(slot->exec->settings->exit_codes, slot->status, slot->stop);
-	outcome.usage = slot->usage;
-	finish(slot, &outcome);
+	if (!process_is_there(&slot->process) && heard_all(slot))
+		finish(slot);
 }
 
 static uint64_t ns_of(struct timeval time)
@@ -116,19 +115,53 @@ static uint64_t known_peak(struct exec *exec, uint64_t peak_bytes)
 	return peak_bytes > exec->own_peak_bytes ? peak_bytes : 0;
 }
 
-static void child_ended(struct child *child, int status, const struct rusage *usage)
+static enum child_stop how_stopped(const struct slot *slot)
 {
-	struct slot *slot = list_entry(child, struct slot, child);
-	slot->ended = true;
-	slot->status = status;
-	slot->usage = (struct usage){
+	if (slot->process.state == PROCESS_KILLED)
+		return CHILD_KILLED;
+	return slot->process.state == PROCESS_ASKED ? CHILD_ASKED : CHILD_LEFT_ALONE;
+}
+
+static struct slot *slot_of(struct process *process)
+{
+	return list_entry(process, struct slot, process);
+}
+
+static enum process_rest leader_ended(struct process *process, int status,
+				      const struct rusage *usage)
+{
+	struct slot *slot = slot_of(process);
+	slot->outcome =
+	    outcome_of_exit(slot->exec->settings->exit_codes, status, how_stopped(slot));
+	slot->outcome.usage = (struct usage){
 	    .cpu_ns = ns_of(usage->ru_utime) + ns_of(usage->ru_stime),
 	    .peak_bytes = known_peak(slot->exec, (uint64_t)usage->ru_maxrss * 1024),
 	};
 	told_end(slot);
+	bool last_run = slot->outcome.kind == OUTCOME_DONE || slot->outcome.kind == OUTCOME_REJECT;
+	return last_run ? REST_MAY_STAY : REST_MUST_END;
+}
+
+/* On a dead disk, for instance. We will not wait for that, and the job is not done. */
+static void give_up_kept(struct slot *slot)
+{
+	struct outcome *outcome = &slot->outcome;
+	if (outcome->kind == OUTCOME_DONE || outcome->kind == OUTCOME_REJECT)
+		return; /* its own word; it was some other of its group */
+	outcome->kind = OUTCOME_ABANDONED;
+	(void)snprintf(outcome->reason, sizeof outcome->reason, "killed, but the kernel keeps it");
+}
+
+static void process_gone(struct process *process, enum process_end end)
+{
+	struct slot *slot = slot_of(process);
+	if (end == PROCESS_IS_KEPT)
+		give_up_kept(slot);
 	heard_last(slot);
 	finish_if_drained(slot);
 }
+
+static const struct process_ops process_ops = {leader_ended, process_gone};
 
 /* --- its pipes ------------------------------------------------------------------------------------ */
 
@@ -197,8 +230,9 @@ static enum status open_pipes(struct slot *slot, int childs[PIPES], struct error
 	for (int end = PIPE_STDIN; end < PIPES; end++) {
 		if (end == PIPE_STDIN && slot->job->body.len == 0)
 			continue;
-		if (!pipe_open(slot, (enum pipe_end)end, &childs[end]))
-			return error_system(why, errno, "pipe");
+		enum status st = pipe_open(slot, (enum pipe_end)end, &childs[end], why);
+		if (st != ST_OK)
+			return st;
 	}
 	return ST_OK;
 }
@@ -229,7 +263,7 @@ static enum status spawn(struct slot *slot, const int childs[PIPES], struct erro
 	};
 	for (int end = PIPE_STDIN; end < PIPES; end++)
 		how.fds[end] = childs[end] >= 0 ? childs[end] : exec->null_fd;
-	st = children_spawn(exec->children, &how, &slot->child, why);
+	st = process_start(&slot->process, &how, why);
 	if (st != ST_OK) { /* it may have moved */
 		memory_free(exec->path);
 		exec->path = NULL;
@@ -242,11 +276,12 @@ static void not_started(struct slot *slot, const struct error *why)
 {
 	struct executor *executor = &slot->exec->base;
 	struct job *job = slot->job;
-	struct outcome outcome = {.kind = OUTCOME_RETRY};
 	if (why->status == ST_INVALID) {
-		(void)snprintf(outcome.reason, sizeof outcome.reason, "cannot start: %.70s",
+		struct outcome *outcome = &slot->outcome;
+		*outcome = (struct outcome){.kind = OUTCOME_RETRY};
+		(void)snprintf(outcome->reason, sizeof outcome->reason, "cannot start: %.70s",
 			       why->text);
-		finish(slot, &outcome);
+		finish(slot);
 		return;
 	}
 	told_end(slot);
@@ -262,8 +297,7 @@ static struct slot *take_slot(struct exec *exec, struct job *job)
 	struct slot *slot = list_entry(node, struct slot, in_idle);
 	slot->job = job;
 	slot->round++;
-	slot->ended = false;
-	slot->stop = CHILD_LEFT_ALONE;
+	slot->outcome = (struct outcome){.kind = OUTCOME_ABANDONED};
 	heard_begin(slot);
 	job->executor_ref = slot;
 	job->begun_ns = loop_now_ns(exec->loop);
@@ -299,46 +333,16 @@ static void exec_probe(struct executor *executor)
 
 /* --- stopping ------------------------------------------------------------------------------------ */
 
-/* Not reaped, so its number is still its own. It may have left its group, which does not save it. */
-static void signal_group(const struct slot *slot, int signum)
-{
-	if (kill(-slot->child.pid, signum) != 0)
-		(void)kill(slot->child.pid, signum);
-}
-
 static void exec_stop(struct executor *executor, struct job *job, enum stop_how how)
 {
 	struct slot *slot = job->executor_ref;
 	must(slot->exec == exec_of(executor) && slot->job == job);
-	if (slot->ended)
-		return; /* only its output is still being read */
-	if (how == STOP_ASK) {
-		if (slot->stop == CHILD_LEFT_ALONE)
-			told_cancel(slot);
-		slot->stop = CHILD_ASKED;
-		signal_group(slot, SIGTERM);
-		signal_group(slot, SIGCONT); /* a stopped process would never hear of it */
-		return;
-	}
-	slot->stop = CHILD_KILLED;
-	signal_group(slot, SIGKILL);
-	timer_start(slot->exec->stuck, KILL_WAIT_MS);
-}
-
-/* Killed and still not gone: it hangs in the kernel, on a dead disk for instance. We will not wait
- * for that, and the job it holds is not done. */
-static void give_up_stuck(void *arg)
-{
-	struct exec *exec = arg;
-	for (unsigned i = 0; i < exec->n_slots; i++) {
-		struct slot *slot = exec->slots[i];
-		if (slot->job == NULL || slot->ended || slot->stop != CHILD_KILLED)
-			continue;
-		struct outcome outcome = {.kind = OUTCOME_ABANDONED,
-					  .reason = "killed, but the kernel keeps it"};
-		children_forget(&slot->child);
-		finish(slot, &outcome);
-	}
+	if (slot->process.state == PROCESS_RUNS && how == STOP_ASK)
+		told_cancel(slot);
+	if (how == STOP_ASK)
+		process_ask(&slot->process);
+	else
+		process_kill(&slot->process);
 }
 
 static void exec_retract(struct executor *executor)
@@ -383,9 +387,12 @@ static bool add_slot(struct exec *exec)
 		return false;
 	slot->exec = exec;
 	slot->number = exec->n_slots;
-	slot->child.ended = child_ended;
 	for (int end = 0; end < PIPES; end++)
 		slot->pipes[end].fd = -1;
+	if (process_init(&slot->process, &process_ops, exec->loop, exec->children, NULL) != ST_OK) {
+		memory_free(slot);
+		return false;
+	}
 	heard_init(slot, exec->settings->output_line_bytes, exec->said_bytes);
 	list_init(&slot->in_unwatched);
 	list_init(&slot->in_idle);
@@ -397,11 +404,8 @@ static bool add_slot(struct exec *exec)
 /* A job may still be here when the drain ran out of time and the core gave it up. */
 static void destroy_slot(struct slot *slot)
 {
+	process_fini(&slot->process);
 	if (slot->job != NULL) {
-		if (!slot->ended) {
-			signal_group(slot, SIGKILL);
-			children_forget(&slot->child);
-		}
 		told_end(slot);
 		heard_end(slot);
 	}
@@ -468,7 +472,6 @@ static void exec_destroy(struct executor *executor)
 	struct exec *exec = exec_of(executor);
 	drop_slots(exec, 0);
 	watch_destroy(exec->ready);
-	timer_destroy(exec->stuck);
 	timer_destroy(exec->look);
 	close_fd(exec->epoll_fd);
 	close_fd(exec->null_fd);
@@ -506,10 +509,8 @@ static enum status acquire(struct exec *exec, unsigned width, struct error *why)
 		return st;
 	exec->environment =
 	    environment_create(environ, exec->settings->environment, &exec->profile.as);
-	exec->stuck = timer_create_on(exec->loop, give_up_stuck, exec);
 	exec->look = timer_create_on(exec->loop, look_after, exec);
-	if (exec->environment == NULL || exec->stuck == NULL || exec->look == NULL ||
-	    !add_slots(exec, width))
+	if (exec->environment == NULL || exec->look == NULL || !add_slots(exec, width))
 		return error_set(why, ST_NOMEM, "out of memory");
 	exec->null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (exec->null_fd < 0)
@@ -550,6 +551,7 @@ enum status exec_executor_create(struct loop *loop, struct log *log, struct chil
 		exec_destroy(&exec->base);
 		return st;
 	}
+	children_guard(children);
 	set_width(exec, exec->n_slots);
 	watch_set(exec->ready, WATCH_READ);
 	*ret_executor = &exec->base;

@@ -1,6 +1,6 @@
 /* A read takes a piece of fixed size, so that a handler that writes without end takes its share and no
- * more, and blocks on a full pipe meanwhile. Our ends may block, because a read always knows that there is
- * something: the set said so, or FIONREAD did, and nobody else reads. */
+ * more, and blocks on a full pipe meanwhile. That something is there, as the set or FIONREAD said, is no
+ * promise: a job can open its own stdout by name and take it back. Our ends never block. */
 #include "executors/exec/exec_heard.h"
 
 #include "base/must.h"
@@ -169,11 +169,13 @@ static void read_output(struct slot *slot, enum pipe_end end)
 	char bytes[READ_BYTES];
 	ssize_t n =
 	    read(slot->pipes[end].fd, bytes, out->left < sizeof bytes ? out->left : sizeof bytes);
-	if (n < 0 && errno == EINTR)
-		return;
+	bool nothing = n < 0 && (errno == EINTR || errno == EAGAIN);
+	if (nothing && out->left == SIZE_MAX)
+		return; /* it may still come */
 	if (n > 0) {
 		lines_feed(&out->lines, span_of(bytes, (size_t)n), take_line, &stream);
-		out->left -= (size_t)n;
+		if (out->left != SIZE_MAX)
+			out->left -= (size_t)n;
 	}
 	if (n <= 0 || out->left == 0)
 		end_output(slot, end);

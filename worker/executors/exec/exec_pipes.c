@@ -1,6 +1,5 @@
 #include "executors/exec/exec_pipes.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 static bool we_write(enum pipe_end end)
@@ -8,19 +7,10 @@ static bool we_write(enum pipe_end end)
 	return end == PIPE_STDIN || end == PIPE_TOLD;
 }
 
-bool pipe_open(struct slot *slot, enum pipe_end end, int *ret_childs)
+enum status pipe_open(struct slot *slot, enum pipe_end end, int *ret_childs, struct error *why)
 {
-	int ends[2];
-	if (pipe2(ends, O_CLOEXEC) != 0)
-		return false;
-	slot->pipes[end].fd = ends[we_write(end) ? 1 : 0];
-	*ret_childs = ends[we_write(end) ? 0 : 1];
-	return true;
-}
-
-bool pipe_unblock(struct slot *slot, enum pipe_end end)
-{
-	return fcntl(slot->pipes[end].fd, F_SETFL, O_NONBLOCK) == 0;
+	return process_pipe(we_write(end) ? WE_WRITE : WE_READ, &slot->pipes[end].fd, ret_childs,
+			    why);
 }
 
 uint64_t pipe_mark(const struct slot *slot, enum pipe_end end)

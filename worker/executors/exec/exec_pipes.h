@@ -2,7 +2,7 @@
  *
  * Thread: the loop's.
  * Owns:   the descriptors in slot->pipes and the epoll set; the child's ends are the caller's.
- * Fails:  pipe_open() and pipe_watch() with false and errno. */
+ * Fails:  pipe_open() with a status, pipe_watch() with false and errno. */
 #ifndef OUTFALL_EXECUTORS_EXEC_PIPES_H
 #define OUTFALL_EXECUTORS_EXEC_PIPES_H
 
@@ -15,9 +15,7 @@ static inline bool pipe_is_open(const struct slot *slot, enum pipe_end end)
 	return slot->pipes[end].fd >= 0;
 }
 
-/* Both ends block: the child's as programs expect, ours until pipe_unblock(). */
-bool pipe_open(struct slot *slot, enum pipe_end end, int *ret_childs);
-bool pipe_unblock(struct slot *slot, enum pipe_end end);
+enum status pipe_open(struct slot *slot, enum pipe_end end, int *ret_childs, struct error *why);
 bool pipe_watch(struct slot *slot, enum pipe_end end); /* fine when it is watched already */
 void pipe_unwatch(struct slot *slot, enum pipe_end end);
 void pipe_close(struct slot *slot, enum pipe_end end); /* fine when it is closed already */

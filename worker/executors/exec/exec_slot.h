@@ -13,8 +13,8 @@
 
 #include "base/list.h"
 #include "base/text.h"
-#include "executors/child/children.h"
 #include "executors/child/lines.h"
+#include "executors/child/process.h"
 #include "executors/child/spawn_profile.h"
 #include "executors/exec/exit_codes.h"
 #include "executors/executor.h"
@@ -33,13 +33,10 @@ struct slot {
 	struct list in_unwatched; /* while it has one, and its outputs are not watched yet */
 	struct exec *exec;
 	unsigned number; /* its place in exec->slots */
-	struct child child;
+	struct process process;
 	struct job *job; /* NULL: idle */
 	uint32_t round; /* counts the jobs here: an event of an earlier one is not about this one */
-	bool ended;     /* reaped; `status` and `usage` are valid */
-	int status;
-	struct usage usage;
-	enum child_stop stop;
+	struct outcome outcome; /* what the end of the process says, until that is told */
 
 	struct our_end {
 		int fd; /* -1: closed */
@@ -50,7 +47,6 @@ struct slot {
 	size_t body_written;
 	struct text untold;    /* of descriptor 3: what the pipe had no room for */
 	unsigned notices_kept; /* among that */
-	bool told_blocks;      /* our end was not made non-blocking: nothing was to be feared yet */
 
 	/* What it writes; by enum pipe_end, those of the pipes we write to stay unused. */
 	struct output {
@@ -75,8 +71,7 @@ struct exec {
 	int null_fd;
 	int epoll_fd;
 	struct watch *ready; /* on epoll_fd */
-	struct timer *stuck;
-	struct timer *look; /* when the first of `unwatched` is no short job any more */
+	struct timer *look;  /* when the first of `unwatched` is no short job any more */
 	struct list unwatched;
 	struct text line;        /* where a line to a child is put together */
 	size_t said_bytes;       /* the longest line of descriptor 4 */

@@ -1,6 +1,5 @@
 /* Most jobs are small: body and line fit into their pipes before the child exists, and nothing has to be
- * made non-blocking, watched or kept. A pipe takes PIPE_BUF bytes at least, also from a user who has too
- * many of them; what is longer must expect to wait.
+ * watched or kept.
  *
  * A child that never reads costs what it was to be told: the rest of the job's line, and a few notices
  * behind it. Only whole notices are kept or dropped, so that a late reader finds lines. */
@@ -12,7 +11,6 @@
 #include "settings/settings.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <unistd.h>
 
 enum {
@@ -49,8 +47,6 @@ static enum status begin_body(struct slot *slot, struct error *why)
 	slot->body_written = 0;
 	if (slot->job->body.len == 0)
 		return ST_OK;
-	if (slot->job->body.len > PIPE_BUF && !pipe_unblock(slot, PIPE_STDIN))
-		return error_system(why, errno, "stdin");
 	write_body(slot);
 	if (pipe_is_open(slot, PIPE_STDIN) && !pipe_watch(slot, PIPE_STDIN))
 		return error_system(why, errno, "stdin");
@@ -88,9 +84,6 @@ static enum status begin_told(struct slot *slot, struct error *why)
 	child_told_job(&exec->line, slot->job, exec->settings->timeout_ms);
 	if (exec->line.failed)
 		return error_set(why, ST_NOMEM, "out of memory");
-	slot->told_blocks = exec->line.len <= PIPE_BUF;
-	if (!slot->told_blocks && !pipe_unblock(slot, PIPE_TOLD))
-		return error_system(why, errno, "descriptor 3");
 	if (!write_or_keep(slot, text_span(&exec->line)))
 		return error_set(why, ST_NOMEM, "descriptor 3: out of memory");
 	return ST_OK;
@@ -106,9 +99,6 @@ static void write_notice(struct slot *slot)
 {
 	if (slot->exec->line.failed || !pipe_is_open(slot, PIPE_TOLD))
 		return;
-	if (slot->told_blocks && !pipe_unblock(slot, PIPE_TOLD))
-		return;
-	slot->told_blocks = false;
 	if (slot->notices_kept >= NOTICES_MOST)
 		return;
 	(void)write_or_keep(slot, text_span(&slot->exec->line)); /* else it goes without */

@@ -107,15 +107,15 @@ static void read_until(struct loop *loop, int fd, uint64_t until_ns, char *text,
 	text[len] = '\0';
 }
 
-static enum status judge(struct loop *loop, int fd, struct child *child,
+static enum status judge(struct loop *loop, struct children *children, int fd, struct child *child,
 			 const struct handler_settings *settings, struct error *why)
 {
 	char refusal[400];
 	uint64_t until_ns = loop_now_ns(loop) + settings->ready_timeout_ms * UINT64_C(1000000);
 	read_until(loop, fd, until_ns, refusal, sizeof refusal);
-	if (!children_reap(child, until_ns)) {
-		(void)kill(-child->pid, SIGKILL);
-		children_forget(child);
+	if (!children_reap(children, child, until_ns)) {
+		children_signal(child, SIGKILL);
+		children_forget(children, child);
 		return error_set(why, ST_INVALID, "%s: not loaded in time", settings->path);
 	}
 	if (refusal[0] != '\0')
@@ -143,7 +143,7 @@ static enum status send_ahead(struct loop *loop, struct children *children,
 	(void)close(pipe[1]);
 	(void)close(null_fd);
 	if (st == ST_OK)
-		st = judge(loop, pipe[0], &child, &isolated->settings, why);
+		st = judge(loop, children, pipe[0], &child, &isolated->settings, why);
 	(void)close(pipe[0]);
 	return st;
 }

@@ -451,7 +451,7 @@ static void end_processes(struct pool *pool)
 		struct pool_child *child = child_at(it);
 		if (!pool_child_bury(child, FAREWELL_NS)) {
 			pool_child_kill(child);
-			children_forget(&child->child);
+			children_forget(pool->shared.children, &child->child);
 		}
 		pool_child_destroy(child);
 	}

@@ -724,6 +724,7 @@ static void was_reaped(struct child *child, int status, const struct rusage *usa
 {
 	struct pool_child *c = list_entry(child, struct pool_child, child);
 	(void)usage;
+	children_leave_group(c->shared->children, child);
 	c->reaped = true;
 	c->status = status;
 	count_read(c);
@@ -740,7 +741,7 @@ static void give_up_stuck(struct pool_child *c)
 {
 	log_say(c->shared->log, LOG_ERROR, "process killed, but the kernel keeps it",
 		kv_text("handler", name_of(c)), kv_int("pid", c->child.pid));
-	children_forget(&c->child);
+	children_forget(c->shared->children, &c->child);
 	end(c);
 }
 
@@ -786,7 +787,7 @@ void pool_child_dismiss(struct pool_child *c)
 
 bool pool_child_bury(struct pool_child *c, uint64_t patience_ns)
 {
-	return children_reap(&c->child, c->dismissed_ns + patience_ns);
+	return children_reap(c->shared->children, &c->child, c->dismissed_ns + patience_ns);
 }
 
 /* --- its start ------------------------------------------------------------------------------------- */
