@@ -3,6 +3,7 @@
 #include "base/must.h"
 #include "observe/log.h"
 #include "settings/settings.h"
+#include "settings/withheld.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -49,6 +50,7 @@ static int run(const char *path)
 	struct log *log = log_create(STDERR_FILENO, settings->log.level, settings->log.format);
 	must(log != NULL); /* nothing has been taken from any broker yet */
 	hold_signals();
+	withheld_hide(settings->withheld);
 	code = run_worker(settings, path, log);
 	log_destroy(log);
 	settings_destroy(settings);

@@ -19,6 +19,7 @@
 #include "settings/problems.h"
 #include "settings/secrets.h"
 #include "settings/value.h"
+#include "settings/withheld.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -221,10 +222,10 @@ static void resolve_list(struct loading *l, struct block *block)
 	list->retry = resolve_name(l, block, "retry", SECTION_RETRY, "default");
 }
 
-/* Of an http handler, as of a broker. */
 static void resolve_handler(struct loading *l, struct block *block)
 {
 	struct handler_settings *handler = block->fields;
+	handler->withheld = l->settings->withheld;
 	if (handler->ca_file != NULL)
 		handler->ca_file = files_beside(l->region, block_said(block, "ca_file")->place.file,
 						handler->ca_file);
@@ -303,6 +304,7 @@ static void resolve_block(struct loading *l, struct block *block)
 static void resolve(struct loading *l)
 {
 	struct settings *settings = l->settings;
+	settings->withheld = withheld_find(&l->document, l->region);
 	resolve_worker(l);
 	resolve_drain(l);
 	resolve_admin(l);

@@ -168,6 +168,7 @@ struct handler_settings {
 	const char *directory;    /* NULL: the worker's */
 	const char *user, *group; /* NULL: the worker's */
 	const char **environment; /* "NAME", "PREFIX_*", "NAME=value"; NULL: all of the worker's */
+	const char *const *withheld; /* but not these, unless they are named; the same for all */
 	struct child_limits limits;
 	size_t output_line_bytes; /* longest output line logged whole; 2k */
 	/* exec */
@@ -235,6 +236,7 @@ struct settings {
 	size_t n_handlers;
 	struct retry_settings *retries; /* always holds "default" */
 	size_t n_retries;
+	const char *const *withheld; /* variables that are passwords (withheld.h) */
 	struct admin_settings admin;
 	struct log_settings log;
 };

@@ -87,7 +87,7 @@ static const struct choice log_formats[] = {{"text", LOG_TEXT}, {"json", LOG_JSO
 #define RATES .least = 1000, .most = INT64_C(3600) * 1000 * 1000 * 1000
 #define RANGE(from, to) .least = from, .most = to
 #define LIVE     .live = true
-#define SECRET   .secret = true
+#define SECRET(kind) .secret = SECRET_##kind
 #define ONLY_EXEC .types = 1u << HANDLER_EXEC
 #define ONLY_POOL .types = 1u << HANDLER_POOL
 #define ONLY_PLUGIN .types = 1u << HANDLER_PLUGIN
@@ -127,16 +127,16 @@ const struct key_row table_keys[] = {
      .help = "A file whose first line says how long the process manager waits before it kills, like 60s. Read "
 	     "at the start; the environment variable OUTFALL_STOP_TIMEOUT says the same."},
 
-    {SECTION_RABBITMQ, "url", VALUE_TEXT, NO_FIELD, SECRET,
+    {SECTION_RABBITMQ, "url", VALUE_TEXT, NO_FIELD, SECRET(URL),
      .help = "amqp://user:password@host:port/vhost, or amqps:// for TLS. One of url, urls and url_file is "
 	     "needed."},
-    {SECTION_RABBITMQ, "urls", VALUE_LIST, NO_FIELD, SECRET,
+    {SECTION_RABBITMQ, "urls", VALUE_LIST, NO_FIELD, SECRET(URL),
      .help = "The nodes of a cluster, {\"amqp://...\", \"amqp://...\"}: in an order drawn at the start, so "
 	     "that a fleet spreads; after a failure the next one, and a wait once all have failed."},
-    {SECTION_RABBITMQ, "url_file", VALUE_TEXT, NO_FIELD, SECRET,
+    {SECTION_RABBITMQ, "url_file", VALUE_TEXT, NO_FIELD, SECRET(FILE),
      .help = "A file that holds the URL, so that it is not in here. Read again for each connection; "
 	     "relative to this file."},
-    {SECTION_RABBITMQ, "password_file", VALUE_TEXT, NO_FIELD, SECRET,
+    {SECTION_RABBITMQ, "password_file", VALUE_TEXT, NO_FIELD, SECRET(FILE),
      .help = "A file that holds the password for a URL without one. Read again for each connection; "
 	     "relative to this file."},
     {SECTION_RABBITMQ, "auth", VALUE_CHOICE, FIELD(rabbitmq_settings, auth),
@@ -210,15 +210,15 @@ const struct key_row table_keys[] = {
      .help = "The queue where rejected jobs go. Default: basic.reject, for the queue's own "
 	     "dead-letter exchange."},
 
-    {SECTION_REDIS, "url", VALUE_TEXT, NO_FIELD, SECRET,
+    {SECTION_REDIS, "url", VALUE_TEXT, NO_FIELD, SECRET(URL),
      .help = "redis://user:password@host:port/database, rediss:// for TLS, unix:///path/to/socket, or "
 	     "redis+sentinel://user:password@sentinel:26379,sentinel:26379/MASTER/database with "
 	     "?sentinel_user=USER&sentinel_password=PASSWORD where the Sentinels want them; "
 	     "redis+cluster://user:password@node:6379,node:6379 for a cluster. One of url and url_file is needed."},
-    {SECTION_REDIS, "url_file", VALUE_TEXT, NO_FIELD, SECRET,
+    {SECTION_REDIS, "url_file", VALUE_TEXT, NO_FIELD, SECRET(FILE),
      .help = "A file that holds the URL, so that it is not in here. Read again for each connection; "
 	     "relative to this file."},
-    {SECTION_REDIS, "password_file", VALUE_TEXT, NO_FIELD, SECRET,
+    {SECTION_REDIS, "password_file", VALUE_TEXT, NO_FIELD, SECRET(FILE),
      .help = "A file that holds the password for a URL without one. Read again for each connection; "
 	     "relative to this file."},
     {SECTION_REDIS, "ca_file", VALUE_TEXT, FIELD(redis_settings, broker.tls.ca_file),
@@ -302,7 +302,8 @@ const struct key_row table_keys[] = {
      .help = "Its group, instead of the user's own."},
     {SECTION_HANDLER, "environment", VALUE_LIST, FIELD(handler_settings, environment), CHILDREN,
      .help = "What it gets of the worker's environment, {\"PATH\", \"APP_*\", \"LANG=C\"}: names, "
-	     "beginnings of names, and values of its own. Default: all of it."},
+	     "beginnings of names, and values of its own. Default: all of it. Variables that this file has put "
+	     "into a password, a query or a header are only for handlers that name them in full."},
     {SECTION_HANDLER, "output_line", VALUE_SIZE, FIELD(handler_settings, output_line_bytes), CHILDREN,
      .preset = "2k", RANGE(64, 3 << 10),
      .help = "The longest line of its output that is logged whole."},
@@ -355,9 +356,9 @@ const struct key_row table_keys[] = {
      .help = "\"true\": in processes of their own, so that a crash costs only the jobs begun there. "
 	     "The keys of a pool's processes count then."},
 
-    {SECTION_HANDLER, "url", VALUE_TEXT, FIELD(handler_settings, url), ONLY_HTTP, SECRET,
+    {SECTION_HANDLER, "url", VALUE_TEXT, FIELD(handler_settings, url), ONLY_HTTP, SECRET(URL),
      .help = "Where each job is POSTed to, http:// or https://."},
-    {SECTION_HANDLER, "headers", VALUE_LIST, FIELD(handler_settings, headers), ONLY_HTTP, SECRET,
+    {SECTION_HANDLER, "headers", VALUE_LIST, FIELD(handler_settings, headers), ONLY_HTTP, SECRET(WHOLE),
      .help = "More headers of each request, {\"Authorization: Bearer ${TOKEN}\"}. A Content-Type is "
 	     "for the jobs that have none."},
     {SECTION_HANDLER, "ca_file", VALUE_TEXT, FIELD(handler_settings, ca_file), ONLY_HTTP,
@@ -401,7 +402,7 @@ const struct key_row table_keys[] = {
     {SECTION_ADMIN, "hosts", VALUE_LIST, FIELD(admin_settings, hosts),
      .help = "Names under which http may be asked, {\"worker.example\"}, beside localhost and addresses: "
 	     "others are refused, because a browser may have been tricked into asking."},
-    {SECTION_ADMIN, "token_file", VALUE_TEXT, NO_FIELD, SECRET,
+    {SECTION_ADMIN, "token_file", VALUE_TEXT, NO_FIELD, SECRET(FILE),
      .help = "A file that holds a token. Whoever brings it may steer over http, too. Relative to this "
 	     "file."},
     {SECTION_ADMIN, "last_consumer", VALUE_CHOICE, FIELD(admin_settings, last_consumer),

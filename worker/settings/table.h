@@ -60,6 +60,13 @@ struct choice {
 
 enum { CHOICE_LATER = -1 };
 
+enum secret_kind {
+	SECRET_NONE,
+	SECRET_URL,   /* in its login or its query */
+	SECRET_WHOLE, /* all of it */
+	SECRET_FILE,  /* in the file that it names, or, by mistake, in here */
+};
+
 struct key_row {
 	enum section section;
 	const char *name;
@@ -72,7 +79,7 @@ struct key_row {
 	const char *help;
 	unsigned types; /* bits 1 << enum handler_type: the handlers that know it; 0 = all */
 	bool live;      /* a reload changes it under a running worker; else it takes a new one */
-	bool secret;    /* a password may be in it: the value is never shown */
+	enum secret_kind secret; /* a password may be in it */
 };
 
 extern const struct section_row table_sections[SECTIONS];

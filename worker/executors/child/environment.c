@@ -68,8 +68,19 @@ static bool lets_through(const char *wanted, const char *entry)
 	return !is_value(wanted) && same_name(wanted, entry);
 }
 
-static bool is_wanted(const char *const *wanted, const char *entry)
+static bool is_named(const char *const *names, const char *entry)
 {
+	for (; names != NULL && *names != NULL; names++)
+		if (!is_value(*names) && same_name(*names, entry))
+			return true;
+	return false;
+}
+
+/* A pattern that happens to fit is no wish for a password. */
+static bool is_wanted(const char *const *wanted, const char *const *withheld, const char *entry)
+{
+	if (is_named(withheld, entry))
+		return is_named(wanted, entry);
 	if (wanted == NULL)
 		return true;
 	for (; *wanted != NULL; wanted++)
@@ -113,7 +124,7 @@ static const char *identity_value(const struct identity *as, size_t i)
 }
 
 static void keep_all(struct environment *env, char *const *inherited, const char *const *wanted,
-		     const struct identity *as)
+		     const char *const *withheld, const struct identity *as)
 {
 	for (const char *const *value = wanted; value != NULL && *value != NULL; value++)
 		if (is_value(*value))
@@ -121,7 +132,7 @@ static void keep_all(struct environment *env, char *const *inherited, const char
 	for (size_t i = 0; i < IDENTITY_NAMES && as->name != NULL; i++)
 		keep(env, identity_names[i].name, "=", identity_value(as, i));
 	for (; *inherited != NULL; inherited++)
-		if (is_wanted(wanted, *inherited))
+		if (is_wanted(wanted, withheld, *inherited))
 			keep(env, *inherited, "", "");
 }
 
@@ -141,7 +152,7 @@ static void measure(char *const *inherited, const char *const *wanted, const str
 }
 
 struct environment *environment_create(char *const *inherited, const char *const *wanted,
-				       const struct identity *as)
+				       const char *const *withheld, const struct identity *as)
 {
 	size_t entries, bytes;
 	measure(inherited, wanted, as, &entries, &bytes);
@@ -154,7 +165,7 @@ struct environment *environment_create(char *const *inherited, const char *const
 		environment_destroy(env);
 		return NULL;
 	}
-	keep_all(env, inherited, wanted, as);
+	keep_all(env, inherited, wanted, withheld, as);
 	return env;
 }
 

@@ -15,9 +15,10 @@ struct identity;
 struct job;
 
 /* `wanted` lists what of the inherited is let through ("NAME", "PREFIX_*") and values of its own
- * ("NAME=value"); NULL: all of it. A user's own name and home come from `as`. */
+ * ("NAME=value"); NULL: all of it. What `withheld` names is let through only where
+ * `wanted` has that very name; NULL: nothing is. A user's own name and home come from `as`. */
 struct environment *environment_create(char *const *inherited, const char *const *wanted,
-				       const struct identity *as);
+				       const char *const *withheld, const struct identity *as);
 void environment_destroy(struct environment *env); /* NULL is fine */
 
 /* Valid until the next call: an exec has copied it by then. `timeout_ms` 0 says that there is no

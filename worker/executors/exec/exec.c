@@ -507,8 +507,8 @@ static enum status acquire(struct exec *exec, unsigned width, struct error *why)
 	enum status st = spawn_profile_init(&exec->profile, exec->settings, why);
 	if (st != ST_OK)
 		return st;
-	exec->environment =
-	    environment_create(environ, exec->settings->environment, &exec->profile.as);
+	exec->environment = environment_create(environ, exec->settings->environment,
+					       exec->settings->withheld, &exec->profile.as);
 	exec->look = timer_create_on(exec->loop, look_after, exec);
 	if (exec->environment == NULL || exec->look == NULL || !add_slots(exec, width))
 		return error_set(why, ST_NOMEM, "out of memory");

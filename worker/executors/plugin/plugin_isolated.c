@@ -156,8 +156,8 @@ static enum status try_to_load(struct loop *loop, struct children *children,
 	enum status st = spawn_profile_init(&profile, &isolated->settings, why);
 	if (st != ST_OK)
 		return st;
-	struct environment *environment =
-	    environment_create(environ, isolated->settings.environment, &profile.as);
+	struct environment *environment = environment_create(
+	    environ, isolated->settings.environment, isolated->settings.withheld, &profile.as);
 	if (environment != NULL) {
 		struct spawn how = {
 		    .path = program,

@@ -490,8 +490,8 @@ static enum status acquire(struct pool *pool, struct error *why)
 	enum status st = spawn_profile_init(&pool->profile, &pool->settings, why);
 	if (st != ST_OK)
 		return st;
-	pool->environment =
-	    environment_create(environ, pool->settings.environment, &pool->profile.as);
+	pool->environment = environment_create(environ, pool->settings.environment,
+					       pool->settings.withheld, &pool->profile.as);
 	pool->places = memory_clear(pool->settings.processes, sizeof *pool->places);
 	if (pool->environment == NULL || pool->places == NULL)
 		return error_set(why, ST_NOMEM, "out of memory");
