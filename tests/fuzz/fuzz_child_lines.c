@@ -66,7 +66,7 @@ static void check_says(const struct child_says *says)
 		check_facts(says);
 		return;
 	}
-	must(!"a type");
+	must(false && "a type");
 }
 
 static void parse(struct span line)

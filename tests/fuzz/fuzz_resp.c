@@ -46,7 +46,7 @@ static void read_reply(struct heard *heard, const struct reply *reply)
 			read_reply(heard, &reply->items[i]);
 		return;
 	}
-	must(!"a kind of reply");
+	must(false && "a kind of reply");
 }
 
 static void answered(void *arg, const struct reply *reply);

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The fuzz targets under clang's libFuzzer, in a build of their own.
+# The fuzz targets under clang's libFuzzer, in a build of their own, which also shows that clang warns of
+# nothing in the worker.
 #
 #   sh tests/fuzz/run.sh                   every target, side by side, 20 s each
 #   sh tests/fuzz/run.sh amqp redis        these
@@ -26,7 +27,7 @@ build() {
 	mkdir -p "$build"
 	(
 		flock 9
-		cmake -S . -B "$build" -G Ninja --log-level=WARNING -DCMAKE_C_COMPILER=clang -DOUTFALL_FUZZ=ON \
+		cmake -S . -B "$build" -G Ninja --log-level=WARNING -DCMAKE_C_COMPILER=clang -DOUTFALL_FUZZ=ON -DOUTFALL_WERROR=ON \
 			-DCMAKE_C_FLAGS_RELWITHDEBINFO="-O1 -gline-tables-only"
 		# shellcheck disable=SC2046 # a list of words
 		ninja -C "$build" --quiet $(names | sed 's/^/fuzz_/')

@@ -126,7 +126,7 @@ static struct source *source_of(const struct run_queues *queues, const struct bl
 		    strcmp(source->name, section->title) == 0)
 			return source;
 	}
-	must(!"a section with a source");
+	must(false && "a section with a source");
 	return NULL;
 }
 
@@ -182,7 +182,7 @@ void run_queues_drop(struct run_queues *queues, struct block *block)
 		core_retire(queues->core, queue->route);
 		return;
 	}
-	must(!"a queue with a route");
+	must(false && "a queue with a route");
 }
 
 static void route_gone(void *arg, struct route *route)

@@ -115,7 +115,7 @@ static bool set_text(const struct key_row *row, const char *text, void *field)
 	case VALUE_LIST:
 		break;
 	}
-	must(!"a list is no text");
+	must(false && "a list is no text");
 	return false;
 }
 

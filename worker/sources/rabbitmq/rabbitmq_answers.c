@@ -129,7 +129,7 @@ enum status rabbitmq_answers_settle(struct rabbitmq_answers *a, struct job *job,
 	case FATE_COUNT:
 		break;
 	}
-	must(!"a verdict that can be told");
+	must(false && "a verdict that can be told");
 	return ST_INVALID;
 }
 

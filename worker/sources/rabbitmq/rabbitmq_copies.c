@@ -188,7 +188,7 @@ static enum rabbitmq_copy_for purpose_of(const struct job *job)
 	case FATE_COUNT:
 		break;
 	}
-	must(!"a fate that takes a copy");
+	must(false && "a fate that takes a copy");
 }
 
 enum status rabbitmq_copies_begin(struct rabbitmq_copies *copies, struct job *job,

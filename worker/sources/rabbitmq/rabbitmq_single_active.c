@@ -84,7 +84,7 @@ static amqp_table_entry_t entry_of(const struct rabbitmq_mismatch *is)
 	case VALUE_IS_OTHER:
 		break;
 	}
-	must(!"only what can be sent is learned");
+	must(false && "only what can be sent is learned");
 }
 
 enum status rabbitmq_single_active_ask(struct rabbitmq_single_active *sa, struct amqp_conn *conn,

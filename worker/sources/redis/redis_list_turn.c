@@ -60,7 +60,7 @@ static void tell_one(struct resp *redis, const struct job *job)
 	case FATE_COUNT:
 		break;
 	}
-	must(!"a verdict says how to settle");
+	must(false && "a verdict says how to settle");
 }
 
 static bool ends(const struct job *job)
