@@ -3,7 +3,8 @@
 #   . config/packages.sh; packages_provide build brokers tests
 #
 # looks for everything in the named sets and installs what is missing, with apt where this is root or
-# may use sudo. Where there is no apt it says what to install and fails. When nothing is missing it
+# may use sudo. Where there is no apt it says what to install and fails, with 75 where apt could not get at its
+# archives. When nothing is missing it
 # costs some milliseconds and asks nobody. The set `languages` is what the example handlers run on, and
 # `browser` is what the live page is looked at with, `promtool` what the metrics are linted with, `fuzzer` is
 # clang's libFuzzer, `valkey` Redis's sibling, and `roots` what makes the root folder of another Debian.
@@ -93,9 +94,11 @@ packages_provide() { # SET...
 	echo "Installing what is missing: $missing"
 	# A shell of its own, so that its traps and umask are not ours.
 	# shellcheck disable=SC2086 # a list of words
-	$as_root sh -c "$(packages_installer)" install $missing || {
+	installed=0
+	$as_root sh -c "$(packages_installer)" install $missing || installed=$?
+	[ $installed -eq 0 ] || {
 		packages_explain "$missing" "apt could not install them"
-		return 1
+		return $installed
 	}
 	missing=$(packages_missing "$@" | tr '\n' ' ')
 	[ -z "$missing" ] || {
@@ -151,17 +154,21 @@ packages_installer() {
 		export DEBIAN_FRONTEND=noninteractive
 		apt="apt-get -y -q -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3"
 		install() {
-			dpkg --configure -a && $apt update || return
+			dpkg --configure -a || return
+			index=
+			$apt -o APT::Update::Error-Mode=any update || index=75 # an old one may do
 			clang=$(apt-cache depends clang | sed -n 's/.*Depends: clang-\([0-9]*\)$/\1/p')
 			for package; do
 				shift
 				set -- "$@" "$(echo "$package" | sed "s/NN/$clang/")"
 			done
-			$apt install --no-install-recommends "$@"
+			$apt install --no-install-recommends "$@" || return ${index:-1}
 		}
-		install "$@" >"$log" 2>&1 9>&- || {
+		installed=0
+		install "$@" >"$log" 2>&1 9>&- || installed=$?
+		[ $installed -eq 0 ] || {
 			tail -n 25 "$log" >&2
-			exit 1
+			exit $installed
 		}
 		for s in $services; do
 			case $known in

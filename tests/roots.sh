@@ -77,7 +77,7 @@ roots_find_sources() { # SUITE FOLDER
 				"${signed:+Signed-By:$signed
 }" >"$2/$suite.sources"
 			roots_asks "$2/$suite.sources" || {
-				roots_say "this machine's archive of $label has no $suite: $(tail -n 1 "$2/$suite.sources.log")"
+				roots_say "without $suite, which cannot be had: $(grep -m 1 '^[EW]' "$2/$suite.sources.log")"
 				rm "$2/$suite.sources"
 			}
 		done
@@ -94,6 +94,7 @@ roots_make() { # SUITE
 	mkdir -p "$making.apt"
 	roots_say "making $root with debootstrap"
 	roots_find_sources "$1" "$making.apt" || {
+		rm -rf "$making.apt"
 		roots_say "the package index of $1 cannot be had from the archives that this machine's apt uses"
 		return 75
 	}
