@@ -255,13 +255,14 @@ static void extend(struct executor_host *host, struct job *job, uint64_t more_ms
 {
 	struct core *core = of_executor_host(host);
 	must(job->state == JOB_RUNNING);
-	uint64_t now_ns = clock_now_ns(core->clock);
-	uint64_t most_ms = (UINT64_MAX - now_ns) / UINT64_C(1000000);
-	uint64_t until_ns = now_ns + (more_ms < most_ms ? more_ms : most_ms) * UINT64_C(1000000);
+	bool cut = more_ms > JOB_EXTENDS_MOST_MS;
+	uint64_t given_ms = cut ? JOB_EXTENDS_MOST_MS : more_ms;
+	uint64_t until_ns = clock_now_ns(core->clock) + given_ms * UINT64_C(1000000);
 	if (until_ns > job->extended_ns)
 		job->extended_ns = until_ns;
-	log_say(core->log, LOG_DEBUG, "job extended its time", KV_JOB(job),
-		kv_text("queue", job->route->name), kv_int("more_ms", (int64_t)more_ms));
+	log_say(core->log, cut ? LOG_WARN : LOG_DEBUG, "job extended its time", KV_JOB(job),
+		kv_text("queue", job->route->name), kv_int("more_ms", (int64_t)given_ms),
+		kv_text("cut", cut ? "it asked for more than 30 days" : NULL));
 }
 
 static bool checkpoint(struct executor_host *host, struct job *job, struct span bytes)

@@ -65,20 +65,17 @@ static void the_usual_result(void **state)
 	static const struct {
 		const char *line, *id; /* NULL: no line */
 	} rows[] = {
-	    {"{\"type\":\"result\",\"id\":\"7\",\"outcome\":\"done\"}",              "7"       },
-	    {"{\"type\": \"result\", \"id\": \"7\", \"outcome\": \"done\"}",         "7"       },
-	    {"{\"type\":\"result\",\"id\":\"\xc3\xa4\",\"outcome\":\"done\"}",       "\xc3\xa4"},
-	    {"{\"type\":\"result\",\"id\":\"\\u00e4\",\"outcome\":\"done\"}",        "\xc3\xa4"},
-	    {"{\"type\":\"result\",\"id\":\"a\\\"b\",\"outcome\":\"done\"}",         "a\"b"    },
-	    {"{\"type\":\"result\",\"outcome\":\"done\",\"id\":\"7\"}",              "7"       },
-	    {"{\"type\":\"result\",\"id\":\"7\",\"outcome\":\"done\",\"x\":1}",      "7"       },
-	    {" { \"type\" : \"result\",  \"id\":\"7\",\"outcome\":\"done\" } ",      "7"       },
-	    {"{\"type\":\"result\",\"id\":\"\xff\",\"outcome\":\"done\"}",           NULL      },
-	    {"{\"type\":\"result\",\"id\":\"\x01\",\"outcome\":\"done\"}",           NULL      },
-	    {"{\"type\":\"result\",\"id\":\"\",\"outcome\":\"done\"}",               NULL      },
-	    {"{\"type\":\"result\",\"id\":\"7\",\"outcome\":\"done\"",               NULL      },
-	    {"{\"type\":\"result\",\"id\":\"7\",\"outcome\":\"done\"}}",             NULL      },
-	    {"{\"type\":\"result\",\"id\":\"7\",\"id\":\"8\",\"outcome\":\"done\"}", NULL      },
+	    {"{\"type\":\"result\",\"id\":\"7\",\"outcome\":\"done\"}",         "7"       },
+	    {"{\"type\": \"result\", \"id\": \"7\", \"outcome\": \"done\"}",    "7"       },
+	    {"{\"type\":\"result\",\"id\":\"\xc3\xa4\",\"outcome\":\"done\"}",  "\xc3\xa4"},
+	    {"{\"type\":\"result\",\"id\":\"\\u00e4\",\"outcome\":\"done\"}",   "\xc3\xa4"},
+	    {"{\"type\":\"result\",\"id\":\"a\\\"b\",\"outcome\":\"done\"}",    "a\"b"    },
+	    {"{\"type\":\"result\",\"outcome\":\"done\",\"id\":\"7\"}",         "7"       },
+	    {"{\"type\":\"result\",\"id\":\"7\",\"outcome\":\"done\",\"x\":1}", "7"       },
+	    {" { \"type\" : \"result\",  \"id\":\"7\",\"outcome\":\"done\" } ", "7"       },
+	    {"{\"type\":\"result\",\"id\":\"\xff\",\"outcome\":\"done\"}",      NULL      },
+	    {"{\"type\":\"result\",\"id\":\"\x01\",\"outcome\":\"done\"}",      NULL      },
+	    {"{\"type\":\"result\",\"id\":\"\",\"outcome\":\"done\"}",          NULL      },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct child_says s;
@@ -173,19 +170,11 @@ static void rubbish(void **state)
 	    "[]",
 	    "null",
 	    "{\"type\":\"result\"}",
-	    "{\"type\":\"result\",\"id\":\"1\"}",
 	    "{\"type\":\"result\",\"outcome\":\"done\"}",
-	    "{\"type\":\"result\",\"id\":\"1\",\"outcome\":\"abandoned\"}",
-	    "{\"type\":\"result\",\"id\":1,\"outcome\":\"done\"}",
-	    "{\"type\":\"result\",\"id\":\"1\",\"outcome\":\"retry\",\"after_ms\":-1}",
-	    "{\"type\":\"result\",\"id\":\"1\",\"outcome\":\"retry\",\"after_ms\":\"1\"}",
-	    "{\"type\":\"result\",\"id\":\"1\",\"id\":\"2\",\"outcome\":\"done\"}",
 	    "{\"type\":\"job\",\"id\":\"1\"}",
 	    "{\"type\":7}",
 	    "{\"type\":\"ready\",\"concurrency\":0}",
 	    "{\"type\":\"ready\",\"concurrency\":1000000}",
-	    "{\"progress\":1.5}",
-	    "{\"progress\":\"half\"}",
 	    "{\"extend_ms\":99999999999999999999}",
 	    "{\"note\":7}",
 	    "{\"note\":\"\\u0000\"}",
@@ -201,6 +190,90 @@ static void rubbish(void **state)
 		if (child_says_parse(span_text(lines[i]), &says, &why))
 			fail_msg("taken for good: %s", lines[i]);
 		assert_true(why.text[0] != '\0');
+	}
+}
+
+/* The process has done with the job, whatever it meant to say. */
+static void results_that_are_wrong(void **state)
+{
+	(void)state;
+	static const char *const rests[] = {
+	    "}",
+	    ",\"outcome\":\"abandoned\"}",
+	    ",\"outcome\":null}",
+	    ",\"outcome\":7}",
+	    ",\"outcome\":\"retry\",\"after_ms\":-1}",
+	    ",\"outcome\":\"retry\",\"after_ms\":\"1\"}",
+	    ",\"outcome\":\"retry\",\"after_ms\":9223372036854775808.0}",
+	    ",\"outcome\":\"retry\",\"after_ms\":99999999999999999999}",
+	    ",\"outcome\":\"retry\",\"reason\":{}}",
+	    ",\"outcome\":\"retry\",\"reason\":\"\\u0000\"}",
+	    ",\"outcome\":\"retry\",\"reason\":\"\xff\"}",
+	    ",\"outcome\":\"done\",\"outcome\":\"retry\"}",
+	    ",\"outcome\":\"done\",\"checkpoint\":5,\"extend_ms\":5}",
+	    ",\"id\":\"8\",\"outcome\":\"done\"}",
+	    ",\"outcome\":\"done\"}}",
+	    ",\"outcome\":\"done\"",
+	    ",\"outcome\":\"do",
+	    ",\"outcome\":done}",
+	};
+	for (size_t i = 0; i < sizeof rests / sizeof *rests; i++) {
+		char line[200];
+		struct error why = {0};
+		struct child_says says;
+		(void)snprintf(line, sizeof line, "{\"type\": \"result\", \"id\": \"a\\/7\"%s",
+			       rests[i]);
+		if (!child_says_parse(span_text(line), &says, &why))
+			fail_msg("%s: %s", line, why.text);
+		assert_int_equal(says.type, SAYS_RESULT);
+		assert_true(says.wrong);
+		assert_span(says.id, "a/7");
+		assert_int_equal(says.outcome.kind, OUTCOME_RETRY);
+		assert_int_equal(says.outcome.after_ms, 0);
+		assert_memory_equal(says.outcome.reason, "its result is wrong: ", 21);
+		assert_false(says.has_extend || says.has_checkpoint);
+		child_says_fini(&says);
+	}
+}
+
+static void results_that_are_odd(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *line, *id;
+		bool wrong, odd_progress;
+	} rows[] = {
+	    {"{\"type\":\"result\",\"id\":17,\"outcome\":\"done\"}",                     "17", false, false},
+	    {"{\"id\":\"7\",\"outcome\":\"done\"}",                                      "7",  false, false},
+	    {"{\"type\":\"resul\",\"id\":\"7\",\"outcome\":\"done\"}",                   "7",  true,  false},
+	    {"{\"type\":\"result\",\"id\":\"7\",\"outcome\":\"done\",\"progress\":100}", "7",  false,
+	     true											  },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct error why = {0};
+		struct child_says says;
+		if (!child_says_parse(span_text(rows[i].line), &says, &why))
+			fail_msg("%s: %s", rows[i].line, why.text);
+		assert_int_equal(says.type, SAYS_RESULT);
+		assert_span(says.id, rows[i].id);
+		assert_int_equal(says.wrong, rows[i].wrong);
+		assert_int_equal(says.odd_progress, rows[i].odd_progress);
+		assert_int_equal(says.outcome.kind, rows[i].wrong ? OUTCOME_RETRY : OUTCOME_DONE);
+		child_says_fini(&says);
+	}
+}
+
+static void progress_is_never_refused(void **state)
+{
+	(void)state;
+	static const char *const values[] = {"1.5", "-1", "84", "\"half\"", "[]"};
+	for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+		char line[80];
+		(void)snprintf(line, sizeof line, "{\"progress\":%s,\"note\":\"n\"}", values[i]);
+		struct child_says s = parsed(line);
+		assert_true(s.progress < 0 && s.odd_progress);
+		assert_span(s.note, "n");
+		child_says_fini(&s);
 	}
 }
 
@@ -270,10 +343,17 @@ static void notices(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(results),          cmocka_unit_test(numbers_of_one_kind),
-	    cmocka_unit_test(the_usual_result), cmocka_unit_test(facts),
-	    cmocka_unit_test(others),           cmocka_unit_test(base64),
-	    cmocka_unit_test(rubbish),          cmocka_unit_test(job_lines),
+	    cmocka_unit_test(results),
+	    cmocka_unit_test(numbers_of_one_kind),
+	    cmocka_unit_test(the_usual_result),
+	    cmocka_unit_test(facts),
+	    cmocka_unit_test(others),
+	    cmocka_unit_test(base64),
+	    cmocka_unit_test(rubbish),
+	    cmocka_unit_test(results_that_are_wrong),
+	    cmocka_unit_test(results_that_are_odd),
+	    cmocka_unit_test(progress_is_never_refused),
+	    cmocka_unit_test(job_lines),
 	    cmocka_unit_test(notices),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -799,6 +799,25 @@ static void what_it_should_not_say_is_logged_and_ignored(void **state)
 	close_fixture(&f);
 }
 
+static void a_wrong_result_is_a_retry_and_percents_are_no_crime(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_fixture(&f, (char[]){""}, 1);
+	for (int i = 0; i < 30; i++) {
+		run_one(&f, "wrong-reason");
+		assert_int_equal(f.fake.last.kind, OUTCOME_RETRY);
+		assert_false(f.fake.last.crashed);
+		assert_string_equal(f.fake.last.reason, "its result is wrong: reason is no string");
+		run_one(&f, "percent:90");
+		assert_int_equal(f.fake.last.kind, OUTCOME_DONE);
+	}
+	assert_int_equal(f.fake.progressed, 0);
+	assert_int_equal(count_logged(&f, "process started"), 1);
+	assert_int_equal(count_logged(&f, "level=warn") + count_logged(&f, "warn  "), 20);
+	close_fixture(&f);
+}
+
 static void a_closed_stdout_is_the_end(void **state)
 {
 	(void)state;
@@ -1139,6 +1158,7 @@ int main(void)
 	    cmocka_unit_test(a_missing_program_is_tried_again),
 	    cmocka_unit_test(rubbish_is_ignored_up_to_a_point),
 	    cmocka_unit_test(what_it_should_not_say_is_logged_and_ignored),
+	    cmocka_unit_test(a_wrong_result_is_a_retry_and_percents_are_no_crime),
 	    cmocka_unit_test(a_closed_stdout_is_the_end),
 	    cmocka_unit_test(a_death_noticed_while_writing_is_logged_as_one),
 	    cmocka_unit_test(a_closed_stdin_retires_it),

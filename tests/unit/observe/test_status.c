@@ -218,12 +218,30 @@ static void test_alive(void **state)
 	small_core_fini(&s);
 }
 
+/* A moment where a time was meant, or a number that came round, must not put the timeout off for ever. */
+static void an_extension_has_a_bound(void **state)
+{
+	(void)state;
+	static const uint64_t rows[] = {60000, JOB_EXTENDS_MOST_MS + 1, INT64_MAX, UINT64_MAX};
+	struct small_core s;
+	small_core_init(&s, 10000, "emails");
+	struct job *job = small_deliver(&s, "a");
+	core_begin_jobs(&s.core);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		uint64_t ms = i == 0 ? rows[0] : JOB_EXTENDS_MOST_MS;
+		s.core.executor_host.extend(&s.core.executor_host, job, rows[i]);
+		assert_int_equal(job->extended_ns, s.now_ns + ms * 1000000);
+	}
+	small_finish(&s, job);
+	small_core_fini(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_busy),       cmocka_unit_test(test_goodbye),
 	    cmocka_unit_test(test_what_lasts), cmocka_unit_test(test_ready),
-	    cmocka_unit_test(test_alive),
+	    cmocka_unit_test(test_alive),      cmocka_unit_test(an_extension_has_a_bound),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,9 @@
 /* A line is looked at as a whole before any of it counts: one that is wrong in one key is wrong, because
  * half of a result is no result. What JSON allows and we do not: the same key twice, and numbers that
- * are no whole milliseconds. */
+ * are no whole milliseconds.
+ *
+ * Of a result that is wrong the id still counts. Where the line is no JSON at all, its text is searched for
+ * it: a line that was cut, or has bytes that are no UTF-8 in its reason, is the last word of its job, too. */
 #include "executors/child/child_says.h"
 
 #include "base/base64.h"
@@ -67,7 +70,7 @@ static bool get_ms(const json_t *object, const char *key, bool *ret_there, uint6
 	*ret_there = value != NULL && !json_is_null(value);
 	if (!*ret_there)
 		return true;
-	if (!json_is_number(value) || !(ms >= 0) || ms > (double)INT64_MAX) {
+	if (!json_is_number(value) || !(ms >= 0) || ms >= (double)INT64_MAX) {
 		(void)error_set(why, ST_PROTO, "%s is no number from 0 up", key);
 		return false;
 	}
@@ -88,19 +91,17 @@ static bool get_word(const json_t *object, const char *key, const struct word *w
 	return false;
 }
 
-static bool get_progress(const json_t *object, double *ret_progress, struct error *why)
+/* A percentage, say. It is for the eye only, and nothing is refused for it. */
+static void get_progress(const json_t *object, struct child_says *says)
 {
 	const json_t *value = json_object_get(object, "progress");
-	*ret_progress = -1;
-	if (value == NULL || json_is_null(value))
-		return true;
 	double number = json_number_value(value);
-	if (!json_is_number(value) || !(number >= 0 && number <= 1)) {
-		(void)error_set(why, ST_PROTO, "progress is no number from 0 to 1");
-		return false;
-	}
-	*ret_progress = number;
-	return true;
+	says->progress = -1;
+	if (value == NULL || json_is_null(value))
+		return;
+	says->odd_progress = !json_is_number(value) || !(number >= 0 && number <= 1);
+	if (!says->odd_progress)
+		says->progress = number;
 }
 
 static bool decode_base64(struct span encoded, struct child_says *says, struct error *why)
@@ -126,8 +127,8 @@ static bool get_checkpoint(const json_t *object, struct child_says *says, struct
 
 static bool get_facts(const json_t *object, struct child_says *says, struct error *why)
 {
-	return get_progress(object, &says->progress, why) &&
-	       get_text(object, "note", &says->note, why) &&
+	get_progress(object, says);
+	return get_text(object, "note", &says->note, why) &&
 	       get_ms(object, "extend_ms", &says->has_extend, &says->extend_ms, why) &&
 	       get_checkpoint(object, says, why);
 }
@@ -193,7 +194,25 @@ static bool get_log(const json_t *object, struct child_says *says, struct error 
 	return true;
 }
 
-static bool get_all(const json_t *object, struct child_says *says, struct error *why)
+/* Some languages make a number of a text that looks like one. */
+static void take_id(const json_t *value, struct child_says *says)
+{
+	says->id = span_of(json_string_value(value), json_string_length(value));
+	if (!json_is_integer(value))
+		return;
+	(void)snprintf(says->id_text, sizeof says->id_text, "%" JSON_INTEGER_FORMAT,
+		       json_integer_value(value));
+	says->id = span_text(says->id_text);
+}
+
+static bool get_id(const json_t *object, struct child_says *says, struct error *why)
+{
+	const json_t *value = json_object_get(object, "id");
+	take_id(value, says);
+	return json_is_integer(value) || get_text(object, "id", &says->id, why);
+}
+
+static bool get_type(const json_t *object, struct child_says *says, struct error *why)
 {
 	static const struct word types[] = {
 	    {"ready",      SAYS_READY },
@@ -204,11 +223,19 @@ static bool get_all(const json_t *object, struct child_says *says, struct error 
 	    {"checkpoint", SAYS_FACTS },
 	    {NULL,         0          }
         };
-	int type = SAYS_FACTS;
+	bool answers = json_object_get(object, "outcome") != NULL;
+	int type = answers ? SAYS_RESULT : SAYS_FACTS;
+	bool known = get_word(object, "type", types, &type, why);
+	says->type = (enum says_type)type; /* without a good word it is what its keys say */
+	return known;
+}
+
+static bool get_all(const json_t *object, struct child_says *says, struct error *why)
+{
 	says->progress = -1;
-	if (!get_word(object, "type", types, &type, why) || !get_text(object, "id", &says->id, why))
+	bool known = get_type(object, says, why);
+	if (!get_id(object, says, why) || !known)
 		return false;
-	says->type = (enum says_type)type;
 	switch (says->type) {
 	case SAYS_READY:
 		return get_ready(object, says, why);
@@ -220,6 +247,59 @@ static bool get_all(const json_t *object, struct child_says *says, struct error 
 		break;
 	}
 	return get_facts(object, says, why);
+}
+
+/* --- a result that is wrong --------------------------------------------------------------------------- */
+
+/* What it was to say beside its id does not count, nor what it says of the job. */
+static void take_for_retry(struct child_says *says, const struct error *why)
+{
+	says->type = SAYS_RESULT;
+	says->wrong = true;
+	says->progress = -1;
+	says->note = (struct span){0};
+	says->has_extend = says->has_checkpoint = says->odd_progress = false;
+	says->outcome = (struct outcome){.kind = OUTCOME_RETRY};
+	(void)snprintf(says->outcome.reason, sizeof says->outcome.reason,
+		       "its result is wrong: %.70s", why->text);
+}
+
+/* What follows the first "key" : of the text. */
+static struct span value_behind(struct span line, const char *key)
+{
+	const char *at = memmem(line.ptr, line.len, key, strlen(key));
+	const char *end = line.ptr + line.len;
+	if (at == NULL)
+		return (struct span){0};
+	at += strlen(key);
+	while (at < end && (*at == ' ' || *at == '\t' || *at == ':'))
+		at++;
+	return span_of(at, (size_t)(end - at));
+}
+
+static bool begins_with(struct span text, const char *word)
+{
+	return text.len >= strlen(word) && memcmp(text.ptr, word, strlen(word)) == 0;
+}
+
+/* A value begins the text; JSON that is behind it does not matter. */
+static bool read_id(struct span text, struct child_says *says)
+{
+	json_t *id = json_loadb(text.ptr, text.len, JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK, NULL);
+	says->parsed = id;
+	take_id(id, says);
+	return says->id.len > 0;
+}
+
+static bool find_result(struct span line, struct child_says *says)
+{
+	*says = (struct child_says){0};
+	if (!begins_with(value_behind(line, "\"type\""), "\"result\""))
+		return false;
+	if (read_id(value_behind(line, "\"id\""), says))
+		return true;
+	child_says_fini(says);
+	return false;
 }
 
 /* --- the line that nearly all of them are ---------------------------------------------------------- */
@@ -275,15 +355,20 @@ bool child_says_parse(struct span line, struct child_says *ret_says, struct erro
 	if (!json_is_object(object)) {
 		(void)error_set(why, ST_PROTO, "%s", object == NULL ? trouble.text : "no object");
 		json_decref(object);
-		return false;
+		if (!find_result(line, ret_says))
+			return false;
+		take_for_retry(ret_says, why);
+		return true;
 	}
-	struct child_says says = {.parsed = object};
-	if (!get_all(object, &says, why)) {
-		child_says_fini(&says);
-		return false;
+	*ret_says = (struct child_says){.parsed = object};
+	if (get_all(object, ret_says, why))
+		return true;
+	if (ret_says->type == SAYS_RESULT && ret_says->id.len > 0) {
+		take_for_retry(ret_says, why);
+		return true;
 	}
-	*ret_says = says;
-	return true;
+	child_says_fini(ret_says);
+	return false;
 }
 
 void child_says_fini(struct child_says *says)

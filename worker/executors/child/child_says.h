@@ -12,11 +12,15 @@
  * and checkpoint lines may carry each other's keys, and so may a result. A checkpoint that is no text
  * is written "checkpoint_base64". Keys we do not know are skipped.
  *
+ * Who gives a result for a job has ended with it, and waits for the next. So a result that is wrong in
+ * anything but its id is one all the same: a retry, whose reason is what is wrong.
+ *
  * Thread: any; a struct belongs to its caller.
  * Owns:   the parsed line, from child_says_parse() with true until child_says_fini(); spans end with
  *         it, or with the line they were found in.
  * Units:  milliseconds.
- * Fails:  child_says_parse() with false and a sentence for the log, nothing to be freed. */
+ * Fails:  child_says_parse() with false and a sentence for the log, nothing to be freed; also with true
+ *         and a sentence, where says->wrong is set. */
 #ifndef OUTFALL_EXECUTORS_CHILD_SAYS_H
 #define OUTFALL_EXECUTORS_CHILD_SAYS_H
 
@@ -35,17 +39,20 @@ struct child_says {
 	struct span id;         /* empty: none was given */
 	unsigned concurrency;   /* READY: at least 1 */
 	struct outcome outcome; /* RESULT */
+	bool wrong;             /* RESULT: not what it was meant to be */
 	enum log_level level;   /* LOG */
 	struct span text;       /* LOG */
 
 	/* Facts about the job; any line but READY and LOG may have them. */
-	double progress;  /* less than 0: not said */
-	struct span note; /* may be empty */
+	double progress;   /* less than 0: not said */
+	bool odd_progress; /* it was none from 0 to 1, and is taken for not said */
+	struct span note;  /* may be empty */
 	bool has_extend, has_checkpoint;
 	uint64_t extend_ms;
 	struct span checkpoint;
 
 	void *parsed, *decoded; /* what the spans point into */
+	char id_text[24];       /* the same, of an id that is a whole number */
 };
 
 bool child_says_parse(struct span line, struct child_says *ret_says, struct error *why);

@@ -130,6 +130,8 @@ static void hear_line(struct slot *slot, struct span line, enum line_end end)
 		note_rubbish(slot, line, why.text);
 		return;
 	}
+	if (says.odd_progress)
+		note_rubbish(slot, line, "progress is no number from 0 to 1");
 	hear_words(slot, line, &says);
 	child_says_fini(&says);
 }

@@ -222,8 +222,9 @@ void outfall_extend_ms(struct outfall_context *ctx, uint64_t more_ms)
 {
 	struct outfall_context *task = task_of(ctx);
 	uint64_t now_ns = plugin_now_ns();
-	uint64_t most_ms = (UINT64_MAX - now_ns) / 1000000;
-	uint64_t until_ns = now_ns + (more_ms < most_ms ? more_ms : most_ms) * 1000000;
+	uint64_t until_ns =
+	    now_ns +
+	    (more_ms < JOB_EXTENDS_MOST_MS ? more_ms : JOB_EXTENDS_MOST_MS) * UINT64_C(1000000);
 	struct plugin_words *words = begin_words(ctx);
 	if (words == NULL)
 		return;

@@ -47,6 +47,7 @@ enum {
 	COMPLAINS_BYTES = 4096,       /* of stderr, each line of which is a line of the log */
 	BAD_LINES = 20,               /* in a row: more, and it does not speak our language */
 	BAD_LINE_SHOWN = 160,         /* bytes of each that are logged */
+	MISTAKES_SAID = 20,           /* of one process */
 	LEAVE_MS = 5000,              /* to end by itself once its stdin is closed */
 	MUTE_MS = 1000,               /* the same for one that has closed its stdout */
 	DYING_MS = 50,                /* from that until it is not just about to be reaped */
@@ -527,6 +528,15 @@ static void hear_result(struct pool_child *c, struct pool_task *task, const stru
 	rest_if_idle(c);
 }
 
+/* It speaks our language, and makes the same mistake with each job, as a rule: that is said a few times. */
+static void note_mistake(struct pool_child *c, const char *what, const char *why, struct span line)
+{
+	if (c->mistakes++ < MISTAKES_SAID)
+		log_say(c->shared->log, LOG_WARN, what, kv_text("handler", name_of(c)),
+			kv_int("pid", c->child.pid), kv_text("why", why),
+			kv_span("line", cut_to(line, BAD_LINE_SHOWN)));
+}
+
 static void hear_of_job(struct pool_child *c, const struct child_says *says, struct span line)
 {
 	struct pool_task *task = pool_jobs_find(&c->jobs, says->id, pool_jobs_hash(says->id));
@@ -535,6 +545,11 @@ static void hear_of_job(struct pool_child *c, const struct child_says *says, str
 		return;
 	}
 	c->bad_lines = 0;
+	if (says->odd_progress)
+		note_mistake(c, "progress of a job ignored", "it is no number from 0 to 1", line);
+	if (says->wrong)
+		note_mistake(c, "result of a job is wrong, it will be retried",
+			     says->outcome.reason, line);
 	hear_facts(c, task->job, says);
 	if (says->type == SAYS_RESULT)
 		hear_result(c, task, &says->outcome);
@@ -569,10 +584,8 @@ static void hear_line(void *arg, struct span line, enum line_end end)
 	c->skipping = end == LINE_SPLIT;
 	if (skipped)
 		return; /* the rest of it */
-	if (end == LINE_SPLIT) {
-		bad_line(c, "the line is too long", line);
-	} else if (!child_says_parse(line, &says, &why)) {
-		bad_line(c, why.text, line);
+	if (!child_says_parse(line, &says, &why)) {
+		bad_line(c, end == LINE_SPLIT ? "the line is too long" : why.text, line);
 	} else {
 		hear(c, &says, line);
 		child_says_fini(&says);

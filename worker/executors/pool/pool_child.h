@@ -95,6 +95,7 @@ struct pool_child {
 	bool skipping;                /* the rest of a line that was too long */
 	bool deaf;                    /* we listen no more */
 	unsigned bad_lines;           /* in a row */
+	unsigned mistakes;            /* in lines that say something all the same */
 
 	struct pool_jobs jobs;
 	unsigned unread_answers; /* tasks answered before their body was out */

@@ -132,6 +132,12 @@ static void obey(struct process *p, const struct incoming *job)
 	} else if (IS("twice")) {
 		result(job->id, "done", "");
 		result(job->id, "done", "");
+	} else if (IS("wrong-reason")) {
+		result(job->id, "retry", ", \"reason\": {}");
+	} else if (IS("percent")) {
+		for (unsigned i = 0; i < n; i++)
+			printf("{\"id\":\"%s\",\"progress\":%u}\n", job->id, i + 2);
+		result(job->id, "done", "");
 	} else if (IS("wrong-id")) {
 		result("no-such-job", "done", "");
 		result(job->id, "done", "");
