@@ -322,6 +322,7 @@ static void log_fate(struct core *core, const struct job *job, enum fate fate)
 	uint64_t ran_ns = job->begun_ns != 0 ? job->finished_ns - job->begun_ns : 0;
 	log_say(core->log, level, "job settled", KV_JOB(job), kv_text("source", route->source_name),
 		kv_text("queue", route->name), kv_text("fate", fate_name(fate)),
+		kv_text("dead_to", fate == FATE_DEAD ? route->dead_to : NULL),
 		kv_int("attempt", job->attempt), kv_ns("ran_ms", ran_ns),
 		kv_known(kv_ns("cpu_ms", cost->cpu_ns)),
 		kv_known(kv_int("peak_kb", (int64_t)(cost->peak_bytes / 1024))),

@@ -18,6 +18,15 @@ class OutcomeCases:
     def stop_clean(self, worker):
         self.assertEqual(worker.stop()[0], 0)
 
+    def dead(self, worker):
+        return [e for e in worker.events("job settled") if e["fate"] == "dead"]
+
+    def dead_to(self, worker):
+        return {event["dead_to"] for event in self.dead(worker)}
+
+    def wait_dead_logged(self, worker, count):
+        wait_for(f"{count} to be dead", lambda: len(self.dead(worker)) == count)
+
     def attempts(self, tag):
         return [int(run["attempt"]) for run in self.record.runs(tag)]
 
@@ -198,8 +207,10 @@ class RabbitOutcomes(OutcomeCases, RabbitCase):
         )  # fmt: skip
         self.addCleanup(dlx.close)
         dlx.publish(["a:exit:65", "b:exit:1"])
-        worker = self.start(self.config(dlx.section(dead=False), RETRY))
+        worker = self.start(self.config(dlx.section(dead=False, extra='dlx = "true"'), RETRY))
         wait_for("both to be dead", lambda: dlx.dead_depth() == 2)
+        self.assertEqual(self.dead_to(worker), {"the dead letter exchange of its queue"})
+        self.assertNotIn("dead jobs are lost", worker.log_text())
         self.stop_clean(worker)
         self.assertEqual(self.attempts("b"), [1, 2, 3])
         self.assertCountEqual(dlx.take_dead(), ["a:exit:65", "b:exit:1"])
@@ -227,9 +238,20 @@ class RabbitOutcomes(OutcomeCases, RabbitCase):
         self.addCleanup(fresh.close)
         worker = self.start(self.config(fresh.section(dead=False, extra='declare = "durable"')))
         self.wait_for_queue("fresh")
-        self.queue.channel.basic_publish("", "fresh", "a")
+        for body in ("a", "b:exit:65"):
+            self.queue.channel.basic_publish("", "fresh", body)
         self.record.wait_ended(1)
+        wait_for("the other to be dead", lambda: fresh.dead_depth() == 1)
         self.stop_clean(worker)
+        self.assertEqual(self.dead_to(worker), {"fresh.dead"})
+
+    def test_dead_jobs_that_nobody_keeps_are_warned_of(self):
+        worker = self.start(self.config(self.queue.section(dead=False), RETRY))
+        self.queue.publish(["a:exit:65"])
+        self.wait_dead_logged(worker, 1)
+        self.stop_clean(worker)
+        self.assertIn("its dead jobs are lost unless it has a dead letter exchange", worker.log_text())
+        self.assertEqual(self.dead_to(worker), {"lost, unless its queue has a dead letter exchange"})
 
     def wait_for_queue(self, name):
         def there():
@@ -256,6 +278,13 @@ class RabbitOutcomes(OutcomeCases, RabbitCase):
 
 
 class RedisOutcomes(OutcomeCases, RedisCase):
+    def test_where_dead_jobs_go(self):
+        self.queue.publish(["a:exit:65"])
+        worker = self.start(self.config(self.queue.section(dead=False), RETRY))
+        self.wait_dead_logged(worker, 1)
+        self.stop_clean(worker)
+        self.assertEqual(self.dead_to(worker), {"{jobs}:dead"})
+
     def why_dead(self):
         return json.loads(self.queue.client.lindex("{jobs}:dead:notes", 0))["reason"]
 

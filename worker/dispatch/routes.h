@@ -60,6 +60,7 @@ struct route {
 	const char *source_name; /* outlives the source: a thread may still read it at the exit */
 	struct lane *lane;
 	const struct retry_settings *retry;
+	const char *dead_to; /* where its dead jobs go, in the source's words; NULL: it has none */
 	struct rate rate;
 	unsigned limit;    /* of this queue, 0 = none but the lane's and the worker's */
 	size_t hold_limit; /* most jobs in this process at once, settling ones included; 0 = none */

@@ -233,9 +233,30 @@ static void check_consumer_timeout(const struct rules *rules, const struct block
 			      block->title, handler->name);
 }
 
+/* Only the broker's management knows of its dead letter exchange. */
+static void check_dead_letters(const struct rules *rules, const struct block *block,
+			       const struct queue_settings *queue)
+{
+	bool has_own = queue->dlx == DLX_OWN;
+	if (has_own && queue->dead != NULL)
+		problems_error(
+		    rules->problems, block_place(block, "dlx"),
+		    "queue \"%s\": its dead jobs go to the queue that dead names, or to its "
+		    "dead letter exchange: name one of dead and dlx",
+		    block->title);
+	else if (!has_own && queue->dead == NULL)
+		problems_warn(
+		    rules->problems, block->place,
+		    "queue \"%s\": its dead jobs are lost unless it has a dead letter "
+		    "exchange: name a queue for them, dead = \"%s.dead\", or say that it has "
+		    "one, dlx = \"true\"",
+		    block->title, block->title);
+}
+
 static void check_queue(const struct rules *rules, const struct block *block)
 {
 	const struct queue_settings *queue = block->fields;
+	check_dead_letters(rules, block, queue);
 	check_dead(rules, block, queue->dead);
 	check_prefetch(rules, block, queue->prefetch, queue->concurrency);
 	check_queue_name(rules, block->place, queue->name);

@@ -211,6 +211,8 @@ static void resolve_queue(struct loading *l, struct block *block)
 	struct queue_settings *queue = block->fields;
 	queue->handler = resolve_name(l, block, "handler", SECTION_HANDLER, NULL);
 	queue->retry = resolve_name(l, block, "retry", SECTION_RETRY, "default");
+	if (queue->dead == NULL && queue->dlx != DLX_OWN && queue->declare != DECLARE_PASSIVE)
+		queue->dead = region_print(l->region, "%s.dead", block->title);
 }
 
 static void resolve_list(struct loading *l, struct block *block)

@@ -78,6 +78,7 @@ enum single_active { SINGLE_ACTIVE_AUTO, SINGLE_ACTIVE_NOT, SINGLE_ACTIVE_YES };
 /* What becomes of a worker that starts and does not find the queue. One that is lost later is awaited
  * in any case. */
 enum missing { MISSING_FAIL, MISSING_WAIT };
+enum dlx { DLX_NOT_KNOWN, DLX_OWN }; /* a queue's dead letter exchange, by argument or policy */
 
 struct handler_settings;
 struct retry_settings;
@@ -95,7 +96,9 @@ struct queue_settings {
 	enum declare declare;
 	enum single_active single_active;
 	enum missing missing;
-	const char *dead; /* NULL: basic.reject for the queue's own dead-letter exchange */
+	const char
+	    *dead; /* NULL: basic.reject for the queue's own dead letter exchange, if it has one */
+	enum dlx dlx;
 };
 
 struct rabbitmq_settings {
@@ -197,7 +200,7 @@ enum backoff { BACKOFF_EXPONENTIAL, BACKOFF_LINEAR, BACKOFF_CONSTANT };
 struct retry_settings {
 	const char *name;
 	struct place place;
-	unsigned attempts; /* in all, the first included; 5 */
+	unsigned attempts; /* in all, the first included; 12 */
 	enum backoff backoff;
 	uint64_t first_ms; /* 1s */
 	uint64_t max_ms;   /* 10m */

@@ -72,6 +72,7 @@ static const struct choice isolations[] = {
     {"false", ISOLATE_NOT}, {"true", ISOLATE_PROCESS}, {0}};
 static const struct choice deadlines[] = {
     {"interrupt", POLICY_INTERRUPT}, {"finish", POLICY_FINISH}, {"return", POLICY_RETURN}, {0}};
+static const struct choice dlxs[] = {{"false", DLX_NOT_KNOWN}, {"true", DLX_OWN}, {0}};
 static const struct choice backoffs[] = {
     {"exponential", BACKOFF_EXPONENTIAL}, {"linear", BACKOFF_LINEAR},
     {"constant", BACKOFF_CONSTANT}, {0}};
@@ -207,8 +208,13 @@ const struct key_row table_keys[] = {
 	     "worker ends, with 69. \"wait\": it looks again until it is; other queues go on. A queue "
 	     "that is lost later is always awaited; one that `dead` names only by the jobs that end there."},
     {SECTION_QUEUE, "dead", VALUE_TEXT, FIELD(queue_settings, dead),
-     .help = "The queue where rejected jobs go. Default: basic.reject, for the queue's own "
-	     "dead-letter exchange."},
+     .help = "The queue where dead jobs go: confirmed there before they leave this one. Default: QUEUE.dead "
+	     "where `declare` creates the queue, and creates that as well; else basic.reject, and the broker "
+	     "discards them unless the queue has a dead letter exchange."},
+    {SECTION_QUEUE, "dlx", VALUE_CHOICE, FIELD(queue_settings, dlx), .preset = "false",
+     .choices = dlxs,
+     .help = "\"true\": instead of `dead`, the queue has a dead letter exchange of its own, by argument or "
+	     "policy. Dead jobs are rejected, for it."},
 
     {SECTION_REDIS, "url", VALUE_TEXT, NO_FIELD, SECRET(URL),
      .help = "redis://user:password@host:port/database, rediss:// for TLS, unix:///path/to/socket, or "
@@ -369,16 +375,17 @@ const struct key_row table_keys[] = {
      .help = "How long connecting may take."},
 
     {SECTION_RETRY, "attempts", VALUE_COUNT, FIELD(retry_settings, attempts),
-     .preset = "5", RANGE(1, 1000000), LIVE,
-     .help = "In all, the first included. Being interrupted is not counted."},
+     .preset = "12", RANGE(1, 1000000), LIVE,
+     .help = "In all, the first included. Being interrupted is not counted, nor a handler that could not "
+	     "begin. With the other defaults the last one is over an hour after the first."},
     {SECTION_RETRY, "backoff", VALUE_CHOICE, FIELD(retry_settings, backoff),
      .preset = "exponential", .choices = backoffs, LIVE,
      .help = "How the wait grows from one attempt to the next."},
     {SECTION_RETRY, "first", VALUE_DURATION, FIELD(retry_settings, first_ms),
-     .preset = "1s", RANGE(0, 720 HOURS), LIVE,
+     .preset = "2s", RANGE(0, 720 HOURS), LIVE,
      .help = "The wait before the second attempt."},
     {SECTION_RETRY, "max", VALUE_DURATION, FIELD(retry_settings, max_ms),
-     .preset = "10m", RANGE(0, 720 HOURS), LIVE,
+     .preset = "1h", RANGE(0, 720 HOURS), LIVE,
      .help = "The longest wait."},
     {SECTION_RETRY, "jitter", VALUE_FRACTION, FIELD(retry_settings, jitter),
      .preset = "0.2", RANGE(0, 1000), LIVE,

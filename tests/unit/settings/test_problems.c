@@ -19,16 +19,19 @@
 
 #define SECRET  "s3kr1t"
 #define HANDLER "handler \"h\" { type = exec command = {\"/bin/true\"} }\n"
-#define BROKER  "rabbitmq \"m\" { url = \"amqp://u:" SECRET "@mq1/\" queue \"q\" { handler = h } }\n"
-#define LISTS   "redis \"r\" { url = \"redis://:" SECRET "@r1/0\" list \"l\" { handler = h } }\n"
+#define BROKER                                                                                     \
+	"rabbitmq \"m\" { url = \"amqp://u:" SECRET                                                \
+	"@mq1/\" queue \"q\" { handler = h dlx = true } }\n"
+#define LISTS "redis \"r\" { url = \"redis://:" SECRET "@r1/0\" list \"l\" { handler = h } }\n"
 #define MQ(scheme, keys)                                                                           \
 	"rabbitmq \"m\" { url = \"" scheme "://u:" SECRET "@h\" " keys                             \
-	" queue \"q\" { handler = h } }\n"
+	" queue \"q\" { handler = h dlx = true } }\n"
 #define CACHE(scheme, keys)                                                                        \
 	"redis \"r\" { url = \"" scheme "://:" SECRET "@h\" " keys " list \"l\" { handler = h } "  \
 	"}\n"
 #define QUEUE_WITH(keys, handler_keys)                                                             \
-	"rabbitmq \"m\" { url = \"amqp://u:" SECRET "@h\" queue \"q\" { handler = h " keys         \
+	"rabbitmq \"m\" { url = \"amqp://u:" SECRET                                                \
+	"@h\" queue \"q\" { handler = h dlx = true " keys                                          \
 	" } }\nhandler \"h\" { type = exec command = {\"/bin/true\"} " handler_keys " }\n"
 #define GOOD BROKER HANDLER /* 2 lines that nothing is wrong with */
 
@@ -56,7 +59,7 @@ static const struct row rows[] = {
 		{{5, "error: level cannot be this: use"}, {9, "error: unknown key bogus"}}},
 	{"carriage returns", "worker {\r\n concurrency = 0\r\n}\r\n" GOOD, {{2, "error: concurrency cannot be \"0\""}}},
 	{"nested sections",
-		HANDLER "rabbitmq \"m\" {\n url = \"amqp://h\"\n\n queue \"q\" {\n\n  handler = h\n  prefetch = 0 } }",
+		HANDLER "rabbitmq \"m\" {\n url = \"amqp://h\"\n\n queue \"q\" { dlx = true\n\n  handler = h\n  prefetch = 0 } }",
 		{{8, "error: prefetch cannot be \"0\": a whole number from 1 to 65535 is needed, or \"auto\""}}},
 
 	/* --- unknown names --- */
@@ -101,18 +104,18 @@ static const struct row rows[] = {
 	{"too deep", "a { a { a { a { a { a { a { a { a { a { a { a { a { a { a { a { a {", {{1, "error: unknown section a"}, {1, "error: sections are nested too deeply"}}},
 
 	/* --- what lost its quotes, or stands in the wrong place: it may be a secret --- */
-	{"a blank in a password", "rabbitmq \"m\" { url = amqp://u:p " SECRET " queue \"q\" { handler = h } }\n" HANDLER, {{1, "error: a key was expected here"}}},
-	{"a quote in a password", "rabbitmq \"m\" { url = \"amqp://u:\"" SECRET "\"@h/\" queue \"q\" { handler = h } }\n" HANDLER, {{1, "error: a key was expected here"}}},
-	{"a quote that turns the rest inside out", "rabbitmq \"m\" { url = \"amqp://u:p\"" SECRET "@h/\" queue \"q\" { handler = h } }\n" HANDLER,
+	{"a blank in a password", "rabbitmq \"m\" { url = amqp://u:p " SECRET " queue \"q\" { handler = h dlx = true } }\n" HANDLER, {{1, "error: a key was expected here"}}},
+	{"a quote in a password", "rabbitmq \"m\" { url = \"amqp://u:\"" SECRET "\"@h/\" queue \"q\" { handler = h dlx = true } }\n" HANDLER, {{1, "error: a key was expected here"}}},
+	{"a quote that turns the rest inside out", "rabbitmq \"m\" { url = \"amqp://u:p\"" SECRET "@h/\" queue \"q\" { handler = h dlx = true } }\n" HANDLER,
 		{{1, "error: a key was expected here"}, {2, "error: a key was expected here"}}},
-	{"an equals sign in a password", "rabbitmq \"m\" { url = amqp://u:" SECRET " " SECRET "= queue \"q\" { handler = h } }\n" HANDLER,
+	{"an equals sign in a password", "rabbitmq \"m\" { url = amqp://u:" SECRET " " SECRET "= queue \"q\" { handler = h dlx = true } }\n" HANDLER,
 		{{1, "error: unknown key in section rabbitmq"}, {1, "error: unknown section in section rabbitmq"}, {1, "error: url: the port must be"},
 		 {1, "warning: rabbitmq \"m\" has no queue"}, {1, "error: there is nothing to do"}, {2, "warning: handler \"h\" is used by no"}}},
-	{"a brace in a password", "rabbitmq \"m\" { url = amqp://u:" SECRET "{" SECRET "} queue \"q\" { handler = h } }\n" HANDLER, {{1, "error: unexpected token '{'"}}},
+	{"a brace in a password", "rabbitmq \"m\" { url = amqp://u:" SECRET "{" SECRET "} queue \"q\" { handler = h dlx = true } }\n" HANDLER, {{1, "error: unexpected token '{'"}}},
 	{"a secret as a key", GOOD "worker { " SECRET " = 1\n\"" SECRET " x\" = 2\n" SECRET "_concurrency = 3 }",
 		{{3, "error: unknown key in section worker"}, {4, "error: unknown key in section worker"}, {5, "error: unknown key in section worker"}}},
 	{"a secret as a section", GOOD SECRET " { }\n" SECRET " \"" SECRET "\" { }", {{3, "error: unknown section"}, {4, "error: unknown section"}}},
-	{"an address as a title", "rabbitmq \"amqp://u:" SECRET "@h\" {\nqueue \"q\" { handler = h } }\n" HANDLER, {{1, "error: a title is a name, and this is an address"}}},
+	{"an address as a title", "rabbitmq \"amqp://u:" SECRET "@h\" {\nqueue \"q\" { handler = h dlx = true } }\n" HANDLER, {{1, "error: a title is a name, and this is an address"}}},
 	{"an address for a file", "redis \"r\" { url_file = \"redis://:" SECRET "@h\" list \"l\" { handler = h } }\n" HANDLER, {{1, "error: the file of url_file cannot be read"}}},
 	{"a password for its file", "redis \"r\" { url = \"redis://h\" password_file = \"" SECRET "\" list \"l\" { handler = h } }\n" HANDLER, {{1, "error: the file of password_file cannot be read"}}},
 	{"a token for its file", GOOD "admin { http = \"*:0\" token_file = \"" SECRET "/" SECRET "\" }", {{3, "error: the file of token_file cannot be read"}}},
@@ -121,12 +124,12 @@ static const struct row rows[] = {
 		"drain { report = \"amqp://u:" SECRET "@h\"\ndeadline_file = \"amqp://u:" SECRET "@h\" }\nadmin { socket = \"amqp://u:" SECRET "@s\" }",
 		{{2, "error: handler \"h\": its program: No such"}, {3, "error: handler \"h\": directory as it is given: No such"}, {4, "warning: drain: the report cannot be written to its file"},
 		 {5, "warning: drain: the deadline cannot be read from its file"}, {6, "error: admin: the socket cannot be made in its folder"}}},
-	{"a secret variable for each kind of value", "rabbitmq \"m\" { url = \"amqp://h\"\nqueue \"q\" { handler = ${OUTFALL_TEST_SECRET}\nprefetch = ${OUTFALL_TEST_SECRET}\n"
+	{"a secret variable for each kind of value", "rabbitmq \"m\" { url = \"amqp://h\"\nqueue \"q\" { dlx = true handler = ${OUTFALL_TEST_SECRET}\nprefetch = ${OUTFALL_TEST_SECRET}\n"
 		"declare = \"${OUTFALL_TEST_SECRET}\" } }\ndrain { grace = ${OUTFALL_TEST_SECRET}\ntimeout = ${OUTFALL_TEST_SECRET} }\nadmin { http = ${OUTFALL_TEST_SECRET} }\n"
 		"handler \"h\" { type = plugin path = ${OUTFALL_TEST_SECRET} }",
 		{{2, "error: queue \"q\": there is no handler of that name"}, {3, "error: prefetch cannot be this"}, {4, "error: declare cannot be this"}, {5, "error: grace cannot be this"},
 		 {6, "error: timeout cannot be this"}, {7, "error: http needs an address"}, {8, "warning: handler \"h\" is used by no"}, {8, "error: handler \"h\": path is the name of no shared"}}},
-	{"a secret for each kind of value", "rabbitmq \"m\" { url = \"amqp://h\" heartbeat = " SECRET "\nqueue \"q\" { handler = " SECRET "\nretry = " SECRET " priority = " SECRET "} }\n"
+	{"a secret for each kind of value", "rabbitmq \"m\" { url = \"amqp://h\" heartbeat = " SECRET "\nqueue \"q\" { dlx = true handler = " SECRET "\nretry = " SECRET " priority = " SECRET "} }\n"
 		"retry \"default\" { jitter = " SECRET "}\nadmin { socket_mode = " SECRET " }",
 		{{1, "error: heartbeat cannot be this"}, {2, "error: queue \"q\": there is no handler of that name"}, {3, "error: priority cannot be this"},
 		 {3, "error: queue \"q\": there is no retry of that name"}, {4, "error: jitter cannot be this"}, {5, "error: socket_mode cannot be this"}, {5, "warning: admin: socket_mode has no effect"}}},
@@ -141,7 +144,7 @@ static const struct row rows[] = {
 	/* --- variables --- */
 	{"a variable that is not set", GOOD "worker {\nname = \"${OUTFALL_TEST_UNSET}\" }",
 		{{4, "error: the variable OUTFALL_TEST_UNSET is not set"}}},
-	{"and only that is reported", "rabbitmq \"m\" { url = \"amqp://${OUTFALL_TEST_UNSET}\"\nqueue \"q\" { handler = \"${OUTFALL_TEST_UNSET}\" } }\n"
+	{"and only that is reported", "rabbitmq \"m\" { url = \"amqp://${OUTFALL_TEST_UNSET}\"\nqueue \"q\" { dlx = true handler = \"${OUTFALL_TEST_UNSET}\" } }\n"
 		"handler \"h\" { type = exec\ncommand = {\"${OUTFALL_TEST_UNSET}\"} timeout = ${OUTFALL_TEST_UNSET} }",
 		{{1, "error: the variable"}, {2, "error: the variable"}, {3, "warning: handler \"h\" is used by no"},
 		 {4, "error: the variable"}, {4, "error: the variable"}}},
@@ -177,7 +180,7 @@ static const struct row rows[] = {
 		 {12, "error: level cannot be \"loud\": use \"error\", \"warn\", \"info\" or \"debug\""},
 		 {13, "error: format cannot be \"xml\": use \"text\" or \"json\""}}},
 	{"jitter is a plain number", GOOD "retry \"default\" { jitter = nan }", {{3, "error: jitter cannot be \"nan\""}}},
-	{"priority has a sign", "rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" { handler = h priority = -2147483648 } }" HANDLER,
+	{"priority has a sign", "rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" { dlx = true handler = h priority = -2147483648 } }" HANDLER,
 		{{1, "error: priority cannot be \"-2147483648\""}}},
 	{"a list for one value", GOOD "worker { name = {\"a\", \"b\"} }", {{3, "error: name takes one value, not a list"}}},
 	{"an empty list", BROKER "handler \"h\" { type = exec command = {\"/bin/true\"}\nenvironment = {} }",
@@ -193,22 +196,27 @@ static const struct row rows[] = {
 		{{2, "error: type cannot be \"thread\": use \"exec\", \"pool\", \"plugin\" or \"http\""}}},
 	{"a lease below a second", "redis \"r\" { url = \"redis://h\" list \"l\" { handler = h lease = 999ms } }" HANDLER,
 		{{1, "error: lease cannot be \"999ms\": a time like 500ms, 30s, 10m or 2h from 1s to 1h is needed"}}},
-	{"half a second of heartbeat", "rabbitmq \"m\" { url = \"amqp://h\" heartbeat = 1500ms queue \"q\" { handler = h } }" HANDLER,
+	{"half a second of heartbeat", "rabbitmq \"m\" { url = \"amqp://h\" heartbeat = 1500ms queue \"q\" { handler = h dlx = true } }" HANDLER,
 		{{1, "error: heartbeat: RabbitMQ counts in whole seconds"}}},
 
 	/* --- what must fit together --- */
-	{"no handler of that name", "rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" {\n handler = nobody } }" ,
+	{"no handler of that name", "rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" { dlx = true\n handler = nobody } }" ,
 		{{2, "error: queue \"q\": there is no handler \"nobody\""}}},
-	{"no handler at all", "rabbitmq \"m\" { url = \"amqp://h\"\nqueue \"q\" { } }", {{2, "error: queue \"q\" has no handler"}}},
-	{"no retry of that name", "rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" { handler = h\nretry = slow } }" HANDLER,
+	{"no handler at all", "rabbitmq \"m\" { url = \"amqp://h\"\nqueue \"q\" { dlx = true } }", {{2, "error: queue \"q\" has no handler"}}},
+	{"no retry of that name", "rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" { dlx = true handler = h\nretry = slow } }" HANDLER,
 		{{2, "error: queue \"q\": there is no retry \"slow\""}}},
-	{"twice", GOOD HANDLER "rabbitmq \"b\" { url = \"amqp://h\"\nqueue \"q\" { handler = h }\nqueue \"q\" { handler = h } }\nworker { }\nworker { }\n" LISTS LISTS,
+	{"twice", GOOD HANDLER "rabbitmq \"b\" { url = \"amqp://h\"\nqueue \"q\" { handler = h dlx = true }\nqueue \"q\" { handler = h dlx = true } }\nworker { }\nworker { }\n" LISTS LISTS,
 		{{3, "error: handler \"h\" is there twice, first in"}, {6, "error: queue \"q\" is there twice"},
 		 {8, "error: section worker is there twice"}, {10, "error: redis \"r\" is there twice"}}},
-	{"no names", HANDLER "rabbitmq \"\" { url = \"amqp://h\"\nqueue \"\" { handler = h } }",
+	{"no names", HANDLER "rabbitmq \"\" { url = \"amqp://h\"\nqueue \"\" { handler = h dlx = true } }",
 		{{2, "error: rabbitmq \"\" needs a name"}, {3, "error: queue \"\" needs a name"}}},
 	{"no queue anywhere", "redis \"r\" { url = \"redis://h\" }",
 		{{1, "warning: redis \"r\" has no list"}, {1, "error: there is nothing to do"}}},
+	{"dead jobs that nobody keeps", "rabbitmq \"m\" { url = \"amqp://h\"\nqueue \"a\" { handler = h }\nqueue \"b\" { handler = h declare = durable }\n"
+		"queue \"c\" { handler = h dlx = true }\nqueue \"d\" { handler = h dead = x } }\n" HANDLER,
+		{{2, "warning: queue \"a\": its dead jobs are lost unless it has a dead letter exchange"}}},
+	{"dead jobs to two places", "rabbitmq \"m\" { url = \"amqp://h\"\nqueue \"a\" { handler = h dead = x\ndlx = true } }\n" HANDLER,
+		{{3, "error: queue \"a\": its dead jobs go to the queue that dead names, or"}}},
 	{"dead is the queue itself", "redis \"r\" { url = \"redis://h\" list \"l\" { handler = h dead = l } }\n"
 		"rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" { handler = h\ndead = q } }" HANDLER,
 		{{1, "error: list \"l\" is its own dead"}, {3, "error: queue \"q\" is its own dead"}}},
@@ -218,11 +226,11 @@ static const struct row rows[] = {
 	{"just time for jobs", GOOD "drain { timeout = 7001ms }", {{0}}},
 	{"for ever is time enough", GOOD "drain { reserve = 1h timeout = none }", {{0}}},
 	{"no time for jobs, perhaps", GOOD "drain { grace = 40s }", {{3, "warning: drain: reserve and grace take 42s, but \"auto\" means 30s"}}},
-	{"a prefetch that starves", "rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" { handler = h\nprefetch = 2 concurrency = 3 } }" HANDLER,
+	{"a prefetch that starves", "rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" { dlx = true handler = h\nprefetch = 2 concurrency = 3 } }" HANDLER,
 		{{2, "warning: queue \"q\": with prefetch 2, concurrency 3 is never reached"}}},
 	{"missing, and created", "rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" { handler = h declare = durable\nmissing = wait } }" HANDLER,
 		{{2, "warning: queue \"q\": declare creates it where it is missing"}}},
-	{"longer than RabbitMQ waits", "rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" { handler = h } }\nhandler \"h\" { type = exec command = {\"/bin/true\"} timeout = 31m }",
+	{"longer than RabbitMQ waits", "rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" { handler = h dlx = true } }\nhandler \"h\" { type = exec command = {\"/bin/true\"} timeout = 31m }",
 		{{1, "warning: queue \"q\": handler \"h\" may run longer than the 30m"}}},
 	{"never used", GOOD "handler \"x\" { type = exec command = {\"/bin/true\"} }\nretry \"x\" { }",
 		{{3, "warning: handler \"x\" is used by no queue or list"}, {4, "warning: retry \"x\" is used by no queue or list"}}},
@@ -257,9 +265,9 @@ static const struct row rows[] = {
 	{"the socket as report", GOOD "admin { socket = \"/tmp/a.sock\" }\ndrain { report = \"/tmp/a.sock\" }", {{4, "error: drain: the report would take the place of admin's socket"}}},
 	{"one name for two", BROKER HANDLER "redis \"m\" { url = \"redis://h\" list \"l\" { handler = h }\nlist \"q\" { handler = h } }",
 		{{4, "error: redis \"m\" has a list \"q\", and rabbitmq \"m\" a queue of that name (outfall.conf:1)"}}},
-	{"a queue in two sections", BROKER HANDLER "rabbitmq \"n\" { url = \"amqp://other:" SECRET "@mq1:5672/\"\nqueue \"q\" { handler = h } }",
+	{"a queue in two sections", BROKER HANDLER "rabbitmq \"n\" { url = \"amqp://other:" SECRET "@mq1:5672/\"\nqueue \"q\" { handler = h dlx = true } }",
 		{{4, "warning: queue \"q\" is taken from by rabbitmq \"m\", too (outfall.conf:1)"}}},
-	{"a queue of the same name elsewhere", BROKER HANDLER "rabbitmq \"n\" { url = \"amqp://mq1/v\" queue \"q\" { handler = h } }", {{0}}},
+	{"a queue of the same name elsewhere", BROKER HANDLER "rabbitmq \"n\" { url = \"amqp://mq1/v\" queue \"q\" { handler = h dlx = true } }", {{0}}},
 	{"each other's dead", "redis \"r\" { url = \"redis://h\" list \"a\" { handler = h\ndead = b }\nlist \"b\" { handler = h dead = a } }\n" HANDLER,
 		{{2, "error: list \"a\": its dead jobs come back to it by way of \"b\""}, {3, "error: list \"b\": its dead jobs come back"}}},
 	{"a longer way round", "rabbitmq \"m\" { url = \"amqp://h\" queue \"o\" { handler = h dead = a }\nqueue \"a\" { handler = h dead = b }\nqueue \"b\" { handler = h dead = c }\n"
@@ -323,14 +331,14 @@ static const struct row rows[] = {
 		{{3, "warning: handler \"h\": limit_cpu counts a process's whole life"}, {4, "warning: handler \"h\": limit_memory is reached before max_memory"}}},
 
 	/* --- addresses --- */
-	{"none", "rabbitmq \"m\" { queue \"q\" { handler = h } }" HANDLER, {{1, "error: rabbitmq \"m\" has no url"}}},
-	{"two kinds", "rabbitmq \"m\" { url = \"amqp://h\"\nurls = {\"amqp://h\"} queue \"q\" { handler = h } }" HANDLER, {{2, "error: url and urls are both given"}}},
-	{"a bad port", "rabbitmq \"m\" { url = \"amqp://u:" SECRET "@h:0/\" queue \"q\" { handler = h } }" HANDLER, {{1, "error: url: the port must be"}}},
-	{"nonsense", "rabbitmq \"m\" { url = \"" SECRET "\" queue \"q\" { handler = h } }" HANDLER, {{1, "error: url: must begin with amqp://"}}},
+	{"none", "rabbitmq \"m\" { queue \"q\" { handler = h dlx = true } }" HANDLER, {{1, "error: rabbitmq \"m\" has no url"}}},
+	{"two kinds", "rabbitmq \"m\" { url = \"amqp://h\"\nurls = {\"amqp://h\"} queue \"q\" { handler = h dlx = true } }" HANDLER, {{2, "error: url and urls are both given"}}},
+	{"a bad port", "rabbitmq \"m\" { url = \"amqp://u:" SECRET "@h:0/\" queue \"q\" { handler = h dlx = true } }" HANDLER, {{1, "error: url: the port must be"}}},
+	{"nonsense", "rabbitmq \"m\" { url = \"" SECRET "\" queue \"q\" { handler = h dlx = true } }" HANDLER, {{1, "error: url: must begin with amqp://"}}},
 	{"no broker at all", "redis \"r\" { url = \"http://:" SECRET "@h\" list \"l\" { handler = h } }\n"
-		"rabbitmq \"m\" { url = \"https://u:" SECRET "@h\" queue \"q\" { handler = h } }" HANDLER,
+		"rabbitmq \"m\" { url = \"https://u:" SECRET "@h\" queue \"q\" { handler = h dlx = true } }" HANDLER,
 		{{1, "error: url: a redis section needs a redis://"}, {2, "error: url: a rabbitmq section needs an amqp://"}}},
-	{"the wrong broker", "rabbitmq \"m\" { urls = {\"amqp://h\", \"redis://:" SECRET "@h\"} queue \"q\" { handler = h } }" HANDLER, {{1, "error: urls: a rabbitmq section needs an amqp:// or amqps:// address"}}},
+	{"the wrong broker", "rabbitmq \"m\" { urls = {\"amqp://h\", \"redis://:" SECRET "@h\"} queue \"q\" { handler = h dlx = true } }" HANDLER, {{1, "error: urls: a rabbitmq section needs an amqp:// or amqps:// address"}}},
 	{"Sentinels of whom", "redis \"r\" { url = \"redis+sentinel://:" SECRET "@h\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url: redis+sentinel:// needs the name of the master"}}},
 	{"a database by name, there too", "redis \"r\" { url = \"redis+sentinel://:" SECRET "@h/m/users\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url: behind the name of the master stands"}}},
 	{"Sentinels as they should be", "redis \"r\" { url = \"redis+sentinel://:" SECRET "@h,i:1/m/3?sentinel_password=" SECRET "\" list \"l\" { handler = h } }" HANDLER, {{0}}},
@@ -341,8 +349,8 @@ static const struct row rows[] = {
 	{"a database by name", "redis \"r\" { url = \"redis://:" SECRET "@h/users\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url: the path of a redis:// address"}}},
 	{"a secret file that is not there", "redis \"r\" { url_file = \"/nonexistent/url\" list \"l\" { handler = h } }" HANDLER, {{1, "error: the file of url_file cannot be read: No such file"}}},
 	{"two passwords", "redis \"r\" { url = \"redis://:" SECRET "@h\"\npassword_file = \"secret\" list \"l\" { handler = h } }" HANDLER, {{2, "error: password_file: the URL has a password, too"}}},
-	{"whose password", "rabbitmq \"m\" { url = \"amqp://h\"\npassword_file = \"secret\" queue \"q\" { handler = h } }" HANDLER, {{2, "error: password_file: the URL has no user"}}},
-	{"a query of an amqp:// address", "rabbitmq \"r\" { url = \"amqp://u:" SECRET "@h/v?heartbeat=5\" queue \"l\" { handler = h } }" HANDLER, {{1, "error: url: nothing is understood behind the virtual host"}}},
+	{"whose password", "rabbitmq \"m\" { url = \"amqp://h\"\npassword_file = \"secret\" queue \"q\" { handler = h dlx = true } }" HANDLER, {{2, "error: password_file: the URL has no user"}}},
+	{"a query of an amqp:// address", "rabbitmq \"r\" { url = \"amqp://u:" SECRET "@h/v?heartbeat=5\" queue \"l\" { handler = h dlx = true } }" HANDLER, {{1, "error: url: nothing is understood behind the virtual host"}}},
 	{"a query nobody knows", "redis \"r\" { url = \"redis://:" SECRET "@h/0?timeout=5\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url: only \"?db=<number>\" is understood"}}},
 	{"two lines of secret", "redis \"r\" { url = \"redis://h\"\npassword_file = \"lines\" list \"l\" { handler = h } }" HANDLER, {{2, "error: the file of password_file must hold one line"}}},
 
@@ -521,7 +529,8 @@ static void test_included(void **state)
 	struct problems problems;
 	write_file("outfall.conf", "# one\n" HANDLER "rabbitmq \"m\" { url = \"amqp://h\"\n"
 				   "include(\"part.conf\") bogus = 1\n}\n\nbogus = 2\n");
-	write_file("part.conf", "# of it\nqueue \"q\" {\n  handler = h\n  prio = 2\n}\n");
+	write_file("part.conf",
+		   "# of it\nqueue \"q\" { dlx = true\n  handler = h\n  prio = 2\n}\n");
 	assert_int_equal(settings_load("outfall.conf", &settings, &problems), ST_INVALID);
 	static const struct {
 		const char *file;

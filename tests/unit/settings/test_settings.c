@@ -132,10 +132,10 @@ static void test_defaults(void **state)
 
 	assert_int_equal(s->n_retries, 1);
 	assert_string_equal(s->retries[0].name, "default");
-	assert_int_equal(s->retries[0].attempts, 5);
+	assert_int_equal(s->retries[0].attempts, 12);
 	assert_int_equal(s->retries[0].backoff, BACKOFF_EXPONENTIAL);
-	assert_int_equal(s->retries[0].first_ms, 1000);
-	assert_int_equal(s->retries[0].max_ms, 600000);
+	assert_int_equal(s->retries[0].first_ms, 2000);
+	assert_int_equal(s->retries[0].max_ms, 3600000);
 	assert_float_equal(s->retries[0].jitter, 0.2, 1e-9);
 
 	assert_int_equal(s->log.level, LOG_INFO);
@@ -536,11 +536,44 @@ static void test_many_queues(void **state)
 	free(text);
 }
 
+/* Where we declare a queue its dead jobs have a place, which is declared like it. */
+static void test_dead_letters(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *keys, *dead; /* NULL: basic.reject */
+	} rows[] = {
+	    {"",			     NULL    },
+	    {"declare = durable",            "q.dead"},
+	    {"declare = quorum",             "q.dead"},
+	    {"declare = durable dead = x",   "x"     },
+	    {"declare = durable dlx = true", NULL    },
+	    {"dlx = true",                   NULL    },
+	    {"dead = x",                     "x"     },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char text[300];
+		(void)snprintf(
+		    text, sizeof text,
+		    "rabbitmq \"m\" { url = \"amqp://a\" queue \"q\" { handler = h %s } }\n"
+		    "handler \"h\" { type = exec command = {\"/bin/true\"} }\n",
+		    rows[i].keys);
+		struct settings *s = load(text);
+		const char *dead = s->rabbitmqs[0].queues[0].dead;
+		if (rows[i].dead == NULL)
+			assert_null(dead);
+		else
+			assert_string_equal(dead, rows[i].dead);
+		settings_destroy(s);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_defaults),
 	    cmocka_unit_test(test_each_kind_of_value),
+	    cmocka_unit_test(test_dead_letters),
 	    cmocka_unit_test(test_wait_for_ever),
 	    cmocka_unit_test(test_variables),
 	    cmocka_unit_test(test_host_name),

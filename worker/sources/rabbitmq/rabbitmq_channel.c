@@ -946,11 +946,20 @@ enum status rabbitmq_channel_create(struct rabbitmq_channels *all,
 	return ST_OK;
 }
 
+static const char *where_dead_go(const struct queue_settings *queue)
+{
+	if (queue->dead != NULL)
+		return queue->dead;
+	return queue->dlx == DLX_OWN ? "the dead letter exchange of its queue"
+				     : "lost, unless its queue has a dead letter exchange";
+}
+
 void rabbitmq_channel_bind(struct rabbitmq_channel *ch, struct route *route)
 {
 	must(ch->route == NULL);
 	ch->route = route;
 	route->source_ref = ch;
+	route->dead_to = where_dead_go(ch->settings);
 }
 
 void rabbitmq_channel_forgive(struct rabbitmq_channel *ch)

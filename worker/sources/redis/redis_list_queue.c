@@ -27,6 +27,7 @@
 #include "observe/log.h"
 #include "settings/settings.h"
 #include "sources/census.h"
+#include "sources/redis/redis_list_keys.h"
 #include "sources/redis/redis_list_known.h"
 #include "sources/redis/redis_list_member.h"
 #include "sources/redis/redis_list_pace.h"
@@ -670,6 +671,7 @@ void redis_queue_bind(struct redis_queue *queue, struct route *route)
 {
 	queue->route = route;
 	route->source_ref = queue;
+	route->dead_to = redis_member_keys(queue->member)->dead;
 	route->hold_limit = queue->settings->prefetch; /* as on RabbitMQ: running ones included */
 }
 
