@@ -6,7 +6,7 @@
  * call before and claims 64 more. No lease is renewed but by the script itself, no handler runs,
  * nothing is remembered beyond the reply. The clock runs from the first call to the last reply. */
 #include "measure.h"
-#include "redis_put_back.lua.h"
+#include "redis_job.lua.h"
 #include "redis_turn.lua.h"
 
 #include <hiredis/hiredis.h>
@@ -15,10 +15,10 @@
 
 enum {
 	BATCH = 64,
-	KEYS = 10,
+	KEYS = 11,
 	FIXED =
-	    3 + KEYS + 10, /* EVALSHA, hash, number of keys; keys; what stands before the jobs */
-	REPLY_HEAD = 6,
+	    3 + KEYS + 12, /* EVALSHA, hash, number of keys; keys; what stands before the jobs */
+	REPLY_CLAIMED = 8,
 };
 
 struct arguments {
@@ -48,10 +48,10 @@ static redisReply *check(redisReply *reply)
 
 static char *load_script(redisContext *redis)
 {
-	char *script = malloc(strlen(redis_put_back_lua) + strlen(redis_turn_lua) + 1);
+	char *script = malloc(strlen(redis_job_lua) + strlen(redis_turn_lua) + 1);
 	if (script == NULL)
 		abort();
-	strcat(strcpy(script, redis_put_back_lua), redis_turn_lua);
+	strcat(strcpy(script, redis_job_lua), redis_turn_lua);
 	redisReply *reply = check(redisCommand(redis, "SCRIPT LOAD %s", script));
 	char *hash = strdup(reply->str);
 	freeReplyObject(reply);
@@ -63,11 +63,11 @@ static char *load_script(redisContext *redis)
 static void prepare(struct arguments *args, const char *hash, char keys[KEYS][256])
 {
 	static const char *const head[] = {
-	    "limit", "15000", "64", "1000000000", "1000000000",
+	    "limit", "15000", "64", "1000000000", "1000000000", "5", "0",
 	};
 	add_text(args, "EVALSHA");
 	add_text(args, hash);
-	add_text(args, "10");
+	add_text(args, "11");
 	for (int i = 0; i < KEYS; i++)
 		add_text(args, keys[i]);
 	for (size_t i = 0; i < sizeof head / sizeof *head; i++)
@@ -77,8 +77,8 @@ static void prepare(struct arguments *args, const char *hash, char keys[KEYS][25
 static void name_keys(char keys[KEYS][256], const char *list)
 {
 	static const char *const suffixes[KEYS] = {
-	    "",     "held:limit", "workers", "seq",        "delayed",
-	    "dead", "notes",      "history", "wake:limit", "checkpoints",
+	    "",      "held:limit", "workers",    "seq",         "delayed", "dead",
+	    "notes", "returned",   "wake:limit", "checkpoints", "dead",
 	};
 	snprintf(keys[0], sizeof keys[0], "%s", list);
 	for (int i = 1; i < KEYS; i++)
@@ -93,7 +93,8 @@ static redisReply *turn(redisContext *redis, struct arguments *args)
 /* The fields of the jobs in `claimed` are what the next call completes. */
 static size_t complete(struct arguments *args, const redisReply *claimed, char *number, size_t size)
 {
-	size_t jobs = claimed != NULL ? (claimed->elements - REPLY_HEAD) / 2 : 0;
+	const redisReply *pairs = claimed != NULL ? claimed->element[REPLY_CLAIMED] : NULL;
+	size_t jobs = pairs != NULL ? pairs->elements / 2 : 0;
 	snprintf(number, size, "%zu", jobs);
 	add_text(args, number);
 	add_text(args, "0");
@@ -101,7 +102,7 @@ static size_t complete(struct arguments *args, const redisReply *claimed, char *
 	add_text(args, "0");
 	add_text(args, "0");
 	for (size_t i = 0; i < jobs; i++) {
-		const redisReply *field = claimed->element[REPLY_HEAD + 2 * i];
+		const redisReply *field = pairs->element[2 * i];
 		add(args, field->str, (size_t)field->len);
 	}
 	return jobs;

@@ -50,11 +50,14 @@ class Trouble(WorkerCase):
     def down(self, worker):
         return [e.get("why", "") for e in worker.events("redis link down, reconnecting")]
 
+    def told(self, worker):
+        return self.down(worker) + [e["why"] for e in worker.events("list refused, trying again")]
+
     def wait_told(self, worker, *words):
         """What the log says of the trouble has one of these words."""
         wait_for(
             " or ".join(words),
-            lambda: any(word in why for why in self.down(worker) for word in words),
+            lambda: any(word in why for why in self.told(worker) for word in words),
         )
 
     def demote(self):
@@ -155,6 +158,7 @@ class Trouble(WorkerCase):
         self.admin.acl_setuser("w", enabled=True, commands=["-evalsha"])
         self.wait_told(worker, "NOPERM")
         self.admin.execute_command("ACL", "SETUSER", "w", "+@all", "off")
+        self.admin.execute_command("CLIENT", "KILL", "USER", "w")
         self.wait_told(worker, "WRONGPASS")
         self.admin.execute_command("ACL", "SETUSER", "w", "on")
         self.assert_each_ran_once(worker)

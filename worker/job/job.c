@@ -67,6 +67,7 @@ struct job *job_create(const struct job_facts *facts)
 	job->attempt = facts->attempt;
 	job->interruptions = facts->interruptions;
 	job->crashes = facts->crashes;
+	job->lost = facts->lost;
 	job->redelivered = facts->redelivered;
 	job->id_made_up = facts->id_made_up;
 

@@ -78,6 +78,7 @@ struct job {
 	uint32_t attempt;    /* from 1 */
 	uint32_t interruptions;
 	uint32_t crashes; /* of the earlier runs, those in which the handler died */
+	uint32_t lost;    /* workers that have died with it, where the broker can tell */
 	bool redelivered;
 	bool id_made_up; /* by us: the producer gave none, and the next delivery has another */
 	const char *id;  /* never NULL; unique among live jobs of the queue */
@@ -96,6 +97,7 @@ struct job_facts {
 	uint32_t attempt;
 	uint32_t interruptions;
 	uint32_t crashes;
+	uint32_t lost;
 	bool redelivered, id_made_up;
 	struct span id, content_type, traceparent, origin, checkpoint;
 	size_t body_bytes; /* room that job_body() then fills */

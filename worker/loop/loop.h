@@ -38,6 +38,7 @@ struct uv_loop_s *loop_uv(struct loop *loop);
 /* The end of a turn, after every timer and descriptor has been served and before the loop sleeps.
  * Phases run in this order, each hook once a turn. */
 enum turn_phase {
+	TURN_LET_GO,    /* what time has taken away (a lease) before anything is made of it */
 	TURN_DISPATCH,  /* give held jobs to executors */
 	TURN_HAND_OVER, /* pass collected jobs to threads and children */
 	TURN_SETTLE,    /* collect acknowledgements into as few commands as possible */

@@ -206,7 +206,8 @@ struct retry_settings {
 	uint64_t max_ms;   /* 10m */
 	double jitter;     /* 0.2: up to a fifth more or less */
 	unsigned
-	    crashes; /* after so many the job is dead, whatever attempts are left; 3; 0 = never */
+	    crashes;   /* after so many the job is dead, whatever attempts are left; 3; 0 = never */
+	unsigned lost; /* so many workers may die with it until it is dead; 5; 0 = any number */
 };
 
 /* What quiet and drain do, asked for by an operator, where nobody else would be left to take jobs. */

@@ -395,6 +395,10 @@ const struct key_row table_keys[] = {
      .preset = "3", .zero = "none", RANGE(1, 1000000), LIVE,
      .help = "After so many runs in which its handler crashed a job is dead, whatever attempts are "
 	     "left."},
+    {SECTION_RETRY, "lost", VALUE_COUNT, FIELD(retry_settings, lost), .preset = "5", .zero = "none",
+     RANGE(1, 1000000), LIVE,
+     .help = "After so many workers have died while they had it, a job is dead: it may be the reason. On Redis "
+	     "lists. Such a job is claimed alone, so that its neighbours are not blamed."},
 
     {SECTION_ADMIN, "socket", VALUE_TEXT, FIELD(admin_settings, socket),
      .help = "A Unix socket that answers everything; whoever may open it may steer. Default: none."},

@@ -19,7 +19,7 @@ enum { EPOCH = 4 };
 struct bench {
 	struct lane lane;
 	struct route route, other;
-	struct list finished;
+	struct list telling, pending;
 	struct job *jobs[6];
 	struct redis_known known;
 };
@@ -39,8 +39,11 @@ static int set_up(void **state)
 	b = (struct bench){.route.lane = &b.lane, .other.lane = &b.lane};
 	list_init(&b.lane.running);
 	list_init(&b.route.held_jobs);
-	list_init(&b.finished);
-	b.known = (struct redis_known){&b.route, EPOCH, &b.finished};
+	list_init(&b.telling);
+	list_init(&b.pending);
+	b.known = (struct redis_known){
+	    &b.route, EPOCH, {&b.telling, &b.pending}
+        };
 	b.jobs[0] = add(&b.route, 'h', EPOCH);
 	list_append(&b.route.held_jobs, &b.jobs[0]->in_route);
 	b.jobs[1] = add(&b.route, 'r', EPOCH);
@@ -50,8 +53,8 @@ static int set_up(void **state)
 		list_append(&b.lane.running, &b.jobs[i]->in_lane);
 	b.jobs[4] = add(&b.route, 'f', EPOCH);
 	b.jobs[5] = add(&b.route, 'g', EPOCH);
-	for (int i = 4; i <= 5; i++)
-		list_append(&b.finished, &b.jobs[i]->in_source);
+	list_append(&b.telling, &b.jobs[4]->in_source);
+	list_append(&b.pending, &b.jobs[5]->in_source);
 	*state = &b;
 	return 0;
 }
@@ -88,7 +91,7 @@ static struct redis_unknown unknown(const char *letters)
 	size_t n = strlen(letters);
 	for (size_t i = 0; i < n; i++)
 		fields[i] = (struct reply){.kind = REPLY_TEXT, .text = span_of(letters + i, 1)};
-	return (struct redis_unknown){fields, n};
+	return (struct redis_unknown){fields, n, 0};
 }
 
 static void test_held_ones(void **state)
@@ -120,8 +123,22 @@ static void test_finished_ones_are_parted(void **state)
 	redis_known_take_finished(&b->known, &one, &lost);
 	assert_ptr_equal(list_take_first(&lost), &b->jobs[4]->in_source);
 	assert_true(list_empty(&lost));
-	assert_ptr_equal(list_take_first(&b->finished), &b->jobs[5]->in_source);
-	assert_true(list_empty(&b->finished));
+	assert_true(list_empty(&b->telling));
+	assert_ptr_equal(list_take_first(&b->pending), &b->jobs[5]->in_source);
+	assert_true(list_empty(&b->pending));
+}
+
+static void test_the_newest_of_them(void **state)
+{
+	(void)state;
+	struct reply ids[] = {
+	    {.kind = REPLY_TEXT,             .text = span_text("7:1:0")},
+	    {.kind = REPLY_TEXT,                              .text = span_text("12:1:0.0")},
+	    {.kind = REPLY_NIL}
+        };
+	struct redis_unknown some = {ids, 3, 0}, none = {ids, 0, 0};
+	assert_int_equal(redis_unknown_newest(&some), 12);
+	assert_int_equal(redis_unknown_newest(&none), 0);
 }
 
 int main(void)
@@ -133,6 +150,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_running_ones_belong_to_no_name_any_more, set_up,
 					    tear_down),
 	    cmocka_unit_test_setup_teardown(test_finished_ones_are_parted, set_up, tear_down),
+	    cmocka_unit_test(test_the_newest_of_them),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,19 +6,10 @@
 --      due: they do not know of it yet, and CLIENT UNBLOCK makes them look.
 
 local delayed, seq, clients = KEYS[1], KEYS[2], KEYS[3]
-local SOME = 3 -- one is enough; the others are for those that are busy at the moment
 
-local id = redis.call('INCR', seq)
-local member = id .. ':1:0:' .. ARGV[2]
+local member = id_text(take_ids(seq, 1)) .. ':' .. FRESH .. ':' .. ARGV[2]
 redis.call('ZADD', delayed, now_ms() + ARGV[1], member)
 if redis.call('ZRANGE', delayed, 0, 0)[1] ~= member then
 	return {}
 end
-local found = redis.call('HRANDFIELD', clients, SOME, 'WITHVALUES')
-local ids = {}
-for i = 2, #found, 2 do
-	if found[i] ~= 'quiet' then
-		ids[#ids + 1] = found[i]
-	end
-end
-return ids
+return some_blocked(clients)

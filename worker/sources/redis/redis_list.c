@@ -49,7 +49,7 @@
 
 enum {
 	CLAIM_BYTES =
-	    8 << 20, /* of one claim: it takes a while to arrive, and so long nothing else */
+	    4 << 20, /* of one claim: it takes a while to arrive, and so long nothing else */
 	REPLY_SPARE = 16 << 20, /* what a reply has besides bodies: fields, bookkeeping */
 	DEAD_AFTER_MOST_MS = 60 * 1000,
 	/* What an old master is told after another was promoted is lost, so this is short; and one small
@@ -78,7 +78,7 @@ struct redis_source {
 	struct timer *retry;
 	struct timer *tick;
 	uint64_t tick_ms;
-	struct turn_hook settle_hook;
+	struct turn_hook lease_hook, settle_hook;
 
 	struct redis_queue **queues; /* first one for each of settings->lists */
 	size_t n_queues;
@@ -205,12 +205,16 @@ static void link_failed(struct redis_shared *shared, const struct error *why)
 	show(s, LINK_DOWN);
 }
 
+/* At the very start it ends the worker, as a missing queue does. Later the other lists go on. */
 static bool list_refused(struct redis_shared *shared, const char *list, const struct error *why)
 {
 	struct redis_source *s = of_shared(shared);
-	for (size_t i = 0; i < s->n_queues; i++)
-		if (redis_queue_settings(s->queues[i])->name == list)
-			return redis_queue_set_aside(s->queues[i], why);
+	for (size_t i = 0; i < s->n_queues && s->was_open; i++) {
+		if (redis_queue_settings(s->queues[i])->name != list)
+			continue;
+		redis_queue_set_aside(s->queues[i], why);
+		return true;
+	}
 	return false;
 }
 
@@ -445,6 +449,32 @@ static void ticked(void *arg)
 		redis_queue_tick(s->queues[i]);
 }
 
+/* At the beginning of what a turn does, and not only by the timer: a worker that stood still finds work before
+ * it is told that time has passed. */
+static void check_leases(void *arg)
+{
+	struct redis_source *s = arg;
+	uint64_t now_ns = loop_now_ns(s->shared.loop);
+	if (now_ns < s->shared.lease_check_ns)
+		return;
+	uint64_t next_ns = UINT64_MAX;
+	for (size_t i = 0; i < s->n_queues; i++) {
+		uint64_t until_ns = redis_queue_check_lease(s->queues[i], now_ns);
+		next_ns = until_ns < next_ns ? until_ns : next_ns;
+	}
+	s->shared.lease_check_ns = next_ns;
+	if (next_ns != UINT64_MAX)
+		redis_shared_check_leases_at(&s->shared, next_ns);
+}
+
+static void lease_timer_fired(void *arg)
+{
+	struct redis_source *s = arg;
+	check_leases(s);
+	if (s->shared.lease_check_ns != UINT64_MAX)
+		redis_shared_check_leases_at(&s->shared, s->shared.lease_check_ns);
+}
+
 static void attend_all(void *arg)
 {
 	struct redis_source *s = arg;
@@ -570,6 +600,7 @@ static void redis_close(struct source *source)
 static void redis_destroy(struct source *source)
 {
 	struct redis_source *s = of_source(source);
+	loop_remove_hook(&s->lease_hook);
 	loop_remove_hook(&s->settle_hook);
 	for (size_t i = 0; i < s->n_queues; i++)
 		redis_queue_destroy(s->queues[i]);
@@ -578,6 +609,7 @@ static void redis_destroy(struct source *source)
 	timer_destroy(s->retry);
 	timer_destroy(s->tick);
 	timer_destroy(s->ask_again);
+	timer_destroy(s->shared.lease_timer);
 	if (s->hosts.settings != NULL)
 		hosts_fini(&s->hosts);
 	memory_free(s->queues);
@@ -665,10 +697,12 @@ static enum status build(struct redis_source *s, struct error *why)
 	s->retry = timer_create_on(s->shared.loop, connect_now, s);
 	s->tick = timer_create_on(s->shared.loop, ticked, s);
 	s->ask_again = timer_create_on(s->shared.loop, ask_again, s);
+	s->shared.lease_timer = timer_create_on(s->shared.loop, lease_timer_fired, s);
+	s->shared.lease_check_ns = UINT64_MAX;
 	s->sentinel = redis_sentinel_create(
 	    s->shared.loop, &s->hosts, s->settings->broker.connect_timeout_ms, &sentinel_events, s);
 	if (s->retry == NULL || s->tick == NULL || s->sentinel == NULL || s->ask_again == NULL ||
-	    create_queues(s) != ST_OK ||
+	    s->shared.lease_timer == NULL || create_queues(s) != ST_OK ||
 	    hosts_init(&s->hosts, &s->settings->broker, s->shared.log, s->source.name, 0) != ST_OK)
 		return error_set(why, ST_NOMEM, "out of memory");
 	find_tick(s);
@@ -708,6 +742,8 @@ enum status redis_list_source_create(struct loop *loop, struct log *log,
 	    .changed = queue_changed,
 	};
 	list_init(&s->shared.work);
+	s->lease_hook = (struct turn_hook){.run = check_leases, .arg = s};
+	loop_add_hook(loop, TURN_LET_GO, &s->lease_hook);
 	s->settle_hook = (struct turn_hook){.run = attend_all, .arg = s};
 	loop_add_hook(loop, TURN_SETTLE, &s->settle_hook);
 	enum status st = build(s, why);
@@ -767,7 +803,6 @@ enum status redis_list_source_add(struct source *source, const struct list_setti
 		return error_set(why, ST_NOMEM, "out of memory");
 	s->queues[s->n_queues++] = queue;
 	redis_queue_bind(queue, route);
-	redis_queue_forgive(queue);
 	begin_queue(s, queue);
 	show(s, source->link);
 	return ST_OK;

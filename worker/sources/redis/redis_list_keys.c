@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEYS = 14, LONGEST_PART = sizeof "{}:checkpoints" };
+enum { KEYS = 15, LONGEST_PART = sizeof "{}:checkpoints" };
 
 /* Redis' rule: the first "{", and at least one byte before the next "}". */
 static bool has_tag(const char *name)
@@ -50,13 +50,14 @@ static void print_all(struct printer *p, struct redis_keys *keys, const char *li
 	keys->list = print(p, list, "");
 	keys->seq = print(p, stem, "seq");
 	keys->delayed = print(p, stem, "delayed");
-	keys->history = print(p, stem, "history");
+	keys->returned = print(p, stem, "returned");
 	keys->checkpoints = print(p, stem, "checkpoints");
 	keys->workers = print(p, stem, "workers");
 	keys->clients = print(p, stem, "clients");
 	keys->held_of = print(p, stem, "held:");
 	keys->wake_of = print(p, stem, "wake:");
-	keys->dead = dead != NULL ? print(p, dead, "") : print(p, stem, "dead");
+	keys->spare = print(p, stem, "dead");
+	keys->dead = dead != NULL ? print(p, dead, "") : keys->spare;
 	keys->notes = print(p, keys->dead, ":notes");
 }
 

@@ -5,9 +5,9 @@
  *     {thumbnails}:wake:<worker>    LIST  at most one body, moved by the BLMOVE that worker waits in
  *     {thumbnails}:workers          ZSET  worker -> when its lease runs out
  *     {thumbnails}:clients          HASH  worker -> id of the connection on which it blocks, or "quiet"
- *     {thumbnails}:seq              counter of job ids
+ *     {thumbnails}:seq              the last job id given out
  *     {thumbnails}:delayed          ZSET  jobs not yet due
- *     {thumbnails}:history          HASH  what is known of bodies that went back to the list
+ *     {thumbnails}:returned         ZSET  what is known of bodies that went back to the list
  *     {thumbnails}:checkpoints      HASH  job id -> what its last run left for the next
  *     {thumbnails}:dead             LIST  raw bodies that were rejected, or tried too often
  *     {thumbnails}:dead:notes       LIST  why, as JSON
@@ -29,7 +29,8 @@
 
 struct redis_keys {
 	const char *list, *dead, *notes;
-	const char *seq, *delayed, *history, *checkpoints, *workers, *clients;
+	const char *seq, *delayed, *returned, *checkpoints, *workers, *clients;
+	const char *spare;             /* the list's own dead list, whatever `dead` is */
 	const char *held_of, *wake_of; /* to which the name of any worker is appended */
 	const char *held, *wake;       /* those of the worker given */
 	char *text;

@@ -5,6 +5,8 @@
 
 #include "dispatch/routes.h"
 #include "job/job.h"
+#include "sources/redis/redis_list_shared.h"
+#include "sources/redis/redis_list_turn.h"
 #include "wire/resp.h"
 
 static bool is_ours(const struct redis_known *known, const struct job *job)
@@ -23,12 +25,13 @@ void redis_known_walk(const struct redis_known *known,
 		if (is_ours(known, job))
 			each(arg, job);
 	}
-	list_each (it, known->finished) {
-		each(arg, list_entry(it, struct job, in_source));
-	}
+	for (size_t i = 0; i < COUNT_OF(known->finished); i++)
+		list_each (it, known->finished[i]) {
+			each(arg, list_entry(it, struct job, in_source));
+		}
 }
 
-static bool is_unknown(const struct redis_unknown *unknown, const struct job *job)
+bool redis_is_unknown(const struct redis_unknown *unknown, const struct job *job)
 {
 	for (size_t i = 0; i < unknown->n_fields; i++)
 		if (unknown->fields[i].kind == REPLY_TEXT &&
@@ -40,7 +43,7 @@ static bool is_unknown(const struct redis_unknown *unknown, const struct job *jo
 bool redis_known_holds_any(const struct redis_known *known, const struct redis_unknown *unknown)
 {
 	list_each (it, &known->route->held_jobs) {
-		if (is_unknown(unknown, list_entry(it, struct job, in_route)))
+		if (redis_is_unknown(unknown, list_entry(it, struct job, in_route)))
 			return true;
 	}
 	return false;
@@ -52,7 +55,7 @@ size_t redis_known_disown_running(const struct redis_known *known,
 	size_t n = 0;
 	list_each (it, &known->route->lane->running) {
 		struct job *job = list_entry(it, struct job, in_lane);
-		if (!is_ours(known, job) || !is_unknown(unknown, job))
+		if (!is_ours(known, job) || !redis_is_unknown(unknown, job))
 			continue;
 		job->source_epoch = 0; /* no name ever has that */
 		n++;
@@ -60,14 +63,31 @@ size_t redis_known_disown_running(const struct redis_known *known,
 	return n;
 }
 
-void redis_known_take_finished(const struct redis_known *known, const struct redis_unknown *unknown,
-			       struct list *to)
+uint64_t redis_unknown_newest(const struct redis_unknown *unknown)
+{
+	uint64_t newest = 0;
+	for (size_t i = 0; i < unknown->n_fields; i++) {
+		const struct reply *field = &unknown->fields[i];
+		uint64_t id = field->kind == REPLY_TEXT ? redis_id_of(field->text) : 0;
+		newest = id > newest ? id : newest;
+	}
+	return newest;
+}
+
+static void take_unknown(struct list *from, const struct redis_unknown *unknown, struct list *to)
 {
 	struct list jobs, *it;
 	list_init(&jobs);
-	list_splice(&jobs, known->finished);
+	list_splice(&jobs, from);
 	while ((it = list_take_first(&jobs)) != NULL) {
-		bool goes = is_unknown(unknown, list_entry(it, struct job, in_source));
-		list_append(goes ? to : known->finished, it);
+		bool goes = redis_is_unknown(unknown, list_entry(it, struct job, in_source));
+		list_append(goes ? to : from, it);
 	}
+}
+
+void redis_known_take_finished(const struct redis_known *known, const struct redis_unknown *unknown,
+			       struct list *to)
+{
+	for (size_t i = 0; i < COUNT_OF(known->finished); i++)
+		take_unknown(known->finished[i], unknown, to);
 }

@@ -19,8 +19,8 @@ struct route;
 
 struct redis_known {
 	const struct route *route; /* its jobs held, and running */
-	uint64_t epoch;        /* struct job.source_epoch of those claimed in our present name */
-	struct list *finished; /* struct job.in_source: being settled */
+	uint64_t epoch;           /* struct job.source_epoch of those claimed in our present name */
+	struct list *finished[2]; /* struct job.in_source: being settled */
 };
 
 /* Calls `each` for every one of them. */
@@ -30,7 +30,11 @@ void redis_known_walk(const struct redis_known *known,
 struct redis_unknown { /* fields that the server does not have */
 	const struct reply *fields;
 	size_t n_fields;
+	uint64_t last_id; /* that it has given out */
 };
+
+bool redis_is_unknown(const struct redis_unknown *unknown, const struct job *job);
+uint64_t redis_unknown_newest(const struct redis_unknown *unknown); /* their highest id; 0: none */
 
 bool redis_known_holds_any(const struct redis_known *known, const struct redis_unknown *unknown);
 /* Running ones: their claims are gone. They go on, and belong to no name any more. Returns how many. */

@@ -137,6 +137,10 @@ static size_t aim(const struct pace *pace, const struct pace_facts *facts, size_
 
 size_t pace_wanted(struct pace *pace, const struct pace_facts *facts)
 {
+	if (facts->only_idle) {
+		size_t most = facts->unbegun > 0 ? 0 : facts->idle;
+		return most < facts->room ? most : facts->room;
+	}
 	if (!pace->fixed)
 		adapt(pace, facts);
 	size_t startable = pace->fixed || facts->unbegun > 0 ? 0 : facts->idle;

@@ -28,6 +28,7 @@ struct route;
 #define LINGER_NS UINT64_C(100000000) /* a job that is held for longer was claimed too early */
 
 struct pace_facts {
+	bool only_idle; /* nothing is to be claimed ahead */
 	uint64_t now_ns;
 	size_t unbegun;           /* taken, and no handler has begun them */
 	uint64_t oldest_taken_ns; /* of the first that waits for a handler; 0: none */

@@ -14,9 +14,11 @@
  * and a claimed job is in `arrived` from the call's reply until that is believed.
  *
  * Whether we are a member, and what the server knows of us, is the matter of redis_list_member.h;
- * when a connection breaks, it asks here what we hold, and tells what to let go of. An id that comes a
- * second time after a failover says that the job may have begun here before, which is what `redelivered`
- * means. */
+ * when a connection breaks, it asks here what we hold, and tells what to let go of.
+ *
+ * A settle that the server has nothing of was carried out by an earlier call whose reply was lost: so
+ * each job remembers whether it was in a call before (struct job.source_step). If it was not, somebody
+ * has taken its body away, and it is not settled. */
 #include "sources/redis/redis_list_queue.h"
 
 #include "base/memory.h"
@@ -39,7 +41,7 @@
 
 #include <stdio.h>
 
-enum { COMPANY_MS = 1 };
+enum { COMPANY_MS = 1, PASSED_BY_MS = 500, TOLD_ONCE = 1 };
 
 #define STARVED_NS UINT64_C(1000000000) /* how long not to claim after an allocation failed */
 
@@ -52,19 +54,20 @@ struct redis_queue {
 	struct pace pace;
 	struct redis_wait *wait;
 	struct redis_replicas replicas;
-	struct redis_ids ids;
 	struct timer *due;     /* the next delayed job */
 	struct timer *company; /* for how long finished jobs await others */
 
-	bool open;                /* the core wants jobs */
-	bool retired;             /* ... and never will again */
-	bool suspended;           /* ... and may again later; see source.h */
-	bool forgiven;            /* a refusal is this list's own, not the link's */
-	bool calling;             /* a turn call is without its reply */
-	size_t claiming;          /* ... and asks for so many */
-	bool more;                /* there may be jobs that we have not asked for: set_more() */
-	bool counted;             /* in the lane's `asking` */
-	bool woken;               /* a BLMOVE has ended: there may be one in the wake list */
+	bool open;           /* the core wants jobs */
+	bool retired;        /* ... and never will again */
+	bool suspended;      /* ... and may again later; see source.h */
+	bool calling;        /* a turn call is without its reply */
+	size_t claiming;     /* ... and asks for so many */
+	uint64_t asked_ns;   /* when it was made */
+	bool passes_by;      /* the last claim found jobs whose worker died, and not for us now */
+	bool holds_suspects; /* one of those was claimed here, and may still be here */
+	bool more;           /* there may be jobs that we have not asked for: set_more() */
+	bool counted;        /* in the lane's `asking` */
+	bool woken;          /* a BLMOVE has ended: there may be one in the wake list */
 	uint64_t unsure_until_ns; /* until then a BLMOVE that we lost sight of may move one there */
 	uint64_t starved_until_ns; /* an allocation failed: claim nothing until then */
 	bool troubled;             /* the last claim was answered with an error of the list's own */
@@ -208,12 +211,19 @@ static void give_up_call(struct redis_queue *queue)
 	drop_arrived(queue);
 }
 
+/* What was in the call goes first again. */
+static void interrupted(void *arg)
+{
+	struct redis_queue *queue = arg;
+	give_up_call(queue);
+	list_splice(&queue->telling, &queue->pending);
+	list_splice(&queue->pending, &queue->telling);
+}
+
 /* Another worker has brought back what we held. */
 static void shut_out(void *arg)
 {
 	struct redis_queue *queue = arg;
-	if (redis_member_has_moved(queue->member))
-		queue->ids.used = queue->ids.last;
 	give_up_call(queue);
 	lose_settles(queue);
 	host_of(queue)->took_back(host_of(queue), queue->route);
@@ -225,64 +235,51 @@ static struct redis_known known_jobs(struct redis_queue *queue)
 	return (struct redis_known){
 	    .route = queue->route,
 	    .epoch = redis_member_epoch(queue->member),
-	    .finished = &queue->pending,
+	    .finished = {&queue->telling, &queue->pending},
 	};
 }
 
-struct naming {
-	redis_field_named *name;
-	void *to;
-};
-
-static void name_one(void *arg, const struct job *job)
-{
-	const struct naming *naming = arg;
-	naming->name(naming->to, job->origin);
-}
-
-static void name_known(void *arg, redis_field_named *name, void *to)
+static void each_known(void *arg, redis_job_known *each, void *to)
 {
 	struct redis_known known = known_jobs(arg);
-	redis_known_walk(&known, name_one, &(struct naming){name, to});
-}
-
-/* Finished, and either settled by a call without a reply or never claimed in this server's view. Where
- * it is the same server it can only be the former, and telling it again does no harm. */
-static void lose_finished(struct redis_queue *queue, const struct redis_known *known,
-			  const struct redis_unknown *unknown)
-{
-	struct list lost;
-	if (!redis_member_has_moved(queue->member))
-		return;
-	list_init(&lost);
-	redis_known_take_finished(known, unknown, &lost);
-	end_settles(queue, &lost, SETTLED_LOST);
+	redis_known_walk(&known, each, to);
 }
 
 /* What runs goes on, and ends in SETTLED_LOST. */
-static bool forget(void *arg, const struct redis_unknown *unknown)
+static void forget(void *arg, const struct redis_unknown *gone)
 {
 	struct redis_queue *queue = arg;
 	struct redis_known known = known_jobs(queue);
-	size_t running = redis_known_disown_running(&known, unknown);
-	bool held = redis_known_holds_any(&known, unknown);
-	lose_finished(queue, &known, unknown);
-	if (running == 0 && !held)
-		return false;
+	struct list lost;
+	list_init(&lost);
 	say(queue, LOG_WARN, "claims unknown to the server, letting go of them", "jobs",
-	    (int64_t)unknown->n_fields);
-	queue->ids.used = queue->ids.last;
-	host_of(queue)->took_back(host_of(queue), queue->route);
-	return true;
+	    (int64_t)gone->n_fields);
+	(void)redis_known_disown_running(&known, gone);
+	redis_known_take_finished(&known, gone, &lost);
+	end_settles(queue, &lost, SETTLED_LOST);
+	if (redis_known_holds_any(&known, gone))
+		host_of(queue)->took_back(host_of(queue), queue->route);
+}
+
+static void unblock(void *arg, int64_t client_id);
+
+/* Others do not see what has come, and their blocked pop does not end by itself. */
+static void wake(void *arg, const struct reply *ids, size_t n_ids)
+{
+	for (size_t i = 0; i < n_ids; i++)
+		if (ids[i].kind == REPLY_NUMBER)
+			unblock(arg, ids[i].number);
 }
 
 static const struct redis_member_events member_events = {
     .joined = joined,
     .renewed = renewed,
     .lapsed = lapsed,
+    .interrupted = interrupted,
     .shut_out = shut_out,
-    .name_known = name_known,
+    .each_known = each_known,
     .forget = forget,
+    .wake = wake,
     .blocked_client = blocked_client,
     .takes = takes,
 };
@@ -316,9 +313,7 @@ void redis_queue_link_lost(struct redis_queue *queue)
 {
 	if (!redis_member_link_lost(queue->member))
 		return;
-	give_up_call(queue);
-	list_splice(&queue->telling, &queue->pending); /* what was in the call goes first again */
-	list_splice(&queue->pending, &queue->telling);
+	interrupted(queue);
 	if (!queue->open)
 		drop_wait(queue); /* nobody could unblock it now */
 }
@@ -330,21 +325,18 @@ void redis_queue_tick(struct redis_queue *queue)
 		redis_queue_link_up(queue);
 }
 
-void redis_queue_forgive(struct redis_queue *queue)
+uint64_t redis_queue_check_lease(struct redis_queue *queue, uint64_t now_ns)
 {
-	queue->forgiven = true;
+	return redis_member_check_lease(queue->member, now_ns);
 }
 
-bool redis_queue_set_aside(struct redis_queue *queue, const struct error *why)
+void redis_queue_set_aside(struct redis_queue *queue, const struct error *why)
 {
-	if (!queue->forgiven)
-		return false;
 	log_say(queue->shared->log, LOG_WARN, "list refused, trying again",
 		kv_text("source", queue->shared->source->name),
 		kv_text("queue", queue->settings->name), kv_why(why));
 	redis_queue_link_lost(queue);
 	queue->shared->changed(queue->shared);
-	return true;
 }
 
 /* --- claiming ---------------------------------------------------------------------------------- */
@@ -362,7 +354,7 @@ static void note_trouble(struct redis_queue *queue, struct span why)
 {
 	bool troubled = why.len > 0;
 	if (troubled && !queue->troubled)
-		log_say(queue->shared->log, LOG_ERROR, "list cannot be read, trying now and then",
+		log_say(queue->shared->log, LOG_ERROR, "list not as it should be",
 			kv_text("source", queue->shared->source->name),
 			kv_text("queue", queue->settings->name), kv_span("why", why));
 	queue->troubled = troubled;
@@ -372,11 +364,20 @@ static void note_claim(struct redis_queue *queue, const struct redis_turn_news *
 {
 	set_more(queue, !news->dry);
 	pace_claimed(&queue->pace, now_ns(queue), !news->dry);
+	queue->passes_by = news->passed_by > 0;
 	if (news->buried > 0) {
-		say(queue, LOG_WARN, "jobs dead, larger than max_body", "jobs", news->buried);
+		say(queue, LOG_WARN, "jobs dead without a run, see the notes beside the dead list",
+		    "jobs", news->buried);
 		host_of(queue)->buried(host_of(queue), queue->route, (uint64_t)news->buried);
 	}
-	note_trouble(queue, news->trouble);
+}
+
+static void note_suspects(struct redis_queue *queue)
+{
+	list_each (it, &queue->arrived) {
+		if (list_entry(it, struct job, in_source)->lost > 0)
+			queue->holds_suspects = true;
+	}
 }
 
 static void take_claimed(struct redis_queue *queue, const struct reply *reply, size_t n_claimed)
@@ -385,13 +386,55 @@ static void take_claimed(struct redis_queue *queue, const struct reply *reply, s
 	    .route = queue->route,
 	    .host = host_of(queue),
 	    .epoch = redis_member_epoch(queue->member),
-	    .ids = &queue->ids,
+	    .last_id = redis_member_last_id(queue->member),
 	};
-	if (redis_turn_take_claimed(reply, &claimer, &queue->arrived) == ST_OK)
+	if (redis_turn_take_claimed(reply, &claimer, &queue->arrived) == ST_OK) {
+		note_suspects(queue);
 		return;
+	}
 	say(queue, LOG_ERROR, "claimed jobs put back, out of memory", "jobs", (int64_t)n_claimed);
+	interrupted(queue);
 	redis_member_undo(queue->member);
 	queue->starved_until_ns = now_ns(queue) + STARVED_NS; /* the next tick looks again */
+}
+
+static bool is_among(const struct redis_texts *fields, const struct job *job)
+{
+	for (size_t i = 0; i < fields->n; i++)
+		if (fields->items[i].kind == REPLY_TEXT &&
+		    span_equal(fields->items[i].text, job->origin))
+			return true;
+	return false;
+}
+
+/* Told for the first time, and not there: see the top. */
+static void lose_missing(struct redis_queue *queue, const struct redis_texts *missing)
+{
+	struct list jobs, lost, *it;
+	if (missing->n == 0)
+		return;
+	list_init(&jobs);
+	list_init(&lost);
+	list_splice(&jobs, &queue->telling);
+	while ((it = list_take_first(&jobs)) != NULL) {
+		const struct job *job = list_entry(it, struct job, in_source);
+		bool goes = job->source_step == TOLD_ONCE && is_among(missing, job);
+		list_append(goes ? &lost : &queue->telling, it);
+	}
+	if (!list_empty(&lost))
+		log_say(
+		    queue->shared->log, LOG_ERROR,
+		    "jobs are not where they were claimed to, or their dead list cannot be written",
+		    kv_text("source", queue->shared->source->name),
+		    kv_text("queue", queue->settings->name));
+	end_settles(queue, &lost, SETTLED_LOST);
+}
+
+/* A blocked pop would be given what was just passed by, again and again: so the list is looked at instead. */
+static int64_t look_again_ms(const struct redis_queue *queue)
+{
+	bool sooner = queue->next_due_ms < 0 || queue->next_due_ms > PASSED_BY_MS;
+	return queue->passes_by && sooner ? PASSED_BY_MS : queue->next_due_ms;
 }
 
 /* The reply may be believed. */
@@ -402,7 +445,7 @@ static void end_call(void *arg)
 	end_settles(queue, &queue->telling, SETTLED);
 	deliver(queue, &queue->arrived);
 	queue->claiming = 0; /* only now may the intake be called shut */
-	expect_due(queue, queue->next_due_ms);
+	expect_due(queue, look_again_ms(queue));
 	redis_queue_look(queue);
 	queue->shared->changed(queue->shared);
 }
@@ -415,11 +458,14 @@ static void turn_answered(void *arg, const struct reply *reply)
 		return;
 	struct redis_turn_news news = redis_turn_news(reply);
 	if (!news.member) {
-		redis_member_shut_out(queue->member);
+		redis_member_shut_out(queue->member, news.last_id);
 		return;
 	}
 	reconnect_worked(&queue->shared->reconnect);
+	redis_member_heard(queue->member, queue->asked_ns);
 	queue->next_due_ms = news.due_ms;
+	note_trouble(queue, news.trouble);
+	lose_missing(queue, &news.missing);
 	if (queue->claiming > 0) {
 		note_claim(queue, &news);
 		take_claimed(queue, reply, news.n_claimed);
@@ -440,10 +486,48 @@ static size_t room_after_settling(struct redis_queue *queue)
 	return room;
 }
 
+/* --- suspects (redis_turn.lua) --- */
+
+struct suspects {
+	size_t once, often; /* here, by how many workers they were lost with */
+};
+
+static void count_suspect(void *to, const struct job *job)
+{
+	struct suspects *found = to;
+	found->once += job->lost == 1;
+	found->often += job->lost > 1;
+}
+
+static struct suspects suspects_here(struct redis_queue *queue)
+{
+	struct suspects found = {0};
+	if (queue->holds_suspects)
+		each_known(queue, count_suspect, &found);
+	queue->holds_suspects = found.once + found.often > 0;
+	return found;
+}
+
+static enum redis_suspects suspects_wanted(struct redis_queue *queue)
+{
+	struct suspects here = suspects_here(queue);
+	if (queue->route->held > 0 || here.often > 0)
+		return SUSPECTS_NONE;
+	return here.once > 0 ? SUSPECTS_LOST_ONCE : SUSPECTS_ANY;
+}
+
+/* While one is here, or waits for its turn, nothing is claimed ahead: who never begins is not to be blamed. */
+static bool has_suspects(struct redis_queue *queue)
+{
+	struct suspects here = suspects_here(queue);
+	return queue->passes_by || here.once + here.often > 0;
+}
+
 static size_t wanted(struct redis_queue *queue)
 {
 	struct pace_facts facts = pace_facts_of(queue->route, now_ns(queue));
 	facts.room = room_after_settling(queue);
+	facts.only_idle = has_suspects(queue);
 	if (!queue->open || facts.now_ns < queue->starved_until_ns ||
 	    lane_width(queue->route->lane) == 0) /* nobody could run it now */
 		return 0;
@@ -457,17 +541,23 @@ static size_t wanted(struct redis_queue *queue)
 static void send_turn(struct redis_queue *queue, size_t claim)
 {
 	list_splice(&queue->telling, &queue->pending);
+	list_each (it, &queue->telling) {
+		list_entry(it, struct job, in_source)->source_step++;
+	}
 	struct redis_turn turn = {
 	    .keys = redis_member_keys(queue->member),
 	    .name = redis_member_name(queue->member),
 	    .lease_ms = queue->settings->lease_ms,
 	    .claim = claim,
+	    .lost_most = queue->route->retry->lost,
+	    .suspects = claim > 0 ? suspects_wanted(queue) : SUSPECTS_NONE,
 	    .settles = &queue->telling,
 	};
 	redis_turn_send(queue->shared, &turn, turn_answered, queue);
 	redis_replicas_ask(&queue->replicas);
 	queue->calling = true;
 	queue->claiming = claim;
+	queue->asked_ns = now_ns(queue);
 	queue->woken = false;
 	queue->overdue = false;
 	timer_stop(queue->company);
@@ -481,6 +571,8 @@ void redis_queue_settle(struct redis_queue *queue, struct job *job)
 		return;
 	}
 	list_append(&queue->pending, &job->in_source);
+	if (job->lost > 0)
+		set_more(queue, true); /* others of its kind may be for us now */
 	pace_job_ended(&queue->pace);
 	redis_queue_look(queue);
 }
@@ -509,7 +601,7 @@ void redis_queue_attend(struct redis_queue *queue)
 	}
 	if (settles && !timer_armed(queue->company))
 		timer_start(queue->company, COMPANY_MS);
-	if (!queue->more && claim > 0)
+	if (!queue->more && claim > 0 && !queue->passes_by)
 		redis_wait_begin(queue->wait);
 }
 
@@ -685,13 +777,12 @@ void redis_queue_leave(struct redis_queue *queue)
 	timer_stop(queue->company);
 	queue->open = false;
 	count_in_lane(queue);
-	redis_member_stop(queue->member);
-	give_up_call(queue);
-	lose_settles(queue);
 	if (was_in && now_ns(queue) >= queue->unsure_until_ns)
 		redis_member_leave(queue->member);
 	else
 		redis_member_vanish(queue->member);
+	give_up_call(queue);
+	lose_settles(queue);
 }
 
 void redis_queue_suspend(struct redis_queue *queue)

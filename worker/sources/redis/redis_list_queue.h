@@ -26,11 +26,10 @@ struct redis_queue *redis_queue_create(struct redis_shared *shared,
 				       const struct list_settings *settings);
 void redis_queue_destroy(struct redis_queue *queue); /* at once; settles end in SETTLED_LOST */
 void redis_queue_bind(struct redis_queue *queue, struct route *route);
-/* The worker has worked before this list came: that the server keeps us from it is no trouble of the
- * connection, but this list's alone, which then tries again and again. */
-void redis_queue_forgive(struct redis_queue *queue);
-/* The server has refused it. False: it was not forgiven that. */
-bool redis_queue_set_aside(struct redis_queue *queue, const struct error *why);
+/* The server keeps us from it, which is no trouble of the connection: it tries again with each tick. */
+void redis_queue_set_aside(struct redis_queue *queue, const struct error *why);
+/* Lets go of what has not begun, if the lease has run out. Returns when to ask again. */
+uint64_t redis_queue_check_lease(struct redis_queue *queue, uint64_t now_ns);
 struct redis_queue *redis_queue_of_work(struct list *node); /* of redis_shared.work */
 
 void redis_queue_link_up(struct redis_queue *queue);

@@ -2,7 +2,19 @@
  * loading or a replica, scripts flushed, an ACL. A new connection and its login sort that out. */
 #include "sources/redis/redis_list_shared.h"
 
+#include "loop/loop.h"
 #include "wire/url.h"
+
+/* The timer is only there so that somebody looks; it is not begun anew for each renewal. */
+void redis_shared_check_leases_at(struct redis_shared *shared, uint64_t at_ns)
+{
+	uint64_t now_ns = loop_now_ns(shared->loop);
+	if (at_ns < shared->lease_check_ns)
+		shared->lease_check_ns = at_ns;
+	if (!timer_armed(shared->lease_timer))
+		timer_start(shared->lease_timer,
+			    at_ns > now_ns ? (at_ns - now_ns) / 1000000 + 1 : 0);
+}
 
 void redis_shared_call(struct redis_shared *shared, enum redis_script script,
 		       const char *const *keys, size_t n_keys, size_t n_args,
@@ -41,6 +53,12 @@ bool redis_shared_is_answer(struct redis_shared *shared, const char *list,
 	if (!lasting || !shared->refused(shared, list, &why))
 		shared->link_failed(shared, &why);
 	return false;
+}
+
+uint64_t redis_reply_last_id(const struct reply *reply)
+{
+	int64_t id = reply->n_items > 1 ? redis_reply_number(reply, 1) : 0;
+	return id > 0 ? (uint64_t)id : 0;
 }
 
 int64_t redis_reply_number(const struct reply *reply, size_t i)

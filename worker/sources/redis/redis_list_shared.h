@@ -22,6 +22,7 @@ struct census;
 struct log;
 struct loop;
 struct source;
+struct timer;
 
 enum { LIST_SCRIPTS = SCRIPT_CENSUS + 1 }; /* those that a list calls */
 
@@ -40,7 +41,9 @@ struct redis_shared {
 	struct script_digest scripts[LIST_SCRIPTS];
 	struct reconnect reconnect; /* a claim that was answered means that all is well */
 	struct list work;           /* queues to be attended at the end of the turn */
-	struct census *census;      /* who is told what was asked for with redis_queue_count() */
+	struct timer *lease_timer;
+	uint64_t lease_check_ns; /* no lease runs out before, by our clock; UINT64_MAX: none */
+	struct census *census;   /* who is told what was asked for with redis_queue_count() */
 
 	/* The server keeps us from that list (settings->name) for good. False: this concerns the link. */
 	bool (*refused)(struct redis_shared *shared, const char *list, const struct error *why);
@@ -48,6 +51,9 @@ struct redis_shared {
 	void (*link_failed)(struct redis_shared *shared, const struct error *why);
 	void (*changed)(struct redis_shared *shared);
 };
+
+/* A lease of ours may run out then. */
+void redis_shared_check_leases_at(struct redis_shared *shared, uint64_t at_ns);
 
 /* Begins a call while the link is up; `n_args` arguments are to follow. */
 void redis_shared_call(struct redis_shared *shared, enum redis_script script,
@@ -59,6 +65,8 @@ void redis_shared_call(struct redis_shared *shared, enum redis_script script,
 bool redis_shared_is_answer(struct redis_shared *shared, const char *list,
 			    const struct reply *reply, size_t n_items);
 int64_t redis_reply_number(const struct reply *reply, size_t i); /* item i; 0: it is none */
+/* Scripts that ask for a lease tell beside it which job id the server has given out last; 0: none. */
+uint64_t redis_reply_last_id(const struct reply *reply);
 
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
 

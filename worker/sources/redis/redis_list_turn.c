@@ -1,5 +1,5 @@
 /* A turn settles and claims in one step. Settles are grouped by fate, with a number for each group in
- * front; a job is named by its field, "id:attempt:interruptions", which is its origin as the core sees
+ * front; a job is named by its field, its facts (redis_job.lua), which is its origin as the core sees
  * it. Checkpoints travel apart from the jobs, because most have none. */
 #include "sources/redis/redis_list_turn.h"
 
@@ -27,16 +27,18 @@ static const struct {
     [GROUP_RETURNED] = {FATE_RETURNED, 2},
 };
 
-/* "attempt:interruptions", ".crashes" once there are any; "!" for one that goes back and had begun. */
+/* "attempt:interruptions.crashes", and ".lost" where a worker has died with it and it has not ended by itself
+ * since. Nothing for one that goes back as it came. */
 static void tell_counts(struct resp *redis, const struct job *job)
 {
 	const struct verdict *verdict = &job->verdict;
-	const char *begun = verdict->fate == FATE_RETURNED && job->begun_ns != 0 ? "!" : "";
-	char counts[40], crashes[16] = "";
-	if (verdict->crashes > 0)
-		(void)snprintf(crashes, sizeof crashes, ".%u", (unsigned)verdict->crashes);
-	(void)snprintf(counts, sizeof counts, "%u:%u%s%s", (unsigned)verdict->attempt,
-		       (unsigned)verdict->interruptions, crashes, begun);
+	bool returned = verdict->fate == FATE_RETURNED;
+	char counts[64] = "", lost[16] = "";
+	if (returned && job->lost > 0)
+		(void)snprintf(lost, sizeof lost, ".%u", (unsigned)job->lost);
+	if (!returned || job->begun_ns != 0)
+		(void)snprintf(counts, sizeof counts, "%u:%u.%u%s", (unsigned)verdict->attempt,
+			       (unsigned)verdict->interruptions, (unsigned)verdict->crashes, lost);
 	resp_arg_text(redis, counts);
 }
 
@@ -103,7 +105,7 @@ static struct tally count(const struct list *settles)
 
 static size_t count_args(const struct tally *tally)
 {
-	size_t n = 6 + GROUPS + 2 * tally->checkpoints;
+	size_t n = 8 + GROUPS + 2 * tally->checkpoints;
 	for (int g = 0; g < GROUPS; g++)
 		n += tally->fates[groups[g].fate] * groups[g].n_args;
 	return n;
@@ -134,8 +136,9 @@ void redis_turn_send(struct redis_shared *shared, const struct redis_turn *turn,
 		     resp_answered *answered, void *arg)
 {
 	const struct redis_keys *k = turn->keys;
-	const char *keys[] = {k->list, k->held,  k->workers, k->seq,  k->delayed,
-			      k->dead, k->notes, k->history, k->wake, k->checkpoints};
+	const char *keys[] = {k->list,    k->held,        k->workers, k->seq,
+			      k->delayed, k->dead,        k->notes,   k->returned,
+			      k->wake,    k->checkpoints, k->spare};
 	struct resp *redis = shared->redis;
 	struct tally tally = count(turn->settles);
 	redis_shared_call(shared, SCRIPT_TURN, keys, COUNT_OF(keys), count_args(&tally), answered,
@@ -145,22 +148,42 @@ void redis_turn_send(struct redis_shared *shared, const struct redis_turn *turn,
 	resp_arg_number(redis, (int64_t)turn->claim);
 	resp_arg_number(redis, (int64_t)shared->claim_bytes);
 	resp_arg_number(redis, (int64_t)shared->max_body_bytes);
+	resp_arg_number(redis, turn->lost_most);
+	resp_arg_number(redis, (int64_t)turn->suspects);
 	tell_settles(redis, turn->settles, &tally);
 }
 
 /* --- what its reply says ------------------------------------------------------------------------ */
 
-enum { TURN_DUE = 1, TURN_DRY, TURN_BURIED, TURN_TROUBLE, TURN_CHECKPOINTS, TURN_CLAIMED };
+enum {
+	TURN_DUE = 1,
+	TURN_DRY,
+	TURN_BURIED,
+	TURN_TROUBLE,
+	TURN_PASSED_BY,
+	TURN_MISSING,
+	TURN_CHECKPOINTS,
+	TURN_CLAIMED,
+	TURN_ITEMS
+};
 
 bool redis_turn_is_answer(struct redis_shared *shared, const char *list, const struct reply *reply)
 {
-	return redis_shared_is_answer(shared, list, reply, TURN_CLAIMED);
+	return redis_shared_is_answer(shared, list, reply, TURN_ITEMS);
+}
+
+static struct redis_texts array_of(const struct reply *reply, size_t i)
+{
+	const struct reply *item = &reply->items[i];
+	if (item->kind != REPLY_ARRAY)
+		return (struct redis_texts){0};
+	return (struct redis_texts){item->items, item->n_items};
 }
 
 struct redis_turn_news redis_turn_news(const struct reply *reply)
 {
 	if (redis_reply_number(reply, 0) == 0)
-		return (struct redis_turn_news){.member = false};
+		return (struct redis_turn_news){.last_id = redis_reply_last_id(reply)};
 	const struct reply *trouble = &reply->items[TURN_TROUBLE];
 	return (struct redis_turn_news){
 	    .member = true,
@@ -168,7 +191,9 @@ struct redis_turn_news redis_turn_news(const struct reply *reply)
 	    .dry = redis_reply_number(reply, TURN_DRY) != 0,
 	    .buried = redis_reply_number(reply, TURN_BURIED),
 	    .trouble = trouble->kind == REPLY_TEXT ? trouble->text : span_of("", 0),
-	    .n_claimed = (reply->n_items - TURN_CLAIMED) / 2,
+	    .passed_by = (size_t)redis_reply_number(reply, TURN_PASSED_BY),
+	    .missing = array_of(reply, TURN_MISSING),
+	    .n_claimed = array_of(reply, TURN_CLAIMED).n / 2,
 	};
 }
 
@@ -198,7 +223,7 @@ static bool parse_byte(struct span *text, char byte)
 
 enum { ID_MOST_DIGITS = 20 }; /* of a counter of 64 bits */
 
-/* "id:attempt:interruptions", and ".crashes" once there are any (redis_put_back.lua). */
+/* "id:attempt:interruptions.crashes.lost", without the last two where there are none (redis_job.lua). */
 static bool parse_field(struct span field, struct job_facts *facts)
 {
 	const char *colon = memchr(field.ptr, ':', field.len);
@@ -213,11 +238,13 @@ static bool parse_field(struct span field, struct job_facts *facts)
 		return false;
 	if (parse_byte(&rest, '.') && !parse_number(&rest, &facts->crashes))
 		return false;
+	if (parse_byte(&rest, '.') && !parse_number(&rest, &facts->lost))
+		return false;
 	return rest.len == 0;
 }
 
-/* What has been claimed: pairs of texts, first of fields and checkpoints, then of fields and
- * bodies. The first are in the order of the second, so both are read from the front. */
+/* What has been claimed: pairs of texts, of fields and checkpoints, and of fields and bodies. The
+ * first are in the order of the second, so both are read from the front. */
 struct claimed {
 	const struct reply *checkpoint, *job;
 	size_t n_checkpoints, n_jobs;
@@ -235,24 +262,15 @@ static struct span take_checkpoint(struct claimed *claimed, struct span field)
 	return pair[1].text;
 }
 
-static uint64_t id_number(struct span id)
+uint64_t redis_id_of(struct span field)
 {
 	uint64_t number = 0;
-	for (size_t i = 0; i < id.len && id.ptr[i] >= '0' && id.ptr[i] <= '9'; i++)
-		number = number * 10 + (uint64_t)(id.ptr[i] - '0');
+	for (size_t i = 0; i < field.len && field.ptr[i] >= '0' && field.ptr[i] <= '9'; i++)
+		number = number * 10 + (uint64_t)(field.ptr[i] - '0');
 	return number;
 }
 
-/* Notes the id; says whether another job here, or the same one, may have had it before. */
-static bool was_used(struct redis_ids *ids, struct span id)
-{
-	uint64_t number = id_number(id);
-	if (number > ids->last)
-		ids->last = number;
-	return number <= ids->used;
-}
-
-/* The counter is the list's own, and handlers keep books of jobs by their ids: "thumbnails-381". */
+/* The counter is the list's own, and handlers keep books of jobs by their ids. */
 static struct span full_id(const struct route *route, struct span number, char *buf, size_t size)
 {
 	size_t len = strlen(route->name);
@@ -274,9 +292,10 @@ static enum status make_job(const struct redis_claimer *claimer, struct claimed 
 	    !parse_field(field->text, &facts))
 		return ST_PROTO;
 	facts.serial = claimer->host->next_serial(claimer->host);
-	bool used = was_used(claimer->ids, facts.id);
+	if (redis_id_of(facts.id) > *claimer->last_id)
+		*claimer->last_id = redis_id_of(facts.id);
 	facts.id = full_id(claimer->route, facts.id, id, sizeof id);
-	facts.redelivered = used || facts.interruptions > 0;
+	facts.redelivered = facts.interruptions > 0;
 	facts.checkpoint = take_checkpoint(claimed, field->text);
 	facts.origin = field->text;
 	facts.body_bytes = body->text.len;
@@ -292,16 +311,16 @@ static enum status make_job(const struct redis_claimer *claimer, struct claimed 
 
 static enum status read_claimed(const struct reply *reply, struct claimed *ret_claimed)
 {
-	size_t n_pairs = (reply->n_items - TURN_CLAIMED) / 2;
-	int64_t n_checkpoints = redis_reply_number(reply, TURN_CHECKPOINTS);
-	if (n_checkpoints < 0 || (uint64_t)n_checkpoints > n_pairs)
+	struct redis_texts checkpoints = array_of(reply, TURN_CHECKPOINTS);
+	struct redis_texts jobs = array_of(reply, TURN_CLAIMED);
+	if (checkpoints.n % 2 != 0 || jobs.n % 2 != 0 ||
+	    reply->items[TURN_CLAIMED].kind != REPLY_ARRAY)
 		return ST_PROTO;
-	const struct reply *pairs = reply->items + TURN_CLAIMED;
 	*ret_claimed = (struct claimed){
-	    .checkpoint = pairs,
-	    .n_checkpoints = (size_t)n_checkpoints,
-	    .job = pairs + 2 * n_checkpoints,
-	    .n_jobs = n_pairs - (size_t)n_checkpoints,
+	    .checkpoint = checkpoints.items,
+	    .n_checkpoints = checkpoints.n / 2,
+	    .job = jobs.items,
+	    .n_jobs = jobs.n / 2,
 	};
 	return ST_OK;
 }

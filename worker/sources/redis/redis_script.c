@@ -1,17 +1,21 @@
-/* Each script is sent with redis_put_back.lua in front: Lua in Redis has no way to share a function
- * between scripts, short of Redis 7's function libraries, which need other rights. */
+/* Each script is sent with redis_job.lua in front: Lua in Redis has no way to share a function
+ * between scripts, short of Redis 7's function libraries, which need other rights. In front of both
+ * is a line that Dragonfly wants of scripts that name keys of their own; to others it is a comment. */
 #include "sources/redis/redis_script.h"
 
 #include "base/memory.h"
+#include "base/must.h"
 
 #include "redis_census.lua.h"
 #include "redis_delay.lua.h"
+#include "redis_job.lua.h"
 #include "redis_leave.lua.h"
-#include "redis_put_back.lua.h"
+#include "redis_reclaim.lua.h"
 #include "redis_renew.lua.h"
 #include "redis_turn.lua.h"
 #include "redis_undo.lua.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const char *text_of(enum redis_script script)
@@ -23,6 +27,8 @@ static const char *text_of(enum redis_script script)
 		return redis_renew_lua;
 	case SCRIPT_UNDO:
 		return redis_undo_lua;
+	case SCRIPT_RECLAIM:
+		return redis_reclaim_lua;
 	case SCRIPT_LEAVE:
 		return redis_leave_lua;
 	case SCRIPT_CENSUS:
@@ -36,17 +42,17 @@ static const char *text_of(enum redis_script script)
 enum status redis_script_load(struct resp *redis, enum redis_script script, resp_answered *answered,
 			      void *arg)
 {
-	size_t prelude = sizeof redis_put_back_lua - 1;
-	size_t own = strlen(text_of(script));
-	char *whole = memory_take(prelude + own);
+	static const char flags[] = "--!df flags=allow-undeclared-keys\n";
+	size_t size = sizeof flags + sizeof redis_job_lua + strlen(text_of(script));
+	char *whole = memory_take(size);
 	if (whole == NULL)
 		return ST_NOMEM;
-	memcpy(whole, redis_put_back_lua, prelude);
-	memcpy(whole + prelude, text_of(script), own);
+	int len = snprintf(whole, size, "%s%s%s", flags, redis_job_lua, text_of(script));
+	must(len > 0 && (size_t)len < size);
 	resp_begin(redis, 3, answered, arg);
 	resp_arg_text(redis, "SCRIPT");
 	resp_arg_text(redis, "LOAD");
-	resp_arg(redis, span_of(whole, prelude + own));
+	resp_arg(redis, span_of(whole, (size_t)len));
 	memory_free(whole);
 	return ST_OK;
 }
