@@ -30,13 +30,25 @@ struct scene {
 	struct watch *watch;
 	struct timer *patience;
 	int client;
+	uint64_t reloads;
 };
 
-static enum status reload(void *arg, struct text *says, struct error *why)
+/* Every third one is over at once, and of the others some never are. */
+static uint64_t ask_for_reload(void *arg, struct error *why)
+{
+	struct scene *scene = arg;
+	if (++scene->reloads % 5 == 0)
+		(void)error_set(why, ST_REFUSED, "draining");
+	return scene->reloads % 5 == 0 ? 0 : scene->reloads;
+}
+
+static bool answer_reload(void *arg, uint64_t number, struct text *says, enum status *ret_status,
+			  struct error *why)
 {
 	(void)arg;
 	(void)says;
-	return error_set(why, ST_INVALID, "nothing is changed");
+	*ret_status = error_set(why, ST_INVALID, "nothing is changed");
+	return number % 3 == 0;
 }
 
 static void turned(void *arg)
@@ -90,7 +102,11 @@ static void open_scene(struct scene *scene, const char *path)
 	scene->drain = (struct turn_hook){.run = turned, .arg = scene};
 	loop_add_hook(scene->loop, TURN_DRAIN, &scene->drain);
 	struct admin_worker worker = {
-	    .core = &scene->s.core, .loop = scene->loop, .name = "w", .reload = reload};
+	    .core = &scene->s.core,
+	    .loop = scene->loop,
+	    .name = "w",
+	    .reloading = {ask_for_reload, answer_reload, scene}
+        };
 	must(admin_create(&settings, &worker, &scene->admin, &why) == ST_OK);
 	scene->client = connect_to(path);
 	scene->watch = watch_create(scene->loop, scene->client, heard, scene);

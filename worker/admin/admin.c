@@ -114,6 +114,14 @@ void admin_queue_goes(struct admin *a)
 		census_begin(a->pages.census);
 }
 
+void admin_reloaded(struct admin *a, const char *token)
+{
+	for (size_t i = 0; a != NULL && i < a->n_servers; i++) {
+		server_set_token(a->servers[i], token);
+		server_answer_reloaded(a->servers[i]);
+	}
+}
+
 /* --- life --- */
 
 static enum status add_server(struct admin *a, const struct gate *gate, int fd, struct error *why)
@@ -208,8 +216,7 @@ enum status admin_create(const struct admin_settings *settings, const struct adm
 				  .log = worker->log,
 				  .last_consumer = settings->last_consumer,
 				  .look = look,
-				  .reload = worker->reload,
-				  .reload_arg = worker->reload_arg};
+				  .reloading = worker->reloading};
 	a->started_ns = loop_now_ns(worker->loop);
 	a->epoch_ns = nanoseconds(CLOCK_REALTIME) - a->started_ns;
 	a->told = worker->core->drain.phase;

@@ -13,6 +13,7 @@
 #ifndef OUTFALL_ADMIN_ADMIN_H
 #define OUTFALL_ADMIN_ADMIN_H
 
+#include "admin/reloading.h"
 #include "base/error.h"
 
 #include <stdint.h>
@@ -29,8 +30,7 @@ struct admin_worker { /* whom it shows; borrowed, and outlives it */
 	struct loop *loop;
 	struct log *log;
 	const char *name;
-	enum status (*reload)(void *arg, struct text *says, struct error *why); /* POST /reload */
-	void *reload_arg;
+	struct reloading reloading; /* POST /reload */
 };
 
 /* *ret_admin is NULL where the settings want none. */
@@ -40,6 +40,10 @@ enum status admin_create(const struct admin_settings *settings, const struct adm
 /* A queue is about to be removed while the worker goes on: asks the brokers who else takes from it, where
  * the settings care. If nobody does the log will say so; the queue goes all the same. */
 void admin_queue_goes(struct admin *admin); /* NULL is fine */
+
+/* A reload is over: those who wait for it are answered, and `token` is what a request has to bring from now on
+ * that comes over http and steers; borrowed, NULL: nothing will do. */
+void admin_reloaded(struct admin *admin, const char *token); /* NULL is fine */
 
 /* The drain is closed and its report complete; sources are gone. At the latest at `until_ns`, and a
  * second from now, whoever has not heard the last word is left without it. */

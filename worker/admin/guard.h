@@ -13,6 +13,7 @@
 #define OUTFALL_ADMIN_GUARD_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct gate { /* where requests come in */
 	bool is_unix;
@@ -26,6 +27,8 @@ struct request { /* texts are borrowed for one call, NULL where there is none */
 	const char *upgrade, *websocket_key, *websocket_version;
 	const char *wait, *by, *force; /* arguments behind the "?" */
 	bool counted; /* asked a second time: whoever else takes from our queues has been counted */
+	uint64_t reload; /* the same: which reload it waits for; 0: none. It may, it has begun it */
+	bool late;       /* ... and has waited for long enough */
 };
 
 enum guard_word {

@@ -308,15 +308,33 @@ static void extend(const struct question *q, struct answer *answer)
 	say(answer, 200, "status", "extended");
 }
 
+static void wait_for_reload(uint64_t number, struct answer *answer)
+{
+	answer->how = ANSWER_WHEN_RELOADED;
+	answer->reload = number;
+}
+
 static void reload(const struct question *q, struct answer *answer)
 {
+	const struct reloading *reloading = &q->pages->reloading;
 	struct error why;
-	if (q->pages->reload(q->pages->reload_arg, &answer->made, &why) != ST_OK) {
+	enum status st = ST_OK;
+	uint64_t number = q->request->reload;
+	if (number == 0 && (number = reloading->ask(reloading->arg, &why)) == 0) {
 		say_error(answer, 409, why.text);
-		return;
+	} else if (!reloading->answer(reloading->arg, number, &answer->made, &st, &why)) {
+		if (q->request->late)
+			say_error(answer, 504,
+				  "the configuration is still being read, a file system or a name "
+				  "service does not answer: the log will say how it ends");
+		else
+			wait_for_reload(number, answer);
+	} else if (st != ST_OK) {
+		say_error(answer, 409, why.text);
+	} else {
+		answer->status = 200;
+		answer->type = JSON;
 	}
-	answer->status = 200;
-	answer->type = JSON;
 }
 
 /* --- the table --- */
@@ -388,7 +406,7 @@ void pages_answer(const struct pages *pages, const struct gate *gate, const stru
 	const struct page *page = find_page(request->path);
 	enum guard_word word = guard_check(gate, request);
 	*ret_answer = (struct answer){0};
-	if (word != GUARD_PASS) {
+	if (word != GUARD_PASS && request->reload == 0) {
 		refuse(word, ret_answer);
 	} else if (page == NULL) {
 		say_error(ret_answer, 404, "there is no such page");

@@ -9,6 +9,7 @@
 #define OUTFALL_ADMIN_PAGES_H
 
 #include "admin/guard.h"
+#include "admin/reloading.h"
 #include "base/text.h"
 #include "observe/status.h"
 #include "settings/settings.h"
@@ -27,16 +28,15 @@ struct pages {
 	enum last_consumer last_consumer;
 	struct census *census; /* NULL: nobody wants to know */
 	void (*look)(const struct pages *pages, struct view *ret_view);
-	/* Appends the answer to `says`, or fails with a sentence. */
-	enum status (*reload)(void *arg, struct text *says, struct error *why);
-	void *reload_arg;
+	struct reloading reloading;
 };
 
 enum answer_how {
 	ANSWER_NOW,
-	ANSWER_AT_THE_END,   /* when the drain is over, or `wait_ms` is; then pages_wait_over() */
-	ANSWER_WHEN_COUNTED, /* when the census is over; then the request again, as `counted` */
-	ANSWER_FEED,         /* not at all: it becomes a WebSocket, with `websocket_accept` */
+	ANSWER_AT_THE_END,    /* when the drain is over, or `wait_ms` is; then pages_wait_over() */
+	ANSWER_WHEN_COUNTED,  /* when the census is over; then the request again, as `counted` */
+	ANSWER_WHEN_RELOADED, /* when `reload` is over, or the time is; then the request again */
+	ANSWER_FEED,          /* not at all: it becomes a WebSocket, with `websocket_accept` */
 };
 
 struct answer {
@@ -49,6 +49,7 @@ struct answer {
 	bool ask_token;    /* WWW-Authenticate */
 	bool is_page;      /* may load scripts and styles from here, and nothing from elsewhere */
 	uint64_t wait_ms;  /* UINT64_MAX: until the end */
+	uint64_t reload;
 	char websocket_accept[32];
 };
 

@@ -11,12 +11,13 @@
  *
  *     fresh --headers--> asking --answered--> idle --headers--> asking ...
  *                          | |--drain?wait--> waiting --the end, or its time--> asking
- *                          | \--who else takes?--> counting --it is known--> asking
+ *                          | |--who else takes?--> counting --it is known--> asking
+ *                          | \--reload--> reloading --it is over, or its time--> asking
  *                          \--upgrade--> joining --> listening (the feed has it)
  *     any but listening --out of time, or of a place; hung up--> cut
  *
  * There is no call to cut a connection. Shutting down its socket does it: the library then reads the
- * end of it. One that is suspended (waiting, counting) is not read from until it is resumed, so we
+ * end of it. One that is suspended (waiting, counting, reloading) is not read from until it is resumed, so we
  * watch it for the hang-up ourselves. */
 #include "admin/server.h"
 
@@ -55,6 +56,7 @@ enum peer_state {
 	PEER_ASKING,    /* its request is here, its answer not all out */
 	PEER_WAITING,   /* its answer waits for the end of the drain; suspended */
 	PEER_COUNTING,  /* ... for the end of a census; suspended */
+	PEER_RELOADING, /* ... for a reload; suspended */
 	PEER_IDLE,      /* answered, and may ask again */
 	PEER_JOINING,   /* the feed: its upgrade is on its way */
 	PEER_LISTENING, /* to the feed */
@@ -62,9 +64,9 @@ enum peer_state {
 };
 
 static const uint64_t time_for_ns[] = {
-    [PEER_FRESH] = 10 * S_NS,      [PEER_ASKING] = 30 * S_NS, [PEER_WAITING] = UINT64_MAX,
-    [PEER_COUNTING] = UINT64_MAX,  [PEER_IDLE] = 75 * S_NS,   [PEER_JOINING] = 30 * S_NS,
-    [PEER_LISTENING] = UINT64_MAX, [PEER_CUT] = UINT64_MAX,
+    [PEER_FRESH] = 10 * S_NS,     [PEER_ASKING] = 30 * S_NS,     [PEER_WAITING] = UINT64_MAX,
+    [PEER_COUNTING] = UINT64_MAX, [PEER_RELOADING] = 8 * S_NS,   [PEER_IDLE] = 75 * S_NS,
+    [PEER_JOINING] = 30 * S_NS,   [PEER_LISTENING] = UINT64_MAX, [PEER_CUT] = UINT64_MAX,
 };
 
 struct peer {
@@ -78,6 +80,7 @@ struct peer {
 	uint64_t until_ns; /* then it is cut, or told that the wait is over; UINT64_MAX: never */
 	bool waited;       /* and is to be told so */
 	bool counted;      /* the census that it waited for is over */
+	uint64_t reload;   /* the number of the reload that it waits for; 0: none */
 	size_t discarded;  /* bytes of its request's body */
 };
 
@@ -125,7 +128,8 @@ static int descriptor_of(const struct peer *peer)
 
 static bool is_suspended(const struct peer *peer)
 {
-	return peer->state == PEER_WAITING || peer->state == PEER_COUNTING;
+	return peer->state == PEER_WAITING || peer->state == PEER_COUNTING ||
+	       peer->state == PEER_RELOADING;
 }
 
 /* From its suspension into this state; the library asks for the answer again. */
@@ -159,7 +163,7 @@ static void end_wait(struct peer *peer)
 
 static void run_out(struct peer *peer)
 {
-	if (peer->state == PEER_WAITING)
+	if (peer->state == PEER_WAITING || peer->state == PEER_RELOADING)
 		end_wait(peer);
 	else
 		cut(peer);
@@ -221,7 +225,7 @@ static size_t count_peers(const struct server *s, unsigned states)
 }
 
 #define IN(state) (1u << (state))
-#define SUSPENDED (IN(PEER_WAITING) | IN(PEER_COUNTING))
+#define SUSPENDED (IN(PEER_WAITING) | IN(PEER_COUNTING) | IN(PEER_RELOADING))
 #define IN_PLACES (IN(PEER_FRESH) | IN(PEER_ASKING) | IN(PEER_IDLE) | SUSPENDED)
 #define WITH_FEED (IN(PEER_JOINING) | IN(PEER_LISTENING))
 
@@ -431,6 +435,15 @@ static enum MHD_Result begin_counting(struct peer *peer)
 	return MHD_YES;
 }
 
+static enum MHD_Result begin_reloading(struct peer *peer, const struct answer *answer)
+{
+	if (count_peers(peer->server, SUSPENDED) >= WAITERS_MOST)
+		return refuse_waiter(peer);
+	peer->reload = answer->reload;
+	suspend(peer, PEER_RELOADING);
+	return MHD_YES;
+}
+
 /* --- requests --- */
 
 static const char *header(struct MHD_Connection *connection, const char *name)
@@ -470,14 +483,17 @@ static enum MHD_Result answer_request(struct peer *peer, const char *method, con
 	    .by = argument(connection, "by"),
 	    .force = argument(connection, "force"),
 	    .counted = peer->counted,
+	    .reload = peer->reload,
+	    .late = peer->waited,
 	};
 	struct answer answer;
-	if (peer->waited)
+	if (peer->waited && peer->reload == 0)
 		pages_wait_over(s->parts.pages, &answer);
 	else
 		pages_answer(s->parts.pages, &s->gate, &request, &answer);
 	peer->waited = false;
 	peer->counted = false;
+	peer->reload = 0;
 	enum MHD_Result result = MHD_NO;
 	switch (answer.how) {
 	case ANSWER_NOW:
@@ -488,6 +504,9 @@ static enum MHD_Result answer_request(struct peer *peer, const char *method, con
 		break;
 	case ANSWER_WHEN_COUNTED:
 		result = begin_counting(peer);
+		break;
+	case ANSWER_WHEN_RELOADED:
+		result = begin_reloading(peer, &answer);
 		break;
 	case ANSWER_FEED:
 		result = begin_feed(peer, &answer);
@@ -658,6 +677,23 @@ void server_answer_counted(struct server *s)
 		wake(peer);
 	}
 	timer_start(s->again, 0);
+}
+
+/* One that waits for a later reload asks in vain, and waits on. */
+void server_answer_reloaded(struct server *s)
+{
+	list_each (it, &s->peers) {
+		struct peer *peer = list_entry(it, struct peer, node);
+		if (peer->state == PEER_RELOADING)
+			wake(peer);
+	}
+	timer_start(s->again, 0);
+}
+
+void server_set_token(struct server *s, const char *token)
+{
+	if (!s->gate.is_unix)
+		s->gate.token = token;
 }
 
 void server_answer_waiting(struct server *s)

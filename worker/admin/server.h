@@ -47,6 +47,12 @@ enum status server_open(const struct server_parts *parts, const struct gate *gat
 /* Those who wait for a census are answered. */
 void server_answer_counted(struct server *server);
 
+/* Those who wait for a reload, if it is that one or an earlier one that is over. */
+void server_answer_reloaded(struct server *server);
+
+/* Who brings this one may steer from now on, also on a connection that is there already; borrowed. NULL: nobody. */
+void server_set_token(struct server *server, const char *token);
+
 /* Those who wait for the end of the drain are told. */
 void server_answer_waiting(struct server *server);
 

@@ -6,12 +6,15 @@
  * another it is said that its key `retry` takes a new worker. */
 #include "commands/reload.h"
 
+#include "base/memory.h"
 #include "base/text.h"
+#include "loop/errand.h"
 #include "observe/log.h"
 #include "settings/changes.h"
 #include "settings/settings.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum { NAME_BYTES = 400 };
 
@@ -135,6 +138,14 @@ static void answer(struct text *says, const struct telling *t)
 	text_put_literal(says, "]}\n");
 }
 
+/* What a file holds is no text of the configuration, so it is looked at by itself. */
+static void tell_token(struct telling *t, const struct settings *last, const struct settings *now)
+{
+	const char *before = last->admin.token, *after = now->admin.token;
+	if (before != NULL && after != NULL && strcmp(before, after) != 0)
+		tell_changed(t, "the token in admin token_file", now->admin.place);
+}
+
 static void take_over(struct reload *reload, const struct settings *now, struct text *says)
 {
 	const struct settings *last = reload->latest != NULL ? reload->latest : reload->settings;
@@ -142,10 +153,10 @@ static void take_over(struct reload *reload, const struct settings *now, struct 
 	const struct queue_changes queues = {queue_went, queue_came, &t};
 	settings_compare_queues(reload->settings, now, &queues);
 	settings_compare(last, now, change_seen_live, &t);
+	tell_token(&t, last, now);
 	settings_compare(reload->settings, now, change_seen_waiting, &t);
 	settings_adopt(reload->settings, now);
-	if (says != NULL)
-		answer(says, &t);
+	answer(says, &t);
 	log_say(reload->log, LOG_INFO, "configuration reloaded", kv_text("file", reload->path),
 		kv_int("changed", t.changed.count), kv_int("needs_restart", t.needs_restart.count));
 	text_fini(&t.changed.text);
@@ -179,26 +190,141 @@ static enum status refuse(const struct problems *problems, struct error *why)
 	return error_set(why, ST_NOMEM, "nothing is changed: out of memory");
 }
 
-enum status reload_now(struct reload *reload, struct text *says, struct error *why)
+/* --- reading, on a thread ------------------------------------------------------------------------- */
+
+/* All that the thread has: nothing of it is shared. */
+struct reading {
+	struct reload *reload; /* not the thread's to look at */
+	struct errand *errand;
+	char *path;
+	struct settings_kept *before;
+	enum status status;
+	struct settings *now;
+	struct problems problems;
+};
+
+static void reading_free(struct reading *reading)
 {
-	struct settings *now = NULL;
-	struct problems problems = {0};
-	const struct settings *before = reload->latest != NULL ? reload->latest : reload->settings;
-	enum status st = settings_load_again(reload->path, before, &now, &problems);
-	log_problems(reload->log, &problems);
-	if (st != ST_OK) {
-		st = refuse(&problems, why);
-		problems_free(&problems);
-		return st;
-	}
-	problems_free(&problems);
-	take_over(reload, now, says);
-	settings_destroy(reload->latest);
-	reload->latest = now;
+	settings_destroy(reading->now);
+	problems_free(&reading->problems);
+	settings_kept_destroy(reading->before);
+	memory_free(reading->path);
+	memory_free(reading);
+}
+
+static void reading_run(void *arg)
+{
+	struct reading *r = arg;
+	r->status = settings_load_again(r->path, r->before, &r->now, &r->problems);
+}
+
+static void reading_done(void *arg);
+
+static void reading_drop(void *arg)
+{
+	reading_free(arg);
+}
+
+static struct reading *reading_start(struct reload *reload)
+{
+	static const struct errand_calls calls = {reading_run, reading_done, reading_drop};
+	struct reading *r = memory_clear(1, sizeof *r);
+	if (r == NULL)
+		return NULL;
+	r->reload = reload;
+	r->path = memory_text(reload->path);
+	r->before = settings_keep(reload->latest != NULL ? reload->latest : reload->settings);
+	if (r->path != NULL && r->before != NULL)
+		r->errand = errand_start(reload->loop, &calls, r);
+	if (r->errand != NULL)
+		return r;
+	reading_free(r);
+	return NULL;
+}
+
+/* --- one after the other -------------------------------------------------------------------------- */
+
+static void end(struct reload *reload, enum status st)
+{
+	reload->status = st;
+	reload->over = reload->begun;
+	reload->calls.ended(reload->calls.arg, st, &reload->why, reload->state == RELOAD_IDLE);
+}
+
+static void begin(struct reload *reload)
+{
+	reload->begun++;
+	reload->reading = reading_start(reload);
+	reload->state = reload->reading != NULL ? RELOAD_READING : RELOAD_IDLE;
+	if (reload->reading == NULL)
+		end(reload, error_set(&reload->why, ST_NOMEM,
+				      "nothing is changed: out of memory, or of threads"));
+}
+
+/* What was read becomes the latest, or its problems are told. */
+static enum status use(struct reload *reload, struct reading *reading)
+{
+	text_fini(&reload->says);
+	if (!reload->calls.may(reload->calls.arg, &reload->why))
+		return reload->why.status;
+	log_problems(reload->log, &reading->problems);
+	if (reading->status != ST_OK)
+		return refuse(&reading->problems, &reload->why);
+	take_over(reload, reading->now, &reload->says);
+	struct settings *before = reload->latest;
+	reload->latest = reading->now;
+	reading->now = before; /* freed with the reading */
 	return ST_OK;
+}
+
+static void reading_done(void *arg)
+{
+	struct reading *reading = arg;
+	struct reload *reload = reading->reload;
+	bool again = reload->state == RELOAD_READING_AND_AGAIN;
+	enum status st = use(reload, reading);
+	reload->reading = NULL;
+	reload->state = again ? RELOAD_READING : RELOAD_IDLE;
+	end(reload, st); /* before what it replaced goes: somebody may still hold a text of that */
+	reading_free(reading);
+	if (again)
+		begin(reload);
+}
+
+uint64_t reload_ask(struct reload *reload)
+{
+	if (reload->state == RELOAD_IDLE) {
+		begin(reload);
+		return reload->begun;
+	}
+	reload->state = RELOAD_READING_AND_AGAIN;
+	return reload->begun + 1;
+}
+
+bool reload_answer(const struct reload *reload, uint64_t number, struct text *says,
+		   enum status *ret_status, struct error *why)
+{
+	if (number > reload->over)
+		return false;
+	*ret_status = reload->status;
+	if (reload->status == ST_OK)
+		text_put(says, text_span(&reload->says));
+	else
+		*why = reload->why;
+	return true;
+}
+
+bool reload_is_reading(const struct reload *reload)
+{
+	return reload->reading != NULL;
 }
 
 void reload_fini(struct reload *reload)
 {
+	if (reload->reading != NULL)
+		errand_give_up(reload->reading->errand);
+	reload->reading = NULL;
+	reload->state = RELOAD_IDLE;
+	text_fini(&reload->says);
 	settings_destroy(reload->latest);
 }

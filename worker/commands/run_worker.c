@@ -142,28 +142,51 @@ static void drop_queue(void *arg, struct block *block)
 	run_queues_drop(&run->queues, block);
 }
 
-static enum status reload(void *arg, struct text *says, struct error *why)
+static bool may_reload(void *arg, struct error *why)
+{
+	const struct run *run = arg;
+	if (!phase_is_stopping(run->core.drain.phase))
+		return true;
+	(void)error_set(why, ST_REFUSED, "draining: there is nothing left to reload for");
+	return false;
+}
+
+/* Nobody waits for one that is not begun. */
+static uint64_t ask_for_reload(void *arg, struct error *why)
 {
 	struct run *run = arg;
-	enum status st;
+	if (!may_reload(run, why)) {
+		log_say(run->log, LOG_ERROR, "configuration not reloaded", kv_why(why));
+		return 0;
+	}
 	systemd_reloading(run->systemd);
-	if (phase_is_stopping(run->core.drain.phase))
-		st = error_set(why, ST_REFUSED, "draining: there is nothing left to reload for");
-	else
-		st = reload_now(&run->reload, says, why);
-	systemd_reloaded(run->systemd);
+	return reload_ask(&run->reload);
+}
+
+static bool answer_reload(void *arg, uint64_t number, struct text *says, enum status *ret_status,
+			  struct error *why)
+{
+	const struct run *run = arg;
+	return reload_answer(&run->reload, number, says, ret_status, why);
+}
+
+static void reload_ended(void *arg, enum status st, const struct error *why, bool idle)
+{
+	struct run *run = arg;
+	if (idle)
+		systemd_reloaded(run->systemd);
 	if (st == ST_OK)
 		take_effect(run);
 	else
 		log_say(run->log, LOG_ERROR, "configuration not reloaded", kv_why(why));
-	return st;
+	admin_reloaded(run->admin, run->settings->admin.token);
 }
 
 static void reload_or_say_why(struct run *run)
 {
 	struct error why;
 	log_say(run->log, LOG_INFO, "signal caught", kv_text("signal", "SIGHUP"));
-	(void)reload(run, NULL, &why); /* said */
+	(void)ask_for_reload(run, &why); /* said */
 }
 
 static void log_status(struct run *run)
@@ -447,12 +470,13 @@ static enum status build_redis(struct run *run, const struct redis_settings *s, 
 
 static enum status build_admin(struct run *run, struct error *why)
 {
-	struct admin_worker worker = {.core = &run->core,
-				      .loop = run->loop,
-				      .log = run->log,
-				      .name = run->settings->worker.name,
-				      .reload = reload,
-				      .reload_arg = run};
+	struct admin_worker worker = {
+	    .core = &run->core,
+	    .loop = run->loop,
+	    .log = run->log,
+	    .name = run->settings->worker.name,
+	    .reloading = {ask_for_reload, answer_reload, run}
+        };
 	const struct admin_settings *s = &run->settings->admin;
 	enum status st = admin_create(s, &worker, &run->admin, why);
 	if (st != ST_OK)
@@ -642,7 +666,7 @@ static int run_to_the_end(struct run *run)
 	int code = report_exit_code(&run->core.drain.report);
 	part_from_operators(run);
 	systemd_part(run->systemd, code);
-	if (at_work) {
+	if (at_work || reload_is_reading(&run->reload)) {
 		admin_destroy(run->admin); /* whose socket has a file */
 		destroy_idle_executors(run);
 		children_kill_all(run->children);
@@ -669,12 +693,14 @@ int run_worker(struct settings *settings, const char *path, struct log *log)
 	struct run run = {.settings = settings, .log = log};
 	run.reload = (struct reload){.path = path, .settings = settings, .log = log};
 	run.reload.queues = (struct reload_queues){take_queue, drop_queue, &run};
+	run.reload.calls = (struct reload_calls){may_reload, reload_ended, &run};
 	struct error why;
 	raise_descriptor_limit(settings);
 	if (loop_create(&run.loop, &why) != ST_OK) {
 		log_say(log, LOG_ERROR, "worker not started", kv_why(&why));
 		return EXIT_INTERNAL;
 	}
+	run.reload.loop = run.loop;
 	run.clock = (struct loop_clock){.clock.now_ns = loop_clock_now, .loop = run.loop};
 	run.drain = settings->drain;
 	core_init(&run.core, &run.clock.clock, log, settings->worker.concurrency, &run.drain,

@@ -201,5 +201,6 @@ void settings_adopt(struct settings *settings, const struct settings *after)
 	late_adopt_retries(settings, after);
 	settings->worker.concurrency = after->worker.concurrency;
 	settings->drain = after->drain;
+	settings->admin.token = after->admin.token;
 	settings->log.level = after->log.level;
 }

@@ -41,13 +41,27 @@ static bool can_be_read_again(const struct stat *st)
 	return S_ISREG(st->st_mode) || S_ISDIR(st->st_mode); /* of which reading says why not */
 }
 
+static void keep_in(struct region *region, struct kept_file **list, const char *path,
+		    struct span bytes)
+{
+	struct kept_file *kept = region_take(region, sizeof *kept);
+	kept->path = region_text(region, path, strlen(path));
+	kept->bytes = span_of(region_text(region, bytes.ptr, bytes.len), bytes.len);
+	kept->next = *list;
+	*list = kept;
+}
+
 static void keep(struct files *files, const char *path, struct span bytes)
 {
-	struct kept_file *kept = region_take(files->region, sizeof *kept);
-	kept->path = region_text(files->region, path, strlen(path));
-	kept->bytes = span_of(region_text(files->region, bytes.ptr, bytes.len), bytes.len);
-	kept->next = files->kept;
-	files->kept = kept;
+	keep_in(files->region, &files->kept, path, bytes);
+}
+
+struct kept_file *files_kept_copy(const struct kept_file *kept, struct region *region)
+{
+	struct kept_file *copy = NULL;
+	for (; kept != NULL; kept = kept->next)
+		keep_in(region, &copy, kept->path, kept->bytes);
+	return copy;
 }
 
 static enum status read_open(struct files *files, int fd, const char *path, size_t most,
@@ -56,16 +70,24 @@ static enum status read_open(struct files *files, int fd, const char *path, size
 	struct stat st;
 	if (fstat(fd, &st) != 0)
 		return error_set(why, ST_SYSTEM, "%s", strerror(errno));
-	if (files->again && !can_be_read_again(&st))
-		return error_set(why, ST_AGAIN,
-				 "it is a pipe or a device, which is read only when "
-				 "the worker starts");
 	size_t size =
 	    st.st_size > 0 && (size_t)st.st_size <= most ? (size_t)st.st_size : FIRST_BYTES;
 	enum status status = read_whole(fd, size, most, region, ret_bytes, why);
 	if (status == ST_OK && !can_be_read_again(&st))
 		keep(files, path, *ret_bytes);
 	return status;
+}
+
+static enum status read_path(struct files *files, const char *path, size_t most,
+			     struct region *region, struct span *ret_bytes, struct error *why)
+{
+	/* At the start a pipe is waited for: who has not written into it by then will. */
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return error_set(why, ST_SYSTEM, "%s", strerror(errno));
+	enum status st = read_open(files, fd, path, most, region, ret_bytes, why);
+	(void)close(fd); /* only read from */
+	return st;
 }
 
 static const struct kept_file *find_kept(const struct kept_file *kept, const char *path)
@@ -75,29 +97,31 @@ static const struct kept_file *find_kept(const struct kept_file *kept, const cha
 	return kept;
 }
 
-/* A pipe that has become a file is like any other file from then on. */
-static bool is_file_now(const char *path)
+/* Of a worker that runs. A pipe that has become a file is like any other file from then on. */
+static enum status read_path_again(struct files *files, const char *path, size_t most,
+				   struct region *region, struct span *ret_bytes, struct error *why)
 {
+	const struct kept_file *before = find_kept(files->before, path);
 	struct stat st;
-	return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+	bool there = stat(path, &st) == 0;
+	if (before != NULL && !(there && S_ISREG(st.st_mode))) {
+		keep(files, path, before->bytes);
+		*ret_bytes = files->kept->bytes;
+		return ST_OK;
+	}
+	if (there && !can_be_read_again(&st))
+		return error_set(why, ST_AGAIN,
+				 "it is a pipe or a device, which is read only when the worker "
+				 "starts");
+	return read_path(files, path, most, region, ret_bytes, why);
 }
 
 enum status files_read(struct files *files, const char *path, size_t most, struct region *region,
 		       struct span *ret_bytes, struct error *why)
 {
-	const struct kept_file *before = find_kept(files->before, path);
-	if (before != NULL && !is_file_now(path)) {
-		keep(files, path, before->bytes);
-		*ret_bytes = files->kept->bytes;
-		return ST_OK;
-	}
-	/* At the start a pipe is waited for. One that nobody has written into by then is the operator's. */
-	int fd = open(path, O_RDONLY | O_CLOEXEC | (files->again ? O_NONBLOCK : 0));
-	if (fd < 0)
-		return error_set(why, ST_SYSTEM, "%s", strerror(errno));
-	enum status st = read_open(files, fd, path, most, region, ret_bytes, why);
-	(void)close(fd); /* only read from */
-	return st;
+	if (files->again)
+		return read_path_again(files, path, most, region, ret_bytes, why);
+	return read_path(files, path, most, region, ret_bytes, why);
 }
 
 const char *files_beside(struct region *region, const char *file, const char *name)

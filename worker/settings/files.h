@@ -28,6 +28,9 @@ struct files {
 	struct kept_file *kept;
 };
 
+/* A copy, for whoever cannot be sure that the configuration stays. */
+struct kept_file *files_kept_copy(const struct kept_file *kept, struct region *region);
+
 /* All of it, in `region`; a NUL stands behind it. ST_FULL: it is longer than `most`. */
 enum status files_read(struct files *files, const char *path, size_t most, struct region *region,
 		       struct span *ret_bytes, struct error *why);

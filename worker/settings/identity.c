@@ -26,18 +26,59 @@ static bool parse_number(const char *text, unsigned *ret_number)
 	return true;
 }
 
+/* An entry with its texts. */
+union entry {
+	struct passwd user;
+	struct group group;
+};
+
+struct looked_up {
+	union entry entry;
+	char *texts;
+	size_t room;
+	bool found;
+};
+
+/* Of getpwnam_r() and its kin: room for its texts is not known before. False: no memory. */
+static bool make_room(struct looked_up *at)
+{
+	size_t room = at->room == 0 ? 1024 : 4 * at->room;
+	char *texts = memory_grow(at->texts, room);
+	if (texts == NULL)
+		return false;
+	at->texts = texts;
+	at->room = room;
+	return true;
+}
+
+enum { TEXTS_MOST = 16 << 20 }; /* of a group with a great many members */
+
+static enum status look_up_group(const char *name, struct looked_up *at, struct error *why)
+{
+	struct group *found = NULL;
+	int err = ERANGE;
+	while (err == ERANGE && at->room < TEXTS_MOST) {
+		if (!make_room(at))
+			return error_set(why, ST_NOMEM, "out of memory");
+		err = getgrnam_r(name, &at->entry.group, at->texts, at->room, &found);
+	}
+	at->found = found != NULL;
+	return ST_OK;
+}
+
 static enum status find_group(const char *name, gid_t *ret_gid, struct error *why)
 {
 	unsigned number;
-	errno = 0;
-	const struct group *entry = getgrnam(name);
-	if (entry != NULL)
-		*ret_gid = entry->gr_gid;
-	else if (parse_number(name, &number))
+	struct looked_up at = {0};
+	enum status st = look_up_group(name, &at, why);
+	if (st == ST_OK && at.found)
+		*ret_gid = at.entry.group.gr_gid;
+	else if (st == ST_OK && parse_number(name, &number))
 		*ret_gid = number;
-	else
-		return error_set(why, ST_INVALID, "there is no group \"%s\"", name);
-	return ST_OK;
+	else if (st == ST_OK)
+		st = error_set(why, ST_INVALID, "there is no group \"%s\"", name);
+	memory_free(at.texts);
+	return st;
 }
 
 static enum status copy_entry(const struct passwd *entry, struct identity *identity,
@@ -52,16 +93,35 @@ static enum status copy_entry(const struct passwd *entry, struct identity *ident
 	return ST_OK;
 }
 
-static enum status find_user(const char *user, const char *group, struct identity *identity,
-			     struct error *why)
+/* By its name; NULL: by its number. */
+static enum status look_up_user(const char *name, uid_t uid, struct looked_up *at,
+				struct error *why)
+{
+	struct passwd *found = NULL, *entry = &at->entry.user;
+	int err = ERANGE;
+	at->room = 0;
+	while (err == ERANGE && at->room < TEXTS_MOST) {
+		if (!make_room(at))
+			return error_set(why, ST_NOMEM, "out of memory");
+		err = name != NULL ? getpwnam_r(name, entry, at->texts, at->room, &found)
+				   : getpwuid_r(uid, entry, at->texts, at->room, &found);
+	}
+	at->found = found != NULL;
+	return ST_OK;
+}
+
+static enum status use_user(const char *user, const char *group, struct looked_up *at,
+			    struct identity *identity, struct error *why)
 {
 	unsigned number = 0;
-	const struct passwd *entry = getpwnam(user);
-	bool numeric = entry == NULL && parse_number(user, &number);
+	enum status st = look_up_user(user, 0, at, why);
+	bool numeric = st == ST_OK && !at->found && parse_number(user, &number);
 	if (numeric)
-		entry = getpwuid(number);
-	if (entry != NULL)
-		return copy_entry(entry, identity, why);
+		st = look_up_user(NULL, number, at, why);
+	if (st != ST_OK)
+		return st;
+	if (at->found)
+		return copy_entry(&at->entry.user, identity, why);
 	if (!numeric)
 		return error_set(why, ST_INVALID, "there is no user \"%s\"", user);
 	if (group == NULL)
@@ -69,6 +129,15 @@ static enum status find_user(const char *user, const char *group, struct identit
 				 user);
 	identity->uid = number;
 	return ST_OK;
+}
+
+static enum status find_user(const char *user, const char *group, struct identity *identity,
+			     struct error *why)
+{
+	struct looked_up at = {0};
+	enum status st = use_user(user, group, &at, identity, why);
+	memory_free(at.texts);
+	return st;
 }
 
 /* The same list that initgroups() would set. */

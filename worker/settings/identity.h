@@ -1,7 +1,7 @@
 /* identity - whom a handler's processes run as: names from the configuration, resolved to numbers once,
  * because a process that is being born cannot ask name services.
  *
- * Thread: one at a time: the system's name look-ups are not for threads.
+ * Thread: any; the system's name look-ups may block for as long as a server does not answer.
  * Owns:   its texts and groups, until identity_fini().
  * Fails:  with ST_INVALID and a sentence: a name nobody knows, or a change that only root may make. */
 #ifndef OUTFALL_SETTINGS_IDENTITY_H

@@ -350,7 +350,28 @@ static void load(struct loading *l, const char *path)
 
 /* --- from beginning to end --- */
 
-struct loaded *load_begin(struct loading *ret_loading, const struct settings *before,
+struct settings_kept {
+	struct region region;
+	struct kept_file *files;
+};
+
+struct settings_kept *settings_keep(const struct settings *settings)
+{
+	struct settings_kept *kept = memory_clear(1, sizeof *kept);
+	if (kept != NULL)
+		kept->files = files_kept_copy(loaded_of(settings)->kept, &kept->region);
+	return kept;
+}
+
+void settings_kept_destroy(struct settings_kept *kept)
+{
+	if (kept == NULL)
+		return;
+	region_free(&kept->region);
+	memory_free(kept);
+}
+
+struct loaded *load_begin(struct loading *ret_loading, const struct settings_kept *before,
 			  struct problems *problems)
 {
 	struct loaded *loaded = memory_clear(1, sizeof *loaded);
@@ -362,10 +383,9 @@ struct loaded *load_begin(struct loading *ret_loading, const struct settings *be
 					.settings = &loaded->settings,
 					.region = &loaded->region,
 					.problems = problems};
-	ret_loading->files =
-	    (struct files){.region = &loaded->region,
-			   .before = before != NULL ? loaded_of(before)->kept : NULL,
-			   .again = before != NULL};
+	ret_loading->files = (struct files){.region = &loaded->region,
+					    .before = before != NULL ? before->files : NULL,
+					    .again = before != NULL};
 	return loaded;
 }
 
@@ -388,7 +408,7 @@ enum status settings_load(const char *path, struct settings **ret_settings,
 	return settings_load_again(path, NULL, ret_settings, problems);
 }
 
-enum status settings_load_again(const char *path, const struct settings *before,
+enum status settings_load_again(const char *path, const struct settings_kept *before,
 				struct settings **ret_settings, struct problems *problems)
 {
 	struct loading l;

@@ -20,7 +20,7 @@ struct loading {
 };
 
 /* NULL: no memory. */
-struct loaded *load_begin(struct loading *ret_loading, const struct settings *before,
+struct loaded *load_begin(struct loading *ret_loading, const struct settings_kept *before,
 			  struct problems *problems);
 /* Frees it, or completes it and sets *ret_settings. */
 enum status load_end(struct loading *l, const char *path, struct settings **ret_settings);

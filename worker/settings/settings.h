@@ -262,9 +262,15 @@ struct problems {
 enum status settings_load(const char *path, struct settings **ret_settings,
 			  struct problems *problems);
 
-/* The same for a worker that runs by `before`: it waits for no pipe and no device. What one of those gave
- * then it gives now. */
-enum status settings_load_again(const char *path, const struct settings *before,
+/* What a worker that runs has read from pipes and devices, apart from its settings, so that it can be used on
+ * another thread while they change. NULL: no memory. */
+struct settings_kept;
+struct settings_kept *settings_keep(const struct settings *settings);
+void settings_kept_destroy(struct settings_kept *kept); /* NULL is fine */
+
+/* The same for a worker that runs: it waits for no pipe and no device. What one of those gave before it gives
+ * now. */
+enum status settings_load_again(const char *path, const struct settings_kept *before,
 				struct settings **ret_settings, struct problems *problems);
 
 /* No more than a command uses, on a host that could perhaps not run the rest: of `admin` its socket, NULL where

@@ -413,9 +413,9 @@ const struct key_row table_keys[] = {
     {SECTION_ADMIN, "hosts", VALUE_LIST, FIELD(admin_settings, hosts),
      .help = "Names under which http may be asked, {\"worker.example\"}, beside localhost and addresses: "
 	     "others are refused, because a browser may have been tricked into asking."},
-    {SECTION_ADMIN, "token_file", VALUE_TEXT, NO_FIELD, SECRET(FILE),
-     .help = "A file that holds a token. Whoever brings it may steer over http, too. Relative to this "
-	     "file."},
+    {SECTION_ADMIN, "token_file", VALUE_TEXT, NO_FIELD, LIVE, SECRET(FILE),
+     .help = "A file that holds a token. Whoever brings it may steer over http, too. Read again at a reload. Relative "
+	     "to this file."},
     {SECTION_ADMIN, "last_consumer", VALUE_CHOICE, FIELD(admin_settings, last_consumer),
      .preset = "ignore", .choices = last_consumers,
      .help = "What quiet and drain do, when they are asked for by outfall ctl or POST, while nobody else takes "

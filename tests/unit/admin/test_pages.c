@@ -120,27 +120,43 @@ static void test_quiet_and_back(void **state)
 	small_core_fini(&d.s);
 }
 
-static enum status reload_or_not(void *arg, struct text *says, struct error *why)
+struct fake_reload {
+	bool draining, over, good;
+	unsigned asked;
+};
+
+static uint64_t ask_for_reload(void *arg, struct error *why)
 {
-	const bool *may = arg;
-	if (!*may)
-		return error_set(why, ST_INVALID, "nothing is changed: 1 error");
-	text_put_literal(says, "{\"status\":\"reloaded\"}\n");
-	return ST_OK;
+	struct fake_reload *r = arg;
+	if (r->draining)
+		(void)error_set(why, ST_REFUSED, "draining");
+	return r->draining ? 0 : ++r->asked;
+}
+
+static bool answer_reload(void *arg, uint64_t number, struct text *says, enum status *ret_status,
+			  struct error *why)
+{
+	const struct fake_reload *r = arg;
+	assert_int_equal(number, r->asked);
+	*ret_status = r->good ? ST_OK : error_set(why, ST_INVALID, "nothing is changed: 1 error");
+	if (r->over && r->good)
+		text_put_literal(says, "{\"status\":\"reloaded\"}\n");
+	return r->over;
 }
 
 static void test_reload(void **state)
 {
 	(void)state;
 	struct desk d;
-	bool may = false;
+	struct fake_reload r = {.over = true};
 	set_up(&d);
-	d.pages.reload = reload_or_not;
-	d.pages.reload_arg = &may;
+	d.pages.reloading = (struct reloading){ask_for_reload, answer_reload, &r};
 	expect(&d, &unix_gate, POST("/reload"), 409, "{\"error\":\"nothing is changed: 1 error\"}");
-	may = true;
+	r.good = true;
 	expect(&d, &unix_gate, POST("/reload"), 200, "{\"status\":\"reloaded\"}");
 	expect(&d, &tcp_gate, POST("/reload"), 403, "only reading");
+	r.draining = true;
+	expect(&d, &unix_gate, POST("/reload"), 409, "draining");
 	small_core_fini(&d.s);
 }
 

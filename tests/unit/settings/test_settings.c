@@ -61,7 +61,9 @@ static struct settings *load_again(const struct settings *before)
 {
 	struct settings *settings = NULL;
 	struct problems problems;
-	enum status st = settings_load_again("outfall.conf", before, &settings, &problems);
+	struct settings_kept *kept = settings_keep(before);
+	enum status st = settings_load_again("outfall.conf", kept, &settings, &problems);
+	settings_kept_destroy(kept);
 	assert_int_equal(st == ST_OK, settings != NULL);
 	problems_free(&problems);
 	return settings;
