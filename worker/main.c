@@ -71,7 +71,7 @@ int main(int argc, char **argv)
 		return command_print(help);
 	if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0)
 		return command_print("outfall " OUTFALL_VERSION "\n");
-	(void)fprintf(stderr, "outfall: %s: %s\n\n%s", argc > 1 ? word : "command line",
-		      why_not(word), help);
+	command_complain("outfall: %s: %s", argc > 1 ? word : "command line", why_not(word));
+	(void)fprintf(stderr, "\n%s", help);
 	return EX_USAGE;
 }

@@ -19,7 +19,7 @@ import unittest
 
 import websockets
 
-from worker import OUTFALL, RedisCase, patience, wait_for
+from worker import OUTFALL, RabbitCase, RedisCase, patience, wait_for
 
 TOKEN = "a-token-of-some-length"
 TIGHT = 'timeout = "3s"  reserve = "500ms"  grace = "300ms"'
@@ -874,6 +874,57 @@ class Silence(AdminCase):
         self.assertFalse(closed)
         self.assertIn(b"\x89\x00", b"".join(said))
         self.assertIn(b"\x03\xf0it does not answer a ping", b"".join(said))
+
+
+class Terminal(RabbitCase):
+    """What producers, jobs and configurations call things is shown; a terminal does not obey it."""
+
+    EVIL = "\x1b]0;pwned\x07\x1b[31mred\nforged line \u009b31m\u202etxt.exe"
+
+    TAME = "\\u001b]0;pwned\\u0007\\u001b[31mred\\u000aforged line \\u009b31m\\u202etxt.exe"
+
+    def assert_tame(self, done, shown=TAME):
+        text = done.stdout + done.stderr
+        self.assertIn(shown, text)
+        self.assertNotRegex(text, "[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]|^forged")
+
+    def test_ids_of_jobs(self):
+        self.queue.publish([f"a:gate:{self.gate()}"], message_id=self.EVIL)
+        sock = self.directory / "a.sock"
+        worker = self.start(self.config(self.queue.section(), f'admin {{ socket = "{sock}" }}\n'))
+        self.record.wait_begun(1)
+        worker.send(signal.SIGTERM)
+        worker.wait_event("drain moved", 2)
+        for words in (["status"], ["jobs"], ["drain", "--wait", "--timeout", "100ms"], ["drain", "--dry-run"]):
+            with self.subTest(words):
+                self.assert_tame(self.run_outfall("ctl", "-s", sock, *words))
+        text = self.run_outfall("ctl", "-s", sock, "status", "--json").stdout
+        self.assertNotRegex(text, "[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
+        self.assertEqual(json.loads(text)["running"][0]["id"], self.EVIL)
+        self.open_gate()
+        self.assertEqual(worker.wait_exit(), 0)
+
+    def test_names_in_a_configuration(self):
+        path = self.directory / "evil.conf"
+        path.write_text('handler "h\u202etxt.exe" { type = "exec"  command = {"/nowhere"} }\n')
+        self.assert_tame(self.run_outfall("check", "-c", path), "h\\u202etxt.exe")
+        self.assert_tame(self.run_outfall("enqueue", "-c", self.directory / "none", self.EVIL, "-b", "x"))
+
+    def test_what_refuses_is_no_worker(self):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self.directory / "a.sock"))
+            listener.listen()
+
+            def answer():
+                client = listener.accept()[0]
+                client.recv(4096)
+                client.sendall(b"HTTP/1.1 409 No\r\n\r\n" + json.dumps({"error": self.EVIL}).encode())
+                client.close()
+
+            thread = threading.Thread(target=answer)
+            thread.start()
+            self.assert_tame(self.run_outfall("ctl", "-s", self.directory / "a.sock", "resume"))
+            thread.join()
 
 
 class Ctl(AdminCase):

@@ -48,6 +48,15 @@ class ExecCase:
 
 
 class BothCases(ExecCase):
+    def test_what_it_writes_says_whose_it_is(self):
+        worker = self.run_jobs(self.script("echo words"))
+        event = worker.wait_event("job wrote")
+        self.assertEqual((event["source"], event["queue"]), (self.queue.source, self.queue.name))
+        self.assertEqual((event["handler"], event["attempt"]), ("h", 1))
+        self.assertEqual(event["worker"], worker.events("worker started")[0]["name"])
+        self.wait_gone(worker)
+        self.stop_clean(worker)
+
     def test_a_running_child_reads_the_drain_notice(self):
         worker = self.run_jobs(
             self.script(

@@ -24,6 +24,13 @@ static unsigned percent_free(const struct budget *budget)
 	return percent > 0 ? percent : 1;
 }
 
+static void say_down(struct text *line, struct span why)
+{
+	text_put_literal(line, "down#");
+	text_put_tame(line, why);
+	text_put_literal(line, "\n");
+}
+
 void agent_say(struct text *line, const struct view *view)
 {
 	const struct core *core = view->core;
@@ -33,7 +40,7 @@ void agent_say(struct text *line, const struct view *view)
 	else if (health_is_ready(view, &why))
 		text_print(line, "up ready %u%%\n", percent_free(&core->dispatch.budget));
 	else
-		text_print(line, "down#%.*s\n", (int)why.len, why.bytes != NULL ? why.bytes : "");
+		say_down(line, text_span(&why));
 	text_fini(&why);
 }
 

@@ -3,6 +3,7 @@
  * what needs it is looked at one by one. */
 #include "base/text.h"
 
+#include "base/letter.h"
 #include "base/memory.h"
 
 #include <stdarg.h>
@@ -86,37 +87,13 @@ void text_drop(struct text *text, size_t bytes)
 
 /* --- JSON ---------------------------------------------------------------------------------------- */
 
-static bool is_tail(unsigned char byte)
-{
-	return (byte & 0xc0) == 0x80;
-}
-
-/* How many bytes the character at `at` has; 0: that is no UTF-8 (a lone tail, an overlong form, a
- * surrogate, beyond U+10FFFF, cut off). */
-static size_t utf8_len(const unsigned char *at, size_t left)
-{
-	if (at[0] < 0x80)
-		return 1;
-	if (at[0] < 0xc2 || at[0] > 0xf4)
-		return 0;
-	size_t len = at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
-	if (len > left)
-		return 0;
-	for (size_t i = 1; i < len; i++)
-		if (!is_tail(at[i]))
-			return 0;
-	bool overlong = (at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xf0 && at[1] < 0x90);
-	bool outside = (at[0] == 0xed && at[1] > 0x9f) || (at[0] == 0xf4 && at[1] > 0x8f);
-	return overlong || outside ? 0 : len;
-}
-
 bool text_is_utf8(struct span piece)
 {
-	const unsigned char *bytes = (const unsigned char *)piece.ptr;
-	for (size_t at = 0, len; at < piece.len; at += len) {
-		len = utf8_len(bytes + at, piece.len - at);
-		if (len == 0)
+	while (piece.len > 0) {
+		struct letter letter = letter_read(piece);
+		if (letter.kind == LETTER_BROKEN)
 			return false;
+		piece = span_of(piece.ptr + letter.len, piece.len - letter.len);
 	}
 	return true;
 }
@@ -126,29 +103,38 @@ static bool is_plain(unsigned char byte)
 	return byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
 }
 
+static void put_letter(struct text *text, const struct letter *letter, const char *bytes)
+{
+	char buf[LETTER_ESCAPE_BYTES];
+	if (letter->kind == LETTER_BROKEN)
+		text_put_literal(text, "\xef\xbf\xbd");
+	else if (letter->kind == LETTER_HARMFUL)
+		text_put(text, letter_escape(letter, buf));
+	else
+		text_put(text, span_of(bytes, letter->len));
+}
+
 /* Puts the one character at the front of `piece`; returns how many bytes it had. */
 static size_t put_special(struct text *text, struct span piece)
 {
-	static const char escapes[0x20] = {
-	    ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'};
-	unsigned char byte = (unsigned char)piece.ptr[0];
-	char buf[8];
-	size_t len = utf8_len((const unsigned char *)piece.ptr, piece.len);
-	if (len == 0) {
-		text_put_literal(text, "\xef\xbf\xbd");
-		return 1;
+	static const char escapes[0x80] = {['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f',
+					   ['\r'] = 'r', ['"'] = '"',  ['\\'] = '\\'};
+	struct letter letter = letter_read(piece);
+	char escape = letter.code < sizeof escapes ? escapes[letter.code] : 0;
+	if (escape != 0)
+		text_put(text, span_of((char[]){'\\', escape}, 2));
+	else
+		put_letter(text, &letter, piece.ptr);
+	return letter.len;
+}
+
+void text_put_tame(struct text *text, struct span piece)
+{
+	while (piece.len > 0) {
+		struct letter letter = letter_read(piece);
+		put_letter(text, &letter, piece.ptr);
+		piece = span_of(piece.ptr + letter.len, piece.len - letter.len);
 	}
-	if (byte == '"' || byte == '\\') {
-		text_put(text, span_of((char[]){'\\', (char)byte}, 2));
-	} else if (byte >= 0x20) {
-		text_put(text, span_of(piece.ptr, len));
-	} else if (escapes[byte] != 0) {
-		text_put(text, span_of((char[]){'\\', escapes[byte]}, 2));
-	} else {
-		(void)snprintf(buf, sizeof buf, "\\u%04x", byte);
-		text_put(text, span_of(buf, 6));
-	}
-	return len;
 }
 
 void text_put_json(struct text *text, struct span piece)

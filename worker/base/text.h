@@ -27,8 +27,12 @@ void text_put(struct text *text, struct span piece);
 void text_put_number(struct text *text, uint64_t number);
 void text_print(struct text *text, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* As a JSON string, quotes included. Bytes that are not UTF-8 become U+FFFD. */
+/* As a JSON string, quotes included. Bytes that are not UTF-8 become U+FFFD, and what is harmful on a
+ * terminal is escaped (letter.h). */
 void text_put_json(struct text *text, struct span piece);
+
+/* The same without quotes, for people: quotes and backslashes stay as they are. */
+void text_put_tame(struct text *text, struct span piece);
 
 /* The first `bytes` are done with: the rest moves to the front. */
 void text_drop(struct text *text, size_t bytes);

@@ -49,8 +49,8 @@ static size_t count_bad_plugins(const struct settings *settings)
 			continue;
 		}
 		bad++;
-		(void)fprintf(stderr, "%s:%u: error: handler \"%s\": %s\n", h->place.file,
-			      h->place.line, h->name, why.text);
+		command_complain("%s:%u: error: handler \"%s\": %s", h->place.file, h->place.line,
+				 h->name, why.text);
 	}
 	return bad;
 }
@@ -62,11 +62,10 @@ static int check(const char *path)
 	if (code == EX_OK && count_bad_plugins(settings) > 0)
 		code = EX_CONFIG;
 	if (code == EX_OK)
-		(void)fprintf(stderr,
-			      "outfall: configuration: %s: ok (brokers: %zu, queues: %zu, "
-			      "handlers: %zu)\n",
-			      path, settings->n_rabbitmqs + settings->n_redises,
-			      count_queues(settings), settings->n_handlers);
+		command_complain(
+		    "outfall: configuration: %s: ok (brokers: %zu, queues: %zu, handlers: %zu)",
+		    path, settings->n_rabbitmqs + settings->n_redises, count_queues(settings),
+		    settings->n_handlers);
 	settings_destroy(settings);
 	return code;
 }

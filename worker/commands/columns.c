@@ -1,22 +1,12 @@
 #include "commands/columns.h"
 
 #include "base/memory.h"
+#include "base/text.h"
 
 #include <stdarg.h>
 #include <string.h>
 
 enum { CELL_MOST = 200 };
-
-/* Control letters, those of one byte and those of two (U+0080 to U+009F). */
-static void tame(char *text)
-{
-	for (unsigned char *c = (unsigned char *)text; *c != '\0'; c++) {
-		if (*c < 0x20 || *c == 0x7f)
-			*c = '?';
-		if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f)
-			c[0] = c[1] = '?';
-	}
-}
 
 static void put(struct columns *columns, const char *text)
 {
@@ -28,10 +18,12 @@ static void put(struct columns *columns, const char *text)
 		columns->cells = grown;
 		columns->room = room;
 	}
-	char *copy = memory_text(text);
-	if (copy != NULL)
-		tame(copy);
-	columns->cells[columns->count++] = copy;
+	struct text cell = {0};
+	text_put_tame(&cell, span_text(text));
+	text_put_literal(&cell, "\0");
+	if (cell.failed)
+		text_fini(&cell);
+	columns->cells[columns->count++] = cell.bytes; /* allocated as all memory is */
 }
 
 void columns_init(struct columns *columns, unsigned right, const char *const *names)

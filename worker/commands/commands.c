@@ -1,5 +1,6 @@
 #include "commands/commands.h"
 
+#include "base/text.h"
 #include "settings/settings.h"
 
 #include <getopt.h>
@@ -36,6 +37,20 @@ int command_print(const char *text)
 	return fputs(text, stdout) == EOF || fflush(stdout) == EOF ? EX_IOERR : EX_OK;
 }
 
+void command_complain(const char *fmt, ...)
+{
+	char text[2048];
+	struct text line = {0};
+	va_list ap;
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof text, fmt, ap); /* cut is fine: it is for people */
+	va_end(ap);
+	text_put_tame(&line, span_text(text));
+	text_put_literal(&line, "\n");
+	(void)fwrite(line.bytes, 1, line.len, stderr); /* nobody to tell if that fails */
+	text_fini(&line);
+}
+
 int command_usage(const char *name, const char *fmt, ...)
 {
 	char why[200];
@@ -43,18 +58,19 @@ int command_usage(const char *name, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(why, sizeof why, fmt, ap); /* cut is fine: it is a sentence */
 	va_end(ap);
-	(void)fprintf(stderr, "outfall: %s: %s (outfall %s --help tells more)\n", name, why, name);
+	command_complain("outfall: %s: %s (outfall %s --help tells more)", name, why, name);
 	return EX_USAGE;
 }
 
 /* The form that editors and compilers share, so that a click leads to the line. */
 static void print_problem(const struct problem *problem)
 {
+	const char *kind = problem->warning ? "warning" : "error";
 	if (problem->place.line != 0)
-		(void)fprintf(stderr, "%s:%u: ", problem->place.file, problem->place.line);
+		command_complain("%s:%u: %s: %s", problem->place.file, problem->place.line, kind,
+				 problem->text);
 	else
-		(void)fprintf(stderr, "%s: ", problem->place.file);
-	(void)fprintf(stderr, "%s: %s\n", problem->warning ? "warning" : "error", problem->text);
+		command_complain("%s: %s: %s", problem->place.file, kind, problem->text);
 }
 
 int command_loaded(const char *path, enum status st, struct problems *problems)
@@ -62,8 +78,8 @@ int command_loaded(const char *path, enum status st, struct problems *problems)
 	for (size_t i = 0; i < problems->count; i++)
 		print_problem(&problems->list[i]);
 	if (st != ST_OK)
-		(void)fprintf(stderr, "outfall: configuration: %s: %zu error%s\n", path,
-			      problems->errors, problems->errors == 1 ? "" : "s");
+		command_complain("outfall: configuration: %s: %zu error%s", path, problems->errors,
+				 problems->errors == 1 ? "" : "s");
 	problems_free(problems);
 	return st == ST_OK ? EX_OK : EX_CONFIG;
 }

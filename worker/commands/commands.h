@@ -34,6 +34,9 @@ enum { COMMAND_GO_ON = -1 }; /* no exit code yet */
  * COMMAND_GO_ON with the file in *ret_path. */
 int command_take_config(int argc, char **argv, const char *help, const char **ret_path);
 
+/* A line on stderr. What strangers wrote may be in it: it is made harmless (base/letter.h). */
+void command_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 /* "outfall: NAME: WHY"; returns EX_USAGE. */
 int command_usage(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -1,6 +1,10 @@
 /* outfall ctl: asks a running worker over its admin socket. Tables for people, --json for scripts, and
  * exit codes for both.
  *
+ * What a worker answers has texts of strangers in it: ids and notes of jobs, what brokers said. parse() is
+ * the only way in, and makes them harmless for a terminal; so does command_complain() for what is
+ * said in between.
+ *
  * Waiting for a drain has two parts. The worker answers when the drain is closed, just before it
  * exits; whoever waits (a Kubernetes preStop hook) wants the process gone, so its process is watched
  * from before the question, and awaited after the answer. */
@@ -8,6 +12,7 @@
 
 #include "admin/client.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "commands/ctl_tables.h"
 #include "settings/duration.h"
 #include "settings/settings.h"
@@ -65,19 +70,51 @@ struct ctl {
 
 static int fail(enum status st, const struct error *why)
 {
-	(void)fprintf(stderr, "outfall: ctl: %s\n", why->text);
+	command_complain("outfall: ctl: %s", why->text);
 	return st == ST_CLOSED || st == ST_SYSTEM || st == ST_TIMEOUT || st == ST_PROTO
 		   ? EX_UNAVAILABLE
 		   : EX_SOFTWARE;
 }
 
+static void tame(json_t *value)
+{
+	struct text text = {0};
+	const char *key;
+	json_t *inner;
+	size_t i;
+	json_object_foreach(value, key, inner) tame(inner);
+	json_array_foreach(value, i, inner) tame(inner);
+	if (!json_is_string(value))
+		return;
+	text_put_tame(&text, span_of(json_string_value(value), json_string_length(value)));
+	if (text.failed || json_string_setn(value, text.bytes, text.len) != 0)
+		(void)json_string_set(value, "?");
+	text_fini(&text);
+}
+
+/* NULL: it is no JSON. */
+static json_t *parse_quietly(const struct client_answer *answer)
+{
+	json_t *object = json_loads(answer->body.bytes, 0, NULL);
+	tame(object);
+	return object;
+}
+
+static json_t *parse(const struct client_answer *answer)
+{
+	json_t *object = parse_quietly(answer);
+	if (object == NULL)
+		command_complain("outfall: ctl: what answers is no worker");
+	return object;
+}
+
 /* "{"error":"sentence"}" as its sentence. */
 static int say_refusal(const struct client_answer *answer)
 {
-	json_t *object = json_loads(answer->body.bytes, 0, NULL);
+	json_t *object = parse_quietly(answer);
 	const char *sentence = json_string_value(json_object_get(object, "error"));
-	(void)fprintf(stderr, "outfall: ctl: refused: %s\n",
-		      sentence != NULL ? sentence : answer->body.bytes);
+	command_complain("outfall: ctl: refused: %s",
+			 sentence != NULL ? sentence : answer->body.bytes);
 	json_decref(object);
 	return REFUSED;
 }
@@ -94,14 +131,6 @@ static int ask(const struct ctl *ctl, const char *method, const char *path, uint
 	int code = say_refusal(ret_answer);
 	client_answer_fini(ret_answer);
 	return code;
-}
-
-static json_t *parse(const struct client_answer *answer)
-{
-	json_t *object = json_loads(answer->body.bytes, 0, NULL);
-	if (object == NULL)
-		(void)fprintf(stderr, "outfall: ctl: what answers is no worker\n");
-	return object;
 }
 
 static int get_status(const struct ctl *ctl, struct client_answer *ret_answer, json_t **ret_status)
@@ -182,10 +211,10 @@ static int top(const struct ctl *ctl)
 
 static void say_warning(const struct client_answer *answer)
 {
-	json_t *object = json_loads(answer->body.bytes, 0, NULL);
+	json_t *object = parse_quietly(answer);
 	const char *sentence = json_string_value(json_object_get(object, "warning"));
 	if (sentence != NULL)
-		(void)fprintf(stderr, "outfall: ctl: warning: %s\n", sentence);
+		command_complain("outfall: ctl: warning: %s", sentence);
 	json_decref(object);
 }
 
@@ -258,7 +287,7 @@ static int finish_wait(const struct ctl *ctl, const struct client_answer *answer
 	if (fflush(stdout) == EOF)
 		code = EX_IOERR;
 	if (!closed || !await_end(ctl, process, now_ms() + LEAVE_MS)) {
-		(void)fprintf(stderr, "outfall: ctl: the worker has not ended yet\n");
+		command_complain("outfall: ctl: the worker has not ended yet");
 		return EX_TEMPFAIL;
 	}
 	return code;
@@ -344,7 +373,7 @@ static int reload(const struct ctl *ctl)
 	int code = ask(ctl, "POST", "/reload", SILENCE_MS, &answer);
 	if (code != EX_OK)
 		return code;
-	json_t *says = json_loads(answer.body.bytes, 0, NULL);
+	json_t *says = parse_quietly(&answer);
 	if (ctl->json) {
 		code = command_print(answer.body.bytes);
 	} else {

@@ -89,7 +89,7 @@ struct enqueue {
 
 static void say(const struct enqueue *e, const char *text)
 {
-	(void)fprintf(stderr, "outfall: enqueue: %s: %s\n", e->target, text);
+	command_complain("outfall: enqueue: %s: %s", e->target, text);
 }
 
 /* --- the command line --- */
@@ -198,12 +198,12 @@ static void print_targets(const struct settings *settings)
 {
 	for (size_t i = 0; i < settings->n_rabbitmqs; i++)
 		for (size_t j = 0; j < settings->rabbitmqs[i].n_queues; j++)
-			(void)fprintf(stderr, "  %s/%s\n", settings->rabbitmqs[i].name,
-				      settings->rabbitmqs[i].queues[j].name);
+			command_complain("  %s/%s", settings->rabbitmqs[i].name,
+					 settings->rabbitmqs[i].queues[j].name);
 	for (size_t i = 0; i < settings->n_redises; i++)
 		for (size_t j = 0; j < settings->redises[i].n_lists; j++)
-			(void)fprintf(stderr, "  %s/%s\n", settings->redises[i].name,
-				      settings->redises[i].lists[j].name);
+			command_complain("  %s/%s", settings->redises[i].name,
+					 settings->redises[i].lists[j].name);
 }
 
 static int find_target(struct enqueue *e)
@@ -218,7 +218,7 @@ static int find_target(struct enqueue *e)
 				   ? COMMAND_GO_ON
 				   : command_usage("enqueue",
 						   "--header: jobs of a Redis list have none");
-	(void)fprintf(stderr, "outfall: enqueue: %s: not in %s, which has\n", e->target, e->config);
+	command_complain("outfall: enqueue: %s: not in %s, which has", e->target, e->config);
 	print_targets(settings);
 	return EX_USAGE;
 }
@@ -268,8 +268,8 @@ static int take_body(struct enqueue *e)
 	}
 	if (errnum == 0)
 		return COMMAND_GO_ON;
-	(void)fprintf(stderr, "outfall: enqueue: body: %s: %s\n",
-		      strcmp(from, "-") == 0 ? "stdin" : from, strerror(errnum));
+	command_complain("outfall: enqueue: body: %s: %s", strcmp(from, "-") == 0 ? "stdin" : from,
+			 strerror(errnum));
 	return EX_NOINPUT;
 }
 
@@ -428,11 +428,11 @@ static int tell(const struct enqueue *e)
 	if (result->confirmed == e->count)
 		return EX_OK;
 	const char *why = result->status != ST_OK ? result->why.text : "ended by a signal";
-	(void)fprintf(stderr, "outfall: enqueue: %s: %s; %" PRIu64 " of %" PRIu64 " jobs are safe",
-		      e->target, why, result->confirmed, e->count);
+	char more[64] = "";
 	if (maybe > 0)
-		(void)fprintf(stderr, ", %" PRIu64 " more may be", maybe);
-	(void)fputc('\n', stderr);
+		(void)snprintf(more, sizeof more, ", %" PRIu64 " more may be", maybe);
+	command_complain("outfall: enqueue: %s: %s; %" PRIu64 " of %" PRIu64 " jobs are safe%s",
+			 e->target, why, result->confirmed, e->count, more);
 	return result->status == ST_OK ? 128 + e->signum : EX_UNAVAILABLE;
 }
 

@@ -49,6 +49,7 @@ static int run(const char *path)
 		return code;
 	struct log *log = log_create(STDERR_FILENO, settings->log.level, settings->log.format);
 	must(log != NULL); /* nothing has been taken from any broker yet */
+	log_set_worker(log, settings->worker.name);
 	hold_signals();
 	withheld_hide(settings->withheld);
 	code = run_worker(settings, path, log);

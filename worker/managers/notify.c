@@ -45,10 +45,6 @@ bool notify_send(const struct notify *notify, struct span lines)
 void notify_put_status(struct text *lines, struct span sentence)
 {
 	text_put_literal(lines, "STATUS=");
-	size_t from = lines->len;
-	text_put(lines, sentence);
-	for (size_t i = from; i < lines->len; i++)
-		if ((unsigned char)lines->bytes[i] < ' ')
-			lines->bytes[i] = ' ';
+	text_put_tame(lines, sentence);
 	text_put_literal(lines, "\n");
 }

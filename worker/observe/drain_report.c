@@ -48,8 +48,8 @@ void drain_report_log(struct log *log, const struct report *report)
 			kv_int("attempt", e->attempt), kv_ns("ran_ms", e->ran_ns),
 			kv_known(kv_ns("cpu_ms", e->usage.cpu_ns)),
 			kv_known(kv_int("peak_kb", (int64_t)(e->usage.peak_bytes / 1024))),
-			kv_text("interrupted", e->interrupted ? "yes" : "no"),
-			kv_text("duplicate_possible", e->duplicate_possible ? "yes" : "no"));
+			kv_flag("interrupted", e->interrupted),
+			kv_flag("duplicate_possible", e->duplicate_possible));
 	}
 	log_say(log, LOG_INFO, "drain report", kv_text("why", report->why),
 		kv_int("exit", report_exit_code(report)), kv_ns("took_ms", took_ns(report)),

@@ -11,6 +11,7 @@
  * JSON or the terminal is escaped. */
 #include "observe/log.h"
 
+#include "base/letter.h"
 #include "base/memory.h"
 
 #include <inttypes.h>
@@ -32,6 +33,7 @@ struct log {
 	_Atomic int level;
 	enum log_format format;
 	bool journal;          /* it is systemd's: lines begin with a priority */
+	const char *worker;    /* whose lines they are; borrowed, NULL: nobody has said */
 	pthread_mutex_t lock;  /* around poll and write; held for no longer */
 	unsigned long dropped; /* since the last line that got through; under the lock */
 };
@@ -70,6 +72,11 @@ void log_destroy(struct log *log)
 		return;
 	(void)pthread_mutex_destroy(&log->lock); /* nobody writes any more */
 	memory_free(log);
+}
+
+void log_set_worker(struct log *log, const char *name)
+{
+	log->worker = name;
 }
 
 void log_set_level(struct log *log, enum log_level level)
@@ -112,53 +119,28 @@ static bool is_plain(struct span text)
 	return text.len > 0;
 }
 
-/* How long the UTF-8 sequence at text.ptr[at] is; 0 when it is none. JSON must be valid UTF-8. */
-static size_t utf8_length(struct span text, size_t at)
-{
-	const unsigned char *p = (const unsigned char *)text.ptr + at;
-	size_t left = text.len - at;
-	size_t len = p[0] < 0x80                   ? 1
-		     : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
-		     : (p[0] & 0xf0) == 0xe0       ? 3
-		     : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
-						   : 0;
-	if (len == 0 || len > left)
-		return 0;
-	for (size_t i = 1; i < len; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	if ((len == 3 && ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f))) ||
-	    (len == 4 && ((p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))))
-		return 0;
-	return len;
-}
-
 /* Between quotes, in a form that is good JSON and harmless on a terminal. */
 static void put_quoted(struct line *line, struct span text)
 {
+	char buf[LETTER_ESCAPE_BYTES];
 	put(line, "\"", 1);
-	for (size_t i = 0; i < text.len;) {
-		unsigned char c = (unsigned char)text.ptr[i];
-		size_t len = utf8_length(text, i);
-		char esc[8];
+	while (text.len > 0) {
+		struct letter letter = letter_read(text);
 		if (!fits(line, 12)) {
 			put(line, "...", 3);
 			break;
 		}
-		if (c == '"' || c == '\\') {
-			put(line, (char[]){'\\', (char)c}, 2);
-		} else if (c == '\n') {
+		if (letter.code == '"' || letter.code == '\\') {
+			put(line, (char[]){'\\', text.ptr[0]}, 2);
+		} else if (letter.code == '\n') {
 			put(line, "\\n", 2);
-		} else if (c < ' ' || c == 0x7f ||
-			   (len == 2 && c == 0xc2 && (text.ptr[i + 1] & 0x60) == 0)) {
-			unsigned code = len == 2 ? (unsigned char)text.ptr[i + 1] : c;
-			put(line, esc, (size_t)snprintf(esc, sizeof esc, "\\u%04x", code));
-		} else if (len == 0) {
-			put_text(line, "\\ufffd");
+		} else if (letter.kind != LETTER_PLAIN) {
+			struct span escape = letter_escape(&letter, buf);
+			put(line, escape.ptr, escape.len);
 		} else {
-			put(line, text.ptr + i, len);
+			put(line, text.ptr, letter.len);
 		}
-		i += len ? len : 1;
+		text = span_of(text.ptr + letter.len, text.len - letter.len);
 	}
 	put(line, "\"", 1);
 }
@@ -176,6 +158,10 @@ static void put_value(struct line *line, const struct log_fact *fact, bool json)
 	case FACT_INT:
 		(void)snprintf(number, sizeof number, "%" PRId64, fact->number);
 		break;
+	case FACT_FLAG:
+		put_text(line, json ? (fact->number != 0 ? "true" : "false")
+				    : (fact->number != 0 ? "yes" : "no"));
+		return;
 	case FACT_FRACTION:
 		if (isfinite(fact->fraction) && fabs(fact->fraction) < 1e15)
 			(void)snprintf(number, sizeof number, "%.3f", fact->fraction);
@@ -213,8 +199,8 @@ static void put_time(struct line *line)
 	put_text(line, full);
 }
 
-static void build_json(struct line *line, enum log_level level, const char *event,
-		       const struct log_fact *facts)
+static void build_json(struct line *line, const char *worker, enum log_level level,
+		       const char *event, const struct log_fact *facts)
 {
 	static const char *const names[] = {"error", "warn", "info", "debug"};
 	put_text(line, "{\"time\":\"");
@@ -223,6 +209,8 @@ static void build_json(struct line *line, enum log_level level, const char *even
 	put_text(line, names[level]);
 	put_text(line, "\",\"event\":");
 	put_quoted(line, span_text(event));
+	if (worker != NULL)
+		put_facts(line, (struct log_fact[]){kv_text("worker", worker), {0}}, true);
 	put_facts(line, facts, true);
 	line->buf[line->len++] = '}';
 }
@@ -251,7 +239,7 @@ static void build(struct line *line, const struct log *log, enum log_level level
 	if (log->journal)
 		put_priority(line, level);
 	if (log->format == LOG_JSON)
-		build_json(line, level, event, facts);
+		build_json(line, log->worker, level, event, facts);
 	else
 		build_text(line, level, event, facts);
 	line->buf[line->len++] = '\n';

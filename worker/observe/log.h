@@ -27,12 +27,14 @@ enum log_format { LOG_TEXT, LOG_JSON };
 struct log;
 struct log *log_create(int fd, enum log_level level, enum log_format format); /* NULL: no memory */
 void log_destroy(struct log *log);
+/* JSON lines, which may be collected from many workers, say whose they are. Borrowed; before others write. */
+void log_set_worker(struct log *log, const char *name);
 void log_set_level(struct log *log, enum log_level level);
 bool log_wants(const struct log *log, enum log_level level);
 
 struct log_fact {
 	const char *key; /* NULL ends the list */
-	enum { FACT_TEXT, FACT_INT, FACT_FRACTION } kind;
+	enum { FACT_TEXT, FACT_INT, FACT_FLAG, FACT_FRACTION } kind;
 	struct span text;
 	int64_t number;
 	double fraction;
@@ -49,6 +51,11 @@ static inline struct log_fact kv_text(const char *key, const char *text)
 static inline struct log_fact kv_int(const char *key, int64_t number)
 {
 	return (struct log_fact){.key = key, .kind = FACT_INT, .number = number};
+}
+/* JSON's true and false; yes and no for people. */
+static inline struct log_fact kv_flag(const char *key, bool flag)
+{
+	return (struct log_fact){.key = key, .kind = FACT_FLAG, .number = flag};
 }
 static inline struct log_fact kv_fraction(const char *key, double fraction)
 {
@@ -77,6 +84,11 @@ static inline struct log_fact kv_trace(const char *traceparent)
 }
 /* Which job a line is about: each line about one has this. */
 #define KV_JOB(job) kv_text("job", (job)->id), kv_trace((job)->traceparent)
+/* ... and where it comes from, which run it is: what its own output is looked for by. */
+#define KV_RUN(job, handler_name)                                                                  \
+	KV_JOB(job), kv_text("source", (job)->route->source_name),                                 \
+	    kv_text("queue", (job)->route->name), kv_text("handler", (handler_name)),              \
+	    kv_int("attempt", (job)->attempt)
 
 /* `log` may be NULL (a test that does not care). Facts whose text is NULL are left out. */
 #define log_say(log, level, event, ...)                                                            \

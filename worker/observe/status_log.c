@@ -15,7 +15,7 @@ static void log_source(struct log *log, const struct source *source)
 	log_say(log, LOG_WARN, "status of source", kv_text("source", source->name),
 		kv_text("kind", source->ops->kind), kv_text("link", status_link_name(source->link)),
 		kv_text("intake", status_intake_name(source->intake)),
-		kv_text("blocked", source_is_blocked(source) ? "yes" : "no"),
+		kv_flag("blocked", source_is_blocked(source)),
 		kv_int("reconnects", (int64_t)source->reconnects),
 		kv_text("waiting_for", waiting_for[0] != '\0' ? waiting_for : NULL));
 }
@@ -44,7 +44,7 @@ static void log_job(struct log *log, const struct job *job, uint64_t now_ns)
 		kv_text("source", job->route->source_name), kv_text("queue", job->route->name),
 		kv_int("attempt", job->attempt), kv_ns("ran_ms", forecast_age_ns(job, now_ns)),
 		kv_fraction("progress", job->progress), kv_text("note", job->note),
-		kv_text("asked_to_stop", job->stop != JOB_NOT_STOPPED ? "yes" : "no"));
+		kv_flag("asked_to_stop", job->stop != JOB_NOT_STOPPED));
 }
 
 void status_log(struct log *log, const struct core *core, uint64_t now_ns)

@@ -428,7 +428,8 @@ const struct key_row table_keys[] = {
      .help = "What is left out: everything below it."},
     {SECTION_LOG, "format", VALUE_CHOICE, FIELD(log_settings, format),
      .preset = "text", .choices = log_formats,
-     .help = "\"text\" for people, \"json\" for machines; one line for each event."},
+     .help = "\"text\" for people; \"json\" for machines, with the worker's name in it. One line for "
+	     "each event."},
 };
 /* clang-format on */
 

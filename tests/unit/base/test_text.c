@@ -27,7 +27,7 @@ static void json_strings(void **state)
 	    {{"plain", 5},              "\"plain\""                                },
 	    {{"a\"b\\c", 5},            "\"a\\\"b\\\\c\""                          },
 	    {{"\n\t\r\b\f", 5},         "\"\\n\\t\\r\\b\\f\""                      },
-	    {{"\0\x1f\x7f", 3},         "\"\\u0000\\u001f\x7f\""                   },
+	    {{"\0\x1f\x7f", 3},         "\"\\u0000\\u001f\\u007f\""                },
 	    {{"gr\xc3\xbc\xc3\x9f", 6}, "\"gr\xc3\xbc\xc3\x9f\""                   },
 	    {{"\xf0\x9f\x98\x80", 4},   "\"\xf0\x9f\x98\x80\""                     },
 	    {{"\xff", 1},               "\"\xef\xbf\xbd\""                         },
@@ -40,6 +40,37 @@ static void json_strings(void **state)
 		text_put_json(&text, rows[i].in);
 		assert_text(&text, rows[i].want);
 		text_fini(&text);
+	}
+}
+
+static void for_a_terminal(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *in, *want;
+	} rows[] = {
+	    {"plain \"words\" C:\\x",    "plain \"words\" C:\\x"        },
+	    {"a\nforged\r\tb",           "a\\u000aforged\\u000d\\u0009b"},
+	    {"\033]0;t\a\033[31m",       "\\u001b]0;t\\u0007\\u001b[31m"},
+	    {"\xc2\x9b\x7f",             "\\u009b\\u007f"               },
+	    {"gr\xc3\xbc\xc3\x9f",       "gr\xc3\xbc\xc3\x9f"           },
+	    {"\xe2\x80\xae\xe2\x80\xa8", "\\u202e\\u2028"               },
+	    {"\xe2\x81\xa9\xe2\x80\x8f", "\\u2069\\u200f"               },
+	    {"\xd8\x9c\xd8\x9d",         "\\u061c\xd8\x9d"              },
+	    {"a\x9b"
+	     "31m\xff",     "a\xef\xbf\xbd"
+	     "31m\xef\xbf\xbd"      },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct text text = {0}, json = {0};
+		text_put_tame(&text, span_text(rows[i].in));
+		assert_text(&text, rows[i].want);
+		text_put_json(&json, span_text(rows[i].in));
+		for (size_t at = 0; at < json.len; at++) /* nor in JSON */
+			assert_true((unsigned char)json.bytes[at] >= ' ');
+		assert_null(memmem(json.bytes, json.len, "\xe2\x80\xae", 3));
+		text_fini(&text);
+		text_fini(&json);
 	}
 }
 
@@ -86,9 +117,8 @@ static void fails_as_a_whole(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(json_strings),
-	    cmocka_unit_test(numbers),
-	    cmocka_unit_test(grows_and_drops),
+	    cmocka_unit_test(json_strings),     cmocka_unit_test(for_a_terminal),
+	    cmocka_unit_test(numbers),          cmocka_unit_test(grows_and_drops),
 	    cmocka_unit_test(fails_as_a_whole),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -203,7 +203,8 @@ static void output_is_logged_by_line_and_name(void **state)
 	struct fixture f;
 	open_shell(&f, "echo one; echo two >&2; printf 'last, unfinished'; printf '\\r\\n\\n' >&2");
 	run_one(&f, "");
-	fake_assert_logged(&f.fake, "job wrote job=job-1 queue=emails stream=stdout line=one\n");
+	fake_assert_logged(&f.fake, "job wrote job=job-1 source=main queue=emails handler=mailer "
+				    "attempt=1 stream=stdout line=one\n");
 	fake_assert_logged(&f.fake, "stream=stderr line=two\n");
 	fake_assert_logged(&f.fake, "stream=stdout line=\"last, unfinished\"\n");
 	char *text = fake_log_text(&f.fake);

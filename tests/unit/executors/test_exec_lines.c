@@ -263,8 +263,8 @@ static void log_lines_are_logged(void **state)
 	struct fixture f;
 	open_shell(&f, "echo '{\"type\":\"log\",\"level\":\"warn\",\"text\":\"slow disk\"}' >&4");
 	run_well(&f);
-	fake_assert_logged(&f.fake,
-			   "warn  job wrote job=job-1 queue=emails stream=log line=\"slow disk\"");
+	fake_assert_logged(&f.fake, "warn  job wrote job=job-1 source=main queue=emails "
+				    "handler=mailer attempt=1 stream=log line=\"slow disk\"");
 	close_fixture(&f);
 }
 

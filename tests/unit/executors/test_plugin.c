@@ -227,7 +227,8 @@ static void the_plugins_word_is_the_outcome(void **state)
 		assert_string_equal(f.fake.last.reason, rows[i].told);
 		assert_false(f.fake.last.crashed);
 	}
-	fake_assert_logged(&f.fake, "warn  job wrote job=job-2 queue=emails line=\"no disk\"");
+	fake_assert_logged(&f.fake, "warn  job wrote job=job-2 source=main queue=emails "
+				    "handler=count attempt=1 line=\"no disk\"");
 	close_fixture(&f);
 }
 

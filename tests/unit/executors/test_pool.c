@@ -260,11 +260,14 @@ static void stderr_names_the_job_when_there_is_one(void **state)
 	open_fixture(&f, (char[]){"concurrency=2 deaf-to-cancel"}, 2);
 	struct job *first = hold(&f);
 	f.fake.executor->ops->stop(f.fake.executor, first, STOP_ASK);
-	await_logged(&f, "job=job-1 stream=stderr line=\"cancel job-1\"");
+	await_logged(&f, "job=job-1 source=main queue=emails handler=thumbs attempt=1 "
+			 "stream=stderr line=\"cancel job-1\"");
 	hold(&f);
 	f.fake.executor->ops->drain_notice(f.fake.executor, 1000);
 	await_logged(&f, "stream=stderr line=drain");
-	assert_int_equal(count_logged(&f, "job=job-1 stream=stderr line=drain"), 0);
+	assert_int_equal(count_logged(&f, "job=job-1 source=main queue=emails handler=thumbs "
+					  "attempt=1 stream=stderr line=drain"),
+			 0);
 	close_fixture(&f);
 }
 

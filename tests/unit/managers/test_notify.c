@@ -67,7 +67,8 @@ static void test_a_name_cannot_speak(void **state)
 	(void)state;
 	notify_put_status(&lines, span_text("job a\nSTOPPING=1\r\x01 \xc3\xa9"));
 	assert_true(
-	    span_equal(text_span(&lines), span_text("STATUS=job a STOPPING=1   \xc3\xa9\n")));
+	    span_equal(text_span(&lines),
+		       span_text("STATUS=job a\\u000aSTOPPING=1\\u000d\\u0001 \xc3\xa9\n")));
 	text_fini(&lines);
 }
 

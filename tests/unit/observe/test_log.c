@@ -95,15 +95,15 @@ static void test_text_line(void **state)
 		enum log_level level;
 		const char *want;
 	} rows[] = {
-	    {LOG_ERROR, " error job settled job=8f2 attempt=3 share=0.250 wait_ms=41"},
-	    {LOG_WARN,  " warn  job settled job=8f2 attempt=3 share=0.250 wait_ms=41"},
-	    {LOG_INFO,  " info  job settled job=8f2 attempt=3 share=0.250 wait_ms=41"},
-	    {LOG_DEBUG, " debug job settled job=8f2 attempt=3 share=0.250 wait_ms=41"},
+	    {LOG_ERROR, " error job settled job=8f2 attempt=3 share=0.250 wait_ms=41 late=no"},
+	    {LOG_WARN,  " warn  job settled job=8f2 attempt=3 share=0.250 wait_ms=41 late=no"},
+	    {LOG_INFO,  " info  job settled job=8f2 attempt=3 share=0.250 wait_ms=41 late=no"},
+	    {LOG_DEBUG, " debug job settled job=8f2 attempt=3 share=0.250 wait_ms=41 late=no"},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		log_say(p.log, rows[i].level, "job settled", kv_text("job", "8f2"),
 			kv_text("nothing", NULL), kv_int("attempt", 3), kv_fraction("share", 0.25),
-			kv_ns("wait_ms", 41999999));
+			kv_ns("wait_ms", 41999999), kv_flag("late", false));
 		take_line(&p, line, sizeof line);
 		assert_int_equal(strspn(line, "0123456789-T:.Z"), 24);
 		assert_int_equal(line[23], 'Z');
@@ -120,15 +120,20 @@ static void test_json_line(void **state)
 	(void)state;
 	char line[LINE_MOST + 1];
 	struct pipe_log p = open_log(LOG_INFO, LOG_JSON);
+	log_set_worker(p.log, "w \"1\"");
 	log_say(p.log, LOG_WARN, "job \"x\" settled", kv_text("job", "8f2"),
 		kv_text("nothing", NULL), kv_text("empty", ""), kv_int("least", INT64_MIN),
-		kv_fraction("share", 0.25), kv_fraction("none", NAN), kv_fraction("huge", 1e300));
+		kv_flag("yes", true), kv_flag("no", false), kv_fraction("share", 0.25),
+		kv_fraction("none", NAN), kv_fraction("huge", 1e300));
 	take_line(&p, line, sizeof line);
 	json_t *json = parse(line);
 	assert_int_equal(strlen(json_string_value(json_object_get(json, "time"))), 24);
 	assert_string_equal(json_string_value(json_object_get(json, "level")), "warn");
 	assert_string_equal(json_string_value(json_object_get(json, "event")), "job \"x\" settled");
 	assert_string_equal(json_string_value(json_object_get(json, "job")), "8f2");
+	assert_string_equal(json_string_value(json_object_get(json, "worker")), "w \"1\"");
+	assert_true(json_is_true(json_object_get(json, "yes")));
+	assert_true(json_is_false(json_object_get(json, "no")));
 	assert_null(json_object_get(json, "nothing"));
 	assert_string_equal(json_string_value(json_object_get(json, "empty")), "");
 	assert_true(json_integer_value(json_object_get(json, "least")) == INT64_MIN);
@@ -178,6 +183,10 @@ static const struct {
     {GIVEN("\xc2\x9b"
 	   "31m"),
 				    "\"\\u009b31m\"",									      NULL                      }, /* CSI as one character */
+    {GIVEN("a\xe2\x80\xae"
+	   "txt.exe"),
+				    "\"a\\u202etxt.exe\"",									 NULL                      }, /* right-to-left override */
+    {GIVEN("\xe2\x81\xa6\xd8\x9c"),                             "\"\\u2066\\u061c\"",               NULL                      },
     {GIVEN("gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x90\xa2"),
 				    "\"gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x90\xa2\"",                                        NULL                      },
     {GIVEN("\xc2\xa0"),					 "\"\xc2\xa0\"",                     NULL                      },

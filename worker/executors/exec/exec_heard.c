@@ -42,9 +42,8 @@ static void log_output(struct slot *slot, enum log_level level, const char *stre
 {
 	const struct job *job = slot->job;
 	if (line.len > 0 && may_log(slot))
-		log_say(slot->exec->log, level, "job wrote", KV_JOB(job),
-			kv_text("queue", job->route->name), kv_text("stream", stream),
-			kv_span("line", line), kv_text("cut", cut));
+		log_say(slot->exec->log, level, "job wrote", KV_RUN(job, slot->exec->base.name),
+			kv_text("stream", stream), kv_span("line", line), kv_text("cut", cut));
 }
 
 static void log_line(struct slot *slot, enum pipe_end pipe, struct span line, enum line_end end)

@@ -130,8 +130,8 @@ static void write_to_log(struct plugin *plugin, const struct job *job, enum log_
 		log_say(plugin->log, level, "plugin wrote", kv_text("handler", plugin->base.name),
 			kv_text("line", text));
 	else
-		log_say(plugin->log, level, "job wrote", KV_JOB(job),
-			kv_text("queue", job->route->name), kv_text("line", text));
+		log_say(plugin->log, level, "job wrote", KV_RUN(job, plugin->base.name),
+			kv_text("line", text));
 }
 
 void outfall_log(struct outfall_context *ctx, enum outfall_log_level level, const char *text)

@@ -396,10 +396,15 @@ static void log_output(const struct pool_child *c, const char *stream, struct sp
 		       enum line_end end)
 {
 	const struct pool_task *task = only_task(c);
-	log_say(c->shared->log, LOG_INFO, "handler wrote", kv_text("handler", name_of(c)),
-		kv_int("pid", c->child.pid), kv_text("job", task != NULL ? task->job->id : NULL),
-		kv_text("stream", stream), kv_span("line", line),
-		kv_text("cut", end == LINE_SPLIT ? "goes on in the next line" : NULL));
+	const char *cut = end == LINE_SPLIT ? "goes on in the next line" : NULL;
+	if (task != NULL)
+		log_say(c->shared->log, LOG_INFO, "handler wrote", KV_RUN(task->job, name_of(c)),
+			kv_text("stream", stream), kv_span("line", line), kv_text("cut", cut),
+			kv_int("pid", c->child.pid));
+	else
+		log_say(c->shared->log, LOG_INFO, "handler wrote", kv_text("handler", name_of(c)),
+			kv_int("pid", c->child.pid), kv_text("stream", stream),
+			kv_span("line", line), kv_text("cut", cut));
 }
 
 static struct span cut_to(struct span line, size_t most)
