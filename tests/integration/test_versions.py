@@ -1,5 +1,4 @@
-"""What depends on the version that RabbitMQ says it has: a relay in front of the real one says another, and keeps
-what the worker sends."""
+"""What depends on RabbitMQ's version, on the one that is there, which says it. tests/run.sh --brokers brings the others."""
 
 import contextlib
 import re
@@ -8,14 +7,17 @@ import struct
 import threading
 import unittest
 
-from worker import RabbitCase
+from worker import RabbitCase, RabbitQueue, wait_for
 
-BASIC_CONSUME, BASIC_REJECT, BASIC_NACK = (60, 20), (60, 90), (60, 120)
+BASIC_CONSUME = (60, 20)
+LIMIT = 2
 
 
-class Relay:
-    def __init__(self, port, version):
-        self.version, self.port = version, port
+class Recorder:
+    """A relay that keeps what the worker sends."""
+
+    def __init__(self, port):
+        self.port = port
         self.sent = bytearray()
         self.listener = socket.create_server(("127.0.0.1", 0))
         threading.Thread(target=self.accept, daemon=True).start()
@@ -25,24 +27,18 @@ class Relay:
             while True:
                 client = self.listener.accept()[0]
                 server = socket.create_connection(("127.0.0.1", self.port))
-                for source, sink, see in ((client, server, self.keep), (server, client, self.rewrite)):
-                    threading.Thread(target=self.pump, args=(source, sink, see), daemon=True).start()
+                for source, sink, keeps in ((client, server, True), (server, client, False)):
+                    threading.Thread(target=self.pump, args=(source, sink, keeps), daemon=True).start()
 
-    def pump(self, source, sink, see):
+    def pump(self, source, sink, keeps):
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                sink.sendall(see(data))
+                if keeps:
+                    self.sent += data
+                sink.sendall(data)
         for sock in (source, sink):
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-
-    def keep(self, data):
-        self.sent += data
-        return data
-
-    def rewrite(self, data):
-        """Only what has as many letters fits."""
-        return re.sub(rb"(?<=version\x53\x00\x00\x00\x06)\d\.\d\d\.\d", self.version.encode(), data, count=1)
 
     def methods(self, wanted):
         """The payloads of the methods of this kind that the worker sent, behind the header AMQP0091."""
@@ -57,54 +53,72 @@ class Relay:
 
 
 class Versions(RabbitCase):
-    def start_behind(self, version, queue="", handler="", **options):
-        self.relay = Relay(self.broker.port, version)
-        self.addCleanup(self.relay.listener.close)
-        section = re.sub(r"(@127\.0\.0\.1:)\d+", rf"\g<1>{self.relay.listener.getsockname()[1]}",
-                         self.queue.section(extra=queue))  # fmt: skip
-        worker = self.start(self.config(section, self.exec_handler(extra=handler), **options))
+    def test_the_worker_says_which_it_is(self):
+        worker = self.start(self.config(self.queue.section()))
         server = worker.wait_event("rabbitmq connected")["server"]
-        self.assertEqual(server, f"RabbitMQ {version}")
+        self.assertEqual(server, "RabbitMQ " + ".".join(map(str, self.broker.version)))
+        self.assertEqual(worker.stop()[0], 0)
+
+    def consumes_with_timeout(self, queue):
+        """Whether the consumer that started asked for its timeout; elsewhere it is said that it is not for that one."""
+        relay = Recorder(self.broker.port)
+        self.addCleanup(relay.listener.close)
+        section = re.sub(r"(@127\.0\.0\.1:)\d+", rf"\g<1>{relay.listener.getsockname()[1]}",
+                         queue.section(extra='consumer_timeout = "1h"'))  # fmt: skip
+        worker = self.start(self.config(section))
         worker.wait_event("consumer started")
-        return worker
+        consume = relay.methods(BASIC_CONSUME)[-1]
+        name, milliseconds = b"x-consumer-timeout", 3600 * 1000
+        has = name in consume
+        self.assertEqual("consumer_timeout is not for this" in worker.log_text(), not has)
+        if has:
+            at = consume.index(name) + len(name)
+            width = {b"I": 4, b"l": 8}[consume[at : at + 1]]
+            self.assertEqual(int.from_bytes(consume[at + 1 : at + 1 + width], "big"), milliseconds)
+        queue.publish(["j"])
+        self.record.wait_ended(1)
+        self.assertEqual(worker.stop()[0], 0)
+        return has
 
-    def test_consumer_timeout_is_asked_for_where_it_is_known(self):
-        worker = self.start_behind("3.12.0", queue='consumer_timeout = "1h"')
-        (consume,) = self.relay.methods(BASIC_CONSUME)
-        name = b"x-consumer-timeout"
-        at = consume.index(name) + len(name)
-        self.assertIn(consume[at : at + 1], b"Il")
-        self.assertEqual(int.from_bytes(consume[at + 1 : at + (5 if consume[at : at + 1] == b"I" else 9)]), 3600000)
+    def test_consumer_timeout_of_a_classic_queue(self):
+        self.assertEqual(self.consumes_with_timeout(self.queue), (3, 12) <= self.broker.version < (4, 3))
+
+    def test_consumer_timeout_of_a_quorum_queue(self):
+        queue = RabbitQueue(self.broker, self.queue.vhost, "q", {"x-queue-type": "quorum"})
+        self.addCleanup(queue.close)
+        self.assertEqual(self.consumes_with_timeout(queue), self.broker.version >= (3, 12))
+
+    def start_returning(self, code):
+        """A job that its handler gives back each time, on a queue that lets it die when it came too often."""
+        arguments = {
+            "x-queue-type": "quorum",
+            "x-delivery-limit": LIMIT,
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": "few.dead",
+        }
+        self.few = RabbitQueue(self.broker, self.queue.vhost, "few", arguments)
+        self.addCleanup(self.few.close)
+        self.few.publish([f"j:exit:{code}"])
+        handler = self.exec_handler(extra='exit_codes = "cli-consumer"')
+        return self.start(self.config(self.few.section(), handler, concurrency=1))
+
+    def assert_dies_of_its_returns(self, worker):
+        wait_for("the broker to have enough", lambda: self.few.dead_depth() == 1)
+        self.assertEqual(len(self.record.begun()), 1 + LIMIT)
         self.assertEqual(worker.stop()[0], 0)
 
-    def test_and_else_it_is_said_that_it_is_not(self):
-        worker = self.start_behind("3.11.0", queue='consumer_timeout = "1h"')
-        self.assertNotIn(b"x-consumer-timeout", self.relay.sent)
-        self.assertIn("consumer_timeout is not for this broker", worker.log_text())
+    def test_a_failure_that_goes_back_counts_against_a_delivery_limit(self):
+        self.assert_dies_of_its_returns(self.start_returning(code=4))
+
+    def test_an_interruption_counts_where_everything_does(self):
+        worker = self.start_returning(code=6)
+        if self.broker.version < (4, 3):
+            self.assert_dies_of_its_returns(worker)
+            return
+        self.record.wait_begun(10)
         self.assertEqual(worker.stop()[0], 0)
-
-    def returns(self, version, code):
-        """A job that its handler gives back once: the worker's rejects and nacks until then."""
-        worker = self.start_behind(version, handler='exit_codes = "cli-consumer"', concurrency=1)
-        self.queue.publish([f"j:exit:{code}"])
-        self.record.wait_begun(2)
-        worker.send(9)
-        worker.wait_exit()
-        return self.relay.methods(BASIC_REJECT), self.relay.methods(BASIC_NACK)
-
-    def test_a_failure_that_goes_back_is_rejected_from_4_on(self):
-        rejects, nacks = self.returns("4.10.8", 4)
-        self.assertEqual((rejects[0][-1], nacks), (1, []))  # with requeue
-
-    def test_an_interruption_never_is(self):
-        rejects, nacks = self.returns("4.10.8", 6)
-        self.assertEqual(rejects, [])
-        self.assertTrue(nacks)
-
-    def test_before_4_both_are_the_same_to_the_broker(self):
-        rejects, nacks = self.returns("3.10.8", 4)
-        self.assertEqual(rejects, [])
-        self.assertTrue(nacks)
+        wait_for("it to be back", lambda: self.few.depth() == 1)
+        self.assertEqual(self.few.dead_depth(), 0)
 
 
 if __name__ == "__main__":

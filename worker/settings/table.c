@@ -189,7 +189,8 @@ const struct key_row table_keys[] = {
     {SECTION_QUEUE, "consumer_timeout", VALUE_DURATION, FIELD(queue_settings, consumer_timeout_ms),
      .preset = "broker", .zero = "broker", RANGE(60 SECONDS, 576 HOURS),
      .help = "How long RabbitMQ waits for a job's end before it takes the job back, the job's wait in the "
-	     "worker included (x-consumer-timeout, from RabbitMQ 3.12 on). \"broker\": what is set there, "
+	     "worker included (x-consumer-timeout, RabbitMQ 3.12 and newer; from 4.3 on quorum queues "
+	     "only). \"broker\": what is set there, "
 	     "30m by default."},
     {SECTION_QUEUE, "declare", VALUE_CHOICE, FIELD(queue_settings, declare),
      .preset = "passive", .choices = declares,

@@ -623,6 +623,14 @@ static bool goes_on_without_dead(struct rabbitmq_channel *ch, const struct error
 	return true;
 }
 
+static bool goes_on_without_timeout(struct rabbitmq_channel *ch, const struct error *why)
+{
+	if (!rabbitmq_consumer_timeout_refused(ch->consumer, why))
+		return false;
+	rabbitmq_channel_open(ch);
+	return true;
+}
+
 static void wait_after(struct rabbitmq_channel *ch, const char *event, const struct error *why)
 {
 	uint64_t wait_ms = wait_to_try_again(ch);
@@ -649,6 +657,8 @@ static void be_broken(struct rabbitmq_channel *ch, const struct error *why)
 	if (ch->retired)
 		say_broken(ch, "channel of a removed queue closed by the broker", why);
 	else if (when == CHANNEL_CHECKING && goes_on_without_dead(ch, why))
+		return;
+	else if (when == CHANNEL_SUBSCRIBING && goes_on_without_timeout(ch, why))
 		return;
 	else if (is_for_good(ch, why))
 		ch->all->refused(ch->all->source, why);
@@ -711,6 +721,7 @@ void rabbitmq_channel_lose(struct rabbitmq_channel *ch)
 	if (ch->state == CHANNEL_CLOSED)
 		return;
 	rabbitmq_dead_queue_connection_lost(&ch->dead);
+	rabbitmq_consumer_connection_lost(ch->consumer);
 	lose_everything(ch);
 	if (ch->state == CHANNEL_CLOSING)
 		move(ch, CHANNEL_CLOSED);

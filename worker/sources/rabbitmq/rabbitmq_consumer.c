@@ -11,6 +11,7 @@
  * consumer has that tag: by the same tag the new one would be allowed so many more for good. */
 #include "sources/rabbitmq/rabbitmq_consumer.h"
 
+#include "base/error.h"
 #include "base/memory.h"
 #include "loop/loop.h"
 #include "observe/log.h"
@@ -29,6 +30,7 @@ struct rabbitmq_consumer {
 	unsigned renewals;      /* on this channel, as long as it is open */
 	struct timer *again;    /* from started() until it looks */
 	struct amqp_conn *conn; /* from started() until ended() */
+	bool without_timeout;   /* the queue has refused it, on this connection */
 	bool looking;           /* whether the queue still knows of it: asked, not answered */
 	unsigned census_round;  /* the same answer is awaited by a census; 0: by none */
 	uint32_t census_ours; /* of the consumers that it will tell of: a cancel may be behind it */
@@ -57,7 +59,7 @@ static int put_arguments(const struct rabbitmq_consumer *c, struct amqp_conn *co
 	int n = 0;
 	if (queue->priority != 0)
 		entries[n++] = rabbitmq_number_entry("x-priority", queue->priority);
-	if (queue->consumer_timeout_ms != 0 && knows_timeout(c, conn))
+	if (queue->consumer_timeout_ms != 0 && !c->without_timeout && knows_timeout(c, conn))
 		entries[n++] = rabbitmq_number_entry("x-consumer-timeout",
 						     (int64_t)queue->consumer_timeout_ms);
 	return n;
@@ -73,6 +75,23 @@ void rabbitmq_consumer_subscribe(struct rabbitmq_consumer *c, struct amqp_conn *
 	consume.arguments =
 	    (amqp_table_t){.num_entries = put_arguments(c, conn, entries), .entries = entries};
 	amqp_conn_send(conn, c->at.channel, AMQP_BASIC_CONSUME_METHOD, &consume);
+}
+
+bool rabbitmq_consumer_timeout_refused(struct rabbitmq_consumer *c, const struct error *why)
+{
+	if (c->without_timeout || strstr(why->text, "invalid arg 'x-consumer-timeout'") == NULL)
+		return false;
+	c->without_timeout = true;
+	log_say(c->at.log, LOG_WARN,
+		"consumer_timeout is not for this queue: RabbitMQ 4.3 takes nothing back from "
+		"consumers of classic queues",
+		kv_text("source", c->at.source), kv_text("queue", c->at.queue->name), kv_why(why));
+	return true;
+}
+
+void rabbitmq_consumer_connection_lost(struct rabbitmq_consumer *c)
+{
+	c->without_timeout = false; /* the next broker may be another, and so the queue */
 }
 
 static void cancel(const struct rabbitmq_consumer *c, struct amqp_conn *conn, const char *tag)
