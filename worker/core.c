@@ -324,6 +324,7 @@ static void log_fate(struct core *core, const struct job *job, enum fate fate)
 		kv_text("queue", route->name), kv_text("fate", fate_name(fate)),
 		kv_text("dead_to", fate == FATE_DEAD ? route->dead_to : NULL),
 		kv_int("attempt", job->attempt), kv_ns("ran_ms", ran_ns),
+		kv_known(kv_int("after_ms", (int64_t)job->verdict.delay_ms)),
 		kv_known(kv_ns("cpu_ms", cost->cpu_ns)),
 		kv_known(kv_int("peak_kb", (int64_t)(cost->peak_bytes / 1024))),
 		kv_text("reason", job->outcome.reason[0] != '\0' ? job->outcome.reason : NULL));

@@ -84,7 +84,7 @@ async function main() {
   const result = { outcome: 'done', ...(await handle(job)) };
   if (result.checkpoint !== undefined) job.tell({ checkpoint: result.checkpoint });
   if (result.reason !== undefined) console.error(result.reason);
-  process.exit(EXIT_STATUS[result.outcome]);
+  process.exit(EXIT_STATUS[result.outcome] ?? EXIT_STATUS.retry); // not known: never done
 }
 
 main();

@@ -96,4 +96,4 @@ if (isset($result['checkpoint'])) {
 if (isset($result['reason'])) {
     fwrite(STDERR, "{$result['reason']}\n");
 }
-exit(EXIT_STATUS[$result['outcome']]);
+exit(EXIT_STATUS[$result['outcome']] ?? EXIT_STATUS['retry']); // not known: never done

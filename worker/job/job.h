@@ -28,8 +28,7 @@ enum job_state { JOB_HELD, JOB_RUNNING, JOB_FINISHED, JOB_SETTLING, JOB_STATES }
 /* Why a running job was asked to stop; only dispatch assigns it. */
 enum job_stop { JOB_NOT_STOPPED, JOB_STOPPED_BY_TIMEOUT, JOB_STOPPED_BY_DRAIN };
 
-/* What a handler may ask for at once: who asks for more means a moment, or a number that came round. */
-#define JOB_EXTENDS_MOST_MS (UINT64_C(30) * 24 * 60 * 60 * 1000)
+#define JOB_EXTENDS_MOST_MS OUTCOME_ASKS_MOST_MS /* at once */
 
 struct job {
 	/* Places. A job is on its ledger list always, on a lane's list while assigned there. */

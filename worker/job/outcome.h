@@ -5,6 +5,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* A handler may ask for so much time, to run on or until its next attempt: who asks for more means a moment,
+ * or a number that came round. */
+#define OUTCOME_ASKS_MOST_MS (UINT64_C(30) * 24 * 60 * 60 * 1000)
+
 /* What the executor reports. A failed job is not an error of ours: it is data, and it travels. */
 enum outcome_kind {
 	OUTCOME_DONE,      /* the handler succeeded */
@@ -24,7 +28,7 @@ struct outcome {
 	enum outcome_kind kind;
 	bool crashed;      /* the handler died of a signal, or took its process with it */
 	bool failed;       /* RETURN: a failure all the same; a broker that counts may count it */
-	uint64_t after_ms; /* RETRY: not before; 0 leaves it to the retry policy */
+	uint64_t after_ms; /* RETRY: not before, as told; 0 leaves it to the retry policy */
 	char reason[96];   /* a sentence for people, may be empty */
 	struct usage usage;
 };

@@ -40,7 +40,10 @@ static struct verdict failed(const struct verdict_facts *facts, const struct ret
 	verdict.fate = FATE_RETRIED;
 	verdict.attempt++;
 	verdict.delay_ms = facts->outcome->after_ms;
-	if (verdict.delay_ms == 0)
+	verdict.delay_asked = verdict.delay_ms != 0;
+	if (verdict.delay_ms > OUTCOME_ASKS_MOST_MS)
+		verdict.delay_ms = OUTCOME_ASKS_MOST_MS;
+	if (!verdict.delay_asked)
 		verdict.delay_ms = retry_delay_ms(retry, verdict.attempt, facts->random);
 	return verdict;
 }

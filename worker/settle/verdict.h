@@ -18,6 +18,7 @@ struct verdict {
 	bool
 	    interrupted; /* RETURNED: we ended it while it ran, so the next run may find half an effect */
 	uint64_t delay_ms; /* RETRIED: not before */
+	bool delay_asked;  /* ... as its handler asked, and not the policy, whose delays are few */
 	uint32_t attempt;  /* the number its next run carries */
 	uint32_t interruptions;
 	uint32_t crashes;

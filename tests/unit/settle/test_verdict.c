@@ -57,6 +57,31 @@ static void verdicts(void **state)
 	}
 }
 
+/* What a handler asks for counts, within reason; a number that came round is no wait of ages. */
+static void a_handlers_own_delay(void **state)
+{
+	(void)state;
+	static const struct {
+		uint64_t asked_ms, expected_ms;
+		bool asked;
+	} rows[] = {
+	    {0,			500,                  false},
+	    {1,			1,		    true },
+	    {OUTCOME_ASKS_MOST_MS,     OUTCOME_ASKS_MOST_MS, true },
+	    {OUTCOME_ASKS_MOST_MS + 1, OUTCOME_ASKS_MOST_MS, true },
+	    {UINT64_C(1764500000000),  OUTCOME_ASKS_MOST_MS, true }, /* a moment, not a time */
+	    {UINT64_MAX,               OUTCOME_ASKS_MOST_MS, true },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct outcome outcome = {.kind = OUTCOME_RETRY, .after_ms = rows[i].asked_ms};
+		struct verdict_facts facts = {.outcome = &outcome, .attempt = 1};
+		struct verdict verdict = verdict_of(&facts, &three);
+		assert_int_equal(verdict.fate, FATE_RETRIED);
+		assert_int_equal(verdict.delay_ms, rows[i].expected_ms);
+		assert_int_equal(verdict.delay_asked, rows[i].asked);
+	}
+}
+
 /* Three crashes and it is dead, whatever attempts are left; an interruption that ends in a crash is
  * an interruption. */
 static void crashes(void **state)
@@ -150,11 +175,9 @@ static void jitter(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(verdicts),
-	    cmocka_unit_test(crashes),
-	    cmocka_unit_test(the_handlers_own_delay_wins),
-	    cmocka_unit_test(delays),
-	    cmocka_unit_test(jitter),
+	    cmocka_unit_test(verdicts), cmocka_unit_test(a_handlers_own_delay),
+	    cmocka_unit_test(crashes),  cmocka_unit_test(the_handlers_own_delay_wins),
+	    cmocka_unit_test(delays),   cmocka_unit_test(jitter),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

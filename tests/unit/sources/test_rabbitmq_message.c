@@ -328,6 +328,30 @@ static void test_every_failed_allocation_is_reported(void **state)
 
 /* --- retry queues ------------------------------------------------------------------------------ */
 
+/* So a handler's own delays make some tens of queues, and none of them is shorter than it asked. */
+static void test_a_handlers_own_delays_are_few(void **state)
+{
+	(void)state;
+	static const struct {
+		uint64_t asked_ms, expected_ms;
+	} rows[] = {
+	    {1,             1            },
+	    {99,            99           },
+	    {100,           100          },
+	    {101,           110          },
+	    {995,           1000         },
+	    {30000,         30000        },
+	    {30001,         31000        },
+	    {99999,         100000       },
+	    {3600000,       3600000      },
+	    {3600001,       3700000      },
+	    {RETRY_MOST_MS, RETRY_MOST_MS},
+	    {UINT64_MAX,    RETRY_MOST_MS},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		assert_int_equal(rabbitmq_retry_delay_ms(rows[i].asked_ms), rows[i].expected_ms);
+}
+
 static void test_retry_queues_are_named_after_queue_and_delay(void **state)
 {
 	(void)state;
@@ -355,6 +379,7 @@ int main(void)
 	    cmocka_unit_test(test_checkpoints_and_crashes_travel),
 	    cmocka_unit_test(test_a_checkpoint_may_be_any_bytes),
 	    cmocka_unit_test(test_every_failed_allocation_is_reported),
+	    cmocka_unit_test(test_a_handlers_own_delays_are_few),
 	    cmocka_unit_test(test_retry_queues_are_named_after_queue_and_delay),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

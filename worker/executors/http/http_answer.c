@@ -10,8 +10,7 @@
 
 #include <stdio.h>
 
-/* Longer than any wait that can be configured, and still within a message's expiration. */
-static const uint64_t AFTER_MOST_S = 30 * 24 * 3600;
+static const uint64_t AFTER_MOST_S = OUTCOME_ASKS_MOST_MS / 1000;
 
 /* --- Retry-After --------------------------------------------------------------------------------- */
 

@@ -21,6 +21,7 @@
 #include "sources/rabbitmq/rabbitmq_link.h"
 #include "sources/rabbitmq/rabbitmq_message.h"
 #include "sources/rabbitmq/rabbitmq_publisher.h"
+#include "sources/rabbitmq/rabbitmq_queue.h"
 
 #include <stdio.h>
 
@@ -191,6 +192,12 @@ static enum rabbitmq_copy_for purpose_of(const struct job *job)
 	must(false && "a fate that takes a copy");
 }
 
+static uint64_t delay_of(const struct verdict *verdict)
+{
+	return verdict->delay_asked ? rabbitmq_retry_delay_ms(verdict->delay_ms)
+				    : verdict->delay_ms;
+}
+
 enum status rabbitmq_copies_begin(struct rabbitmq_copies *copies, struct job *job,
 				  const struct queue_settings *queue, enum rabbitmq_copy_when when,
 				  struct error *why)
@@ -209,7 +216,7 @@ enum status rabbitmq_copies_begin(struct rabbitmq_copies *copies, struct job *jo
 		return st;
 	}
 	to->queue = purpose == COPY_FOR_DEAD ? queue->dead : queue->name;
-	to->delay_ms = purpose == COPY_FOR_RETRY ? job->verdict.delay_ms : 0;
+	to->delay_ms = purpose == COPY_FOR_RETRY ? delay_of(&job->verdict) : 0;
 	to->id = span_text(job->id);
 	to->body = job->body;
 	copy->job = job;

@@ -1,6 +1,7 @@
 /* One retry queue for each delay, and not one queue with a lifetime on each message: a classic
  * queue looks for aged messages at its head only, so a short delay would wait behind a long one.
- * The delays of a policy are few (retry_delay_ms() sees to it), and so are the queues.
+ * The delays of a policy are few (retry_delay_ms() sees to it), those that handlers compute are made few
+ * (rabbitmq_retry_delay_ms()), and so are the queues.
  *
  * Unused ones must vanish, and never with a job in them: a queue that expires takes its messages
  * along, dead-lettering none. The broker deletes a queue x-expires after its last declaration
@@ -75,6 +76,15 @@ static uint64_t fnv1a(const char *text)
 	for (; *text != '\0'; text++)
 		hash = (hash ^ (unsigned char)*text) * UINT64_C(1099511628211);
 	return hash;
+}
+
+uint64_t rabbitmq_retry_delay_ms(uint64_t asked_ms)
+{
+	uint64_t unit = 1;
+	while (asked_ms / unit >= 100)
+		unit *= 10;
+	uint64_t units = asked_ms / unit + (asked_ms % unit != 0);
+	return units * unit < RETRY_MOST_MS ? units * unit : RETRY_MOST_MS;
 }
 
 void rabbitmq_retry_queue_name(char *ret_name, const char *queue, uint64_t delay_ms)

@@ -28,6 +28,10 @@ void rabbitmq_queue_declare(struct amqp_conn *conn, uint16_t channel,
 enum status rabbitmq_queue_refusal(int reply_code, amqp_bytes_t reply_text);
 
 /* Longest delay a retry queue can be given. */
+/* A delay that a handler computed, made longer to two significant digits: each is a queue of its own, and so
+ * they stay few. */
+uint64_t rabbitmq_retry_delay_ms(uint64_t asked_ms);
+
 #define RETRY_MOST_MS     (UINT64_C(4294967295) - RETRY_SPARE_MS)
 #define RETRY_SPARE_MS    UINT64_C(600000)       /* x-expires is this much above the delay */
 #define RETRY_FRESH_NS    UINT64_C(60000000000)  /* redeclared when the last time is longer ago */
