@@ -1,6 +1,7 @@
 /* Reads the first word and hands the rest to its command. */
 #include "commands/commands.h"
 
+#include "executors/child/become.h"
 #include "executors/plugin/plugin_isolated.h"
 
 #include <fcntl.h>
@@ -62,8 +63,11 @@ static const char *why_not(const char *word)
 
 int main(int argc, char **argv)
 {
-	fill_stdio();
 	const char *word = argc > 1 ? argv[1] : "";
+	if (strcmp(word, BECOME_COMMAND) ==
+	    0) /* before anything that the program behind it would inherit */
+		return become_run(argc - 1, argv + 1);
+	fill_stdio();
 	const struct command *command = find_command(word);
 	if (command != NULL)
 		return command->run(argc - 1, argv + 1);

@@ -742,8 +742,10 @@ static void starting_survives_every_failed_allocation(void **state)
 	close_fixture(&f);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	if (argc > 1 && strcmp(argv[1], BECOME_COMMAND) == 0) /* to run a child as another user */
+		return become_run(argc - 1, argv + 1);
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(each_end_has_its_outcome),
 	    cmocka_unit_test(a_missing_program_fails_no_job),

@@ -11,10 +11,8 @@
  * A signal to the worker's whole group may come in the moment before the child has a session of its own.
  * It was not meant for the child, which would die of it: what is pending then is thrown away.
  *
- * Another user. glibc's setuid() makes every thread of the process change, and its idea of the
- * process's threads is the parent's here; so it is the bare system calls. The kernel answers a change
- * of user by forgetting the death signal, which is therefore asked for afterwards, and by forbidding
- * core dumps of the memory, which is ours too until the exec: that is taken back. */
+ *
+ * So it does not become another user either: become.h says who does that, and why. */
 #include "executors/child/birth.h"
 
 #include "executors/child/children.h"
@@ -40,18 +38,7 @@
 #endif
 #endif
 
-/* Old 32-bit machines have calls for 16-bit ids under the plain names. */
-#ifdef SYS_setgroups32
-#define CALL_SETGROUPS SYS_setgroups32
-#define CALL_SETRESGID SYS_setresgid32
-#define CALL_SETRESUID SYS_setresuid32
-#else
-#define CALL_SETGROUPS SYS_setgroups
-#define CALL_SETRESGID SYS_setresgid
-#define CALL_SETRESUID SYS_setresuid
-#endif
-
-enum birth_step { STEP_DESCRIPTORS, STEP_USER, STEP_DIRECTORY, STEP_LIMITS, STEP_EXEC };
+enum birth_step { STEP_DESCRIPTORS, STEP_DIRECTORY, STEP_LIMITS, STEP_EXEC };
 
 struct failure {
 	int step;
@@ -115,7 +102,7 @@ static void default_signals(const struct birth_place *place)
 static void take_descriptors(struct birth *birth)
 {
 	const struct spawn *spawn = birth->spawn;
-	int from[SPAWN_FDS];
+	int from[SPAWN_FDS + 1];
 	for (unsigned i = 0; i < spawn->n_fds; i++) {
 		from[i] = spawn->fds[i];
 		if (from[i] < (int)spawn->n_fds)
@@ -131,20 +118,8 @@ static void take_descriptors(struct birth *birth)
 	(void)close_range(spawn->n_fds, ~0U, CLOSE_RANGE_CLOEXEC);
 }
 
-static void become(struct birth *birth, const struct identity *as)
-{
-	if (!as->changes)
-		return;
-	if ((as->groups != NULL && syscall(CALL_SETGROUPS, as->n_groups, as->groups) != 0) ||
-	    syscall(CALL_SETRESGID, as->gid, as->gid, as->gid) != 0 ||
-	    syscall(CALL_SETRESUID, as->uid, as->uid, as->uid) != 0)
-		fail_birth(birth, STEP_USER);
-}
-
-/* The folder is entered, as the program is found, with the rights of whom it runs as. */
 static void take_profile(struct birth *birth, const struct spawn_profile *profile)
 {
-	become(birth, &profile->as);
 	if (profile->directory != NULL && chdir(profile->directory) != 0)
 		fail_birth(birth, STEP_DIRECTORY);
 	for (unsigned i = 0; i < profile->n_limits; i++)
@@ -200,20 +175,6 @@ static pid_t give_birth_and_hear(struct birth *birth)
 #endif
 }
 
-static pid_t give_birth_dumpable(struct birth *birth)
-{
-	const struct spawn_profile *profile = birth->spawn->profile;
-	if (profile == NULL || !profile->as.changes)
-		return give_birth_and_hear(birth);
-	int dumpable = prctl(PR_GET_DUMPABLE);
-	pid_t pid = give_birth_and_hear(birth);
-	int errnum = errno;
-	if (dumpable == 1)
-		(void)prctl(PR_SET_DUMPABLE, 1);
-	errno = errnum;
-	return pid;
-}
-
 static enum status explain(const struct birth *birth, struct error *why)
 {
 	const struct spawn *spawn = birth->spawn;
@@ -221,8 +182,6 @@ static enum status explain(const struct birth *birth, struct error *why)
 	switch ((enum birth_step)birth->failure.step) {
 	case STEP_DESCRIPTORS:
 		return error_system(why, errnum, "descriptors");
-	case STEP_USER:
-		return error_system(why, errnum, "user %s", spawn->profile->user);
 	case STEP_DIRECTORY:
 		return error_system(why, errnum, "directory %s", spawn->profile->directory);
 	case STEP_LIMITS:
@@ -242,7 +201,7 @@ enum status birth_give(const struct birth_place *place, const struct spawn *spaw
 	sigset_t all, before;
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	pid_t pid = give_birth_dumpable(&birth);
+	pid_t pid = give_birth_and_hear(&birth);
 	int errnum = errno;
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (pid < 0)

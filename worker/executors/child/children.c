@@ -13,6 +13,7 @@
 #include "executors/child/birth.h"
 #include "executors/child/group.h"
 #include "executors/child/guardian.h"
+#include "executors/child/spawn_profile.h"
 #include "executors/child/strays.h"
 #include "loop/loop.h"
 #include "observe/log.h"
@@ -77,12 +78,23 @@ static void add(struct children *children, struct child *child)
 
 /* --- reaping ---------------------------------------------------------------------------------------- */
 
+static void hear_report(struct child *child)
+{
+	if (child->report_fd < 0)
+		return;
+	if (read(child->report_fd, &child->failure, sizeof child->failure) != sizeof child->failure)
+		child->failure.errnum = 0;
+	(void)close(child->report_fd);
+	child->report_fd = -1;
+}
+
 /* A library that waits for any child may have been faster; then nobody knows how it ended. */
 static void bury(struct children *children, struct child *child)
 {
 	int status = SIGKILL;
 	struct rusage usage = {0};
 	(void)wait4(child->pid, &status, WNOHANG, &usage);
+	hear_report(child);
 	list_remove(&child->in_bucket);
 	guardian_note_leaderless(children->guardian, child->place);
 	child->ended(child, status, &usage);
@@ -252,6 +264,7 @@ enum status children_create(struct loop *loop, struct log *log, struct children 
 	children->log = log;
 	children->grace_ms = GRACE_MS;
 	children->guard.ended = guard_ended;
+	children->guard.report_fd = -1;
 	for (int i = 0; i < BUCKETS; i++)
 		list_init(&children->buckets[i]);
 	prepare_signals();
@@ -279,6 +292,7 @@ static void free_forgotten(struct children *children)
 		while ((it = list_take_first(&children->buckets[i])) != NULL) {
 			struct child *child = list_entry(it, struct child, in_bucket);
 			must(child->ended == was_forgotten);
+			hear_report(child);
 			memory_free(list_entry(child, struct forgotten, child));
 		}
 	}
@@ -309,8 +323,10 @@ void children_forget(struct children *children, struct child *child)
 {
 	list_remove(&child->in_bucket);
 	struct forgotten *forgotten = memory_clear(1, sizeof *forgotten);
-	if (forgotten == NULL)
+	if (forgotten == NULL) {
+		hear_report(child);
 		return;
+	}
 	forgotten->children = children;
 	forgotten->child = *child;
 	forgotten->child.ended = was_forgotten;
@@ -343,9 +359,59 @@ bool children_reap(struct children *children, struct child *child, uint64_t unti
 	if (waitpid(child->pid, &status, WNOHANG) == 0)
 		return false;
 	list_remove(&child->in_bucket);
+	hear_report(child);
 	guardian_note_leaderless(children->guardian, child->place);
 	children_leave_group(children, child);
 	return true;
+}
+
+bool children_never_ran(const struct child *child, const struct spawn *spawn, struct error *why)
+{
+	const struct spawn_profile *profile = spawn->profile;
+	int errnum = child->failure.errnum;
+	if (errnum == 0)
+		return false;
+	switch ((enum become_step)child->failure.step) {
+	case BECOME_USER:
+		(void)error_system(why, errnum, "user %s", profile->user);
+		return true;
+	case BECOME_DIRECTORY:
+		(void)error_system(why, errnum, "directory %s", profile->directory);
+		return true;
+	case BECOME_LIMITS:
+		(void)error_system(why, errnum, "limits");
+		return true;
+	case BECOME_EXEC:
+		break;
+	}
+	(void)error_system(why, errnum, "%s", spawn->path);
+	return true;
+}
+
+/* See become.h. */
+static enum status give_birth_to_another(struct children *children, const struct spawn *spawn,
+					 const struct guarded_place *guarded, struct child *child,
+					 struct error *why)
+{
+	int report[2];
+	struct spawn step = *spawn;
+	if (pipe2(report, O_CLOEXEC | O_NONBLOCK) != 0)
+		return error_system(why, errno, "pipe");
+	char **argv = become_argv(spawn->profile->becomes, spawn, (int)spawn->n_fds);
+	step.path = BECOME_PROGRAM;
+	step.argv = argv;
+	step.profile = NULL;
+	step.fds[step.n_fds++] = report[1];
+	enum status st = argv != NULL
+			     ? birth_give(&children->place, &step, guarded, &child->pid, why)
+			     : error_set(why, ST_NOMEM, "out of memory");
+	memory_free(argv);
+	(void)close(report[1]);
+	if (st == ST_OK)
+		child->report_fd = report[0];
+	else
+		(void)close(report[0]);
+	return st;
 }
 
 enum status children_spawn(struct children *children, const struct spawn *spawn,
@@ -359,7 +425,11 @@ enum status children_spawn(struct children *children, const struct spawn *spawn,
 	child->witness = 0;
 	child->place = guardian_take_place(children->guardian);
 	struct guarded_place guarded = {children->guardian, child->place};
-	enum status st = birth_give(&children->place, spawn, &guarded, &child->pid, why);
+	child->report_fd = -1;
+	child->failure.errnum = 0;
+	bool another = spawn->profile != NULL && spawn->profile->as.changes;
+	enum status st = another ? give_birth_to_another(children, spawn, &guarded, child, why)
+				 : birth_give(&children->place, spawn, &guarded, &child->pid, why);
 	if (st == ST_OK)
 		add(children, child);
 	else

@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/list.h"
+#include "executors/child/become.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,6 +33,8 @@ struct child {
 	pid_t pid;      /* also the id of its process group, and of its session */
 	pid_t witness;  /* of its group: group.h */
 	uint32_t place; /* the guardian's */
+	int report_fd;  /* where one that is to be another user says that it could not; -1: none */
+	struct become_failure failure; /* once it ended; errnum 0: its program ran */
 	/* It ended and was reaped; `status` is what wait(2) says. The child may be freed or used for
 	 * another process from in here. */
 	void (*ended)(struct child *child, int status, const struct rusage *usage);
@@ -44,7 +47,7 @@ struct spawn {
 	char *const *argv;
 	char *const *envp;
 	const struct spawn_profile *profile; /* NULL: in all as the worker */
-	int fds[SPAWN_FDS];                  /* become its 0, 1, 2 ...; stay the caller's */
+	int fds[SPAWN_FDS + 1];              /* become its 0, 1, 2 ...; stay the caller's */
 	unsigned n_fds;                      /* 3 to SPAWN_FDS */
 };
 
@@ -66,6 +69,10 @@ void children_guard(struct children *children);
  * descriptors. child->ended must be set. */
 enum status children_spawn(struct children *children, const struct spawn *spawn,
 			   struct child *child, struct error *why);
+
+/* After child->ended: whether its program never ran, and why. Only one that is to be another user ends like
+ * that; of all others children_spawn() knows. */
+bool children_never_ran(const struct child *child, const struct spawn *spawn, struct error *why);
 
 /* To the whole group, whether its leader was reaped or not. */
 void children_signal(const struct child *child, int signum);

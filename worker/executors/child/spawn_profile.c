@@ -5,6 +5,7 @@
 #include "executors/child/spawn_profile.h"
 
 #include "base/must.h"
+#include "executors/child/become.h"
 #include "settings/settings.h"
 
 #include <errno.h>
@@ -58,10 +59,15 @@ enum status spawn_profile_init(struct spawn_profile *profile,
 	add_limit(profile, RLIMIT_CPU, cpu_s, cpu_s + 1);
 	add_limit(profile, RLIMIT_NOFILE, limits->files, limits->files);
 	add_limit(profile, RLIMIT_FSIZE, limits->file_bytes, limits->file_bytes);
+	if (profile->as.changes)
+		profile->becomes = become_words_create(profile);
+	if (profile->as.changes && profile->becomes == NULL)
+		return error_set(why, ST_NOMEM, "out of memory");
 	return ST_OK;
 }
 
 void spawn_profile_fini(struct spawn_profile *profile)
 {
+	become_words_destroy(profile->becomes);
 	identity_fini(&profile->as);
 }

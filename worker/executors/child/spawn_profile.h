@@ -4,7 +4,7 @@
  * Thread: the loop's.
  * Owns:   what it resolved, until spawn_profile_fini(); texts are borrowed from the settings.
  * Units:  as setrlimit(2) has them.
- * Fails:  with ST_INVALID where the settings do not fit this machine. */
+ * Fails:  with ST_INVALID where the settings do not fit this machine, ST_NOMEM. */
 #ifndef OUTFALL_EXECUTORS_SPAWN_PROFILE_H
 #define OUTFALL_EXECUTORS_SPAWN_PROFILE_H
 
@@ -13,6 +13,7 @@
 
 #include <sys/resource.h>
 
+struct become_words;
 struct handler_settings;
 
 enum { SPAWN_LIMITS = 4 };
@@ -21,6 +22,7 @@ struct spawn_profile {
 	const char *directory; /* NULL: the worker's */
 	const char *user;      /* for messages: what the settings call it; NULL: nobody else */
 	struct identity as;
+	struct become_words *becomes; /* NULL: nobody else */
 	struct {
 		int resource;
 		struct rlimit most;

@@ -69,6 +69,17 @@ static void release(struct slot *slot)
 	list_append(&slot->exec->idle, &slot->in_idle);
 }
 
+/* Nothing of the job has begun: it goes back uncounted, and its handler is paused. */
+static void could_not_begin(struct slot *slot, const char *why)
+{
+	struct executor *executor = &slot->exec->base;
+	struct job *job = slot->job;
+	told_end(slot);
+	heard_end(slot);
+	release(slot);
+	executor->host->could_not_begin(executor->host, job, why);
+}
+
 static void finish(struct slot *slot)
 {
 	struct executor *executor = &slot->exec->base;
@@ -155,6 +166,13 @@ static void give_up_kept(struct slot *slot)
 static void process_gone(struct process *process, enum process_end end)
 {
 	struct slot *slot = slot_of(process);
+	const struct spawn how = {.path = slot->exec->settings->command[0],
+				  .profile = &slot->exec->profile};
+	struct error why;
+	if (children_never_ran(&process->child, &how, &why)) {
+		could_not_begin(slot, why.text);
+		return;
+	}
 	if (end == PROCESS_IS_KEPT)
 		give_up_kept(slot);
 	heard_last(slot);
@@ -274,8 +292,6 @@ static enum status spawn(struct slot *slot, const int childs[PIPES], struct erro
 /* What the job itself brings along may be too large for any process. All else is no fault of its. */
 static void not_started(struct slot *slot, const struct error *why)
 {
-	struct executor *executor = &slot->exec->base;
-	struct job *job = slot->job;
 	if (why->status == ST_INVALID) {
 		struct outcome *outcome = &slot->outcome;
 		*outcome = (struct outcome){.kind = OUTCOME_RETRY};
@@ -284,10 +300,7 @@ static void not_started(struct slot *slot, const struct error *why)
 		finish(slot);
 		return;
 	}
-	told_end(slot);
-	heard_end(slot);
-	release(slot);
-	executor->host->could_not_begin(executor->host, job, why->text);
+	could_not_begin(slot, why->text);
 }
 
 static struct slot *take_slot(struct exec *exec, struct job *job)

@@ -713,7 +713,15 @@ static void lose_jobs(struct pool_child *c)
 
 static void log_end(const struct pool_child *c)
 {
+	const struct spawn spawn = {.path = c->shared->settings->command[0],
+				    .profile = c->shared->profile};
 	char how[32];
+	struct error why;
+	if (children_never_ran(&c->child, &spawn, &why)) {
+		log_say(c->shared->log, LOG_ERROR, "process not started",
+			kv_text("handler", name_of(c)), kv_why(&why));
+		return;
+	}
 	bool leaves = c->state == POOL_LEAVING && !c->by_itself && !WIFSIGNALED(c->status);
 	bool asked = leaves || c->state == POOL_KILLED;
 	bool well = c->jobs.count == 0 && WIFEXITED(c->status) && WEXITSTATUS(c->status) == 0;
