@@ -4,6 +4,7 @@
 #include "settings/check.h"
 
 #include "base/must.h"
+#include "base/span.h"
 #include "settings/duration.h"
 #include "settings/problems.h"
 #include "settings/rules.h"
@@ -163,12 +164,37 @@ static void check_wait(const struct rules *rules, const struct block *block,
 	}
 }
 
+/* By which a cluster places a key: what is in its first braces, or all of it. */
+static struct span hash_tag(const char *key)
+{
+	const char *open = strchr(key, '{');
+	const char *close = open != NULL ? strchr(open, '}') : NULL;
+	if (close == NULL || close == open + 1)
+		return span_text(key);
+	return span_of(open + 1, (size_t)(close - open - 1));
+}
+
+static void check_dead_slot(const struct rules *rules, const struct list_settings *list)
+{
+	if (list->dead == NULL || span_equal(hash_tag(list->dead), hash_tag(list->name)))
+		return;
+	struct span tag = hash_tag(list->name);
+	problems_error(
+	    rules->problems, list->place,
+	    "list \"%s\": in a cluster `dead` must be in its slot, so carry its hash tag: "
+	    "\"{%.*s}...\"",
+	    list->name, (int)tag.len, tag.ptr);
+}
+
 /* Each list has its slot, and each slot its node; a section is one connection. */
 static void check_cluster(const struct rules *rules, const struct block *block,
 			  const struct redis_settings *redis)
 {
-	if (redis->broker.n_urls == 0 || redis->n_lists < 2 ||
-	    strstr(redis->broker.urls[0], "+cluster://") == NULL)
+	if (redis->broker.n_urls == 0 || strstr(redis->broker.urls[0], "+cluster://") == NULL)
+		return;
+	for (size_t i = 0; i < redis->n_lists; i++)
+		check_dead_slot(rules, &redis->lists[i]);
+	if (redis->n_lists < 2)
 		return;
 	problems_error(
 	    rules->problems, redis->lists[1].place,

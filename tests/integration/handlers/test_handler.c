@@ -66,7 +66,11 @@ static int carry_out(const struct instruction *todo)
 		sleep_ms(atol(todo->argument));
 	else if (strcmp(todo->verb, "kill") == 0)
 		raise(atoi(todo->argument));
-	else if (strcmp(todo->verb, "gate") == 0)
+	else if (strcmp(todo->verb, "kill-worker") == 0) {
+		kill(getppid(), SIGKILL);
+		for (;;)
+			pause(); /* nothing of a killed worker's jobs lives on */
+	} else if (strcmp(todo->verb, "gate") == 0)
 		while (!gate_is_open(todo->argument))
 			sleep_ms(2);
 	else if (strcmp(todo->verb, "deaf") == 0) { /* SIGTERM does not impress it */

@@ -345,6 +345,7 @@ static const struct row rows[] = {
 	{"waiting without replicas", "redis \"r\" { url = \"redis://h\"\nwait_timeout = 2s list \"l\" { handler = h } }" HANDLER, {{2, "warning: redis \"r\": wait_timeout has no effect without wait_replicas"}}},
 	{"waiting as long as a lease", "redis \"r\" { url = \"redis://h\" wait_replicas = 1\nwait_timeout = 2s list \"l\" { handler = h lease = 12s } }" HANDLER, {{2, "error: redis \"r\": wait_timeout must be less than a sixth of the lease of list \"l\""}}},
 	{"two lists in a cluster", "redis \"r\" { url = \"redis+cluster://h,i\" list \"l\" { handler = h }\nlist \"m\" { handler = h } }" HANDLER, {{2, "error: redis \"r\": in a cluster each list has a node of its own: give list \"m\" a section"}}},
+	{"a dead list elsewhere in a cluster", "redis \"r\" { url = \"redis+cluster://h,i\" list \"l\" { handler = h dead = \"failed\" } }" HANDLER, {{1, "error: list \"l\": in a cluster `dead` must be in its slot, so carry its hash tag: \"{l}...\""}}},
 	{"a database in a cluster", "redis \"r\" { url = \"redis+cluster://h,i/2\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url: a cluster has no database but 0"}}},
 	{"a database by name", "redis \"r\" { url = \"redis://:" SECRET "@h/users\" list \"l\" { handler = h } }" HANDLER, {{1, "error: url: the path of a redis:// address"}}},
 	{"a secret file that is not there", "redis \"r\" { url_file = \"/nonexistent/url\" list \"l\" { handler = h } }" HANDLER, {{1, "error: the file of url_file cannot be read: No such file"}}},

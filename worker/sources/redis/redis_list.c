@@ -40,6 +40,7 @@
 #include "sources/redis/redis_list_queue.h"
 #include "sources/redis/redis_list_shared.h"
 #include "sources/redis/redis_sentinel.h"
+#include "sources/redis/redis_server.h"
 #include "sources/source.h"
 #include "wire/resp.h"
 
@@ -75,6 +76,7 @@ struct redis_source {
 	int loading;        /* scripts without an answer */
 	bool was_open; /* every list was taken from once: from then on no refusal is for good */
 	bool wants_open;
+	bool was_looked_at; /* operators were told of how the server is set up */
 	struct timer *retry;
 	struct timer *tick;
 	uint64_t tick_ms;
@@ -269,6 +271,58 @@ static void role_answered(void *arg, const struct reply *reply)
 	link_failed(&s->shared, &why);
 }
 
+/* --- is it fit to keep jobs? --- */
+
+static void warn_of_server(struct redis_source *s, const char *event, const char *what)
+{
+	log_say(s->shared.log, LOG_WARN, event, kv_text("source", s->source.name),
+		kv_text("setting", what));
+}
+
+static void save_answered(void *arg, const struct reply *reply)
+{
+	struct redis_source *s = arg;
+	bool keeps_nothing = reply->kind == REPLY_ARRAY && reply->n_items == 2 &&
+			     reply->items[1].kind == REPLY_TEXT && reply->items[1].text.len == 0;
+	if (keeps_nothing)
+		warn_of_server(
+		    s, "redis keeps nothing on disk, a restart of it loses all waiting jobs",
+		    "appendonly no, save \"\"");
+}
+
+static void info_answered(void *arg, const struct reply *reply)
+{
+	struct redis_source *s = arg;
+	struct error why;
+	if (reply->kind != REPLY_TEXT)
+		return; /* an ACL may forbid to ask */
+	struct redis_server server = redis_server_read(reply->text);
+	if (redis_server_check(&server, &why) != ST_OK) {
+		link_failed(&s->shared, &why);
+		return;
+	}
+	if (s->was_looked_at)
+		return;
+	s->was_looked_at = true;
+	if (redis_server_evicts(&server))
+		warn_of_server(s,
+			       "redis throws away jobs when its memory is full, set "
+			       "maxmemory-policy noeviction",
+			       server.policy);
+	if (server.append_only)
+		return;
+	resp_begin(s->redis, 3, save_answered, s);
+	resp_arg_text(s->redis, "CONFIG");
+	resp_arg_text(s->redis, "GET");
+	resp_arg_text(s->redis, "save");
+}
+
+static void ask_what_it_is(struct redis_source *s)
+{
+	resp_begin(s->redis, 1, info_answered, s);
+	resp_arg_text(s->redis, "INFO");
+}
+
 static void length_answered(void *arg, const struct reply *reply);
 
 /* Whether this is the server to be spoken to. */
@@ -287,6 +341,7 @@ static void probe(struct redis_source *s)
 static void logged_in(void *arg)
 {
 	struct redis_source *s = arg;
+	ask_what_it_is(s);
 	probe(s);
 	s->loading = LIST_SCRIPTS;
 	for (int script = 0; script < LIST_SCRIPTS; script++) {

@@ -651,7 +651,23 @@ static void unblock(void *arg, int64_t client_id)
 	resp_arg_number(redis, client_id);
 }
 
-static const struct redis_wait_events wait_events = {wait_ended, wait_connected, unblock};
+static void wait_troubled(void *arg, const char *why)
+{
+	const struct redis_queue *queue = arg;
+	if (queue->shared->redis == NULL)
+		return; /* that is told already */
+	log_say(queue->shared->log, LOG_WARN,
+		"cannot wait for jobs, looking for them now and then instead",
+		kv_text("source", queue->shared->source->name),
+		kv_text("queue", queue->settings->name), kv_text("why", why));
+}
+
+static const struct redis_wait_events wait_events = {
+    .ended = wait_ended,
+    .connected = wait_connected,
+    .troubled = wait_troubled,
+    .unblock = unblock,
+};
 
 static void due_fired(void *arg)
 {

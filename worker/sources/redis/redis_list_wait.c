@@ -24,12 +24,15 @@
 #include "wire/resp.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum {
 	UNBLOCK_FIRST_MS =
 	    5, /* then twice as long each time: the first was most likely too early */
 	UNBLOCK_MOST_MS = 40,
 	OVERDUE_MS = 5000, /* a reply that much later than BLMOVE's own timeout will not come */
+	LOOK_MS = 1000,
+	OVERDUE_AT_END_MS = 1000, /* and nobody waits for it that long when he wants to go */
 };
 
 enum wait_state { WAIT_OFF, WAIT_CONNECTING, WAIT_READY, WAIT_BLOCKED };
@@ -48,6 +51,8 @@ struct redis_wait {
 	struct resp *redis;
 	struct reconnect reconnect;
 	uint64_t unblock_again_ms;
+	uint64_t blocked_ns; /* when the last BLMOVE was sent */
+	char said[128];      /* what was said of the trouble it has; empty: none, or not yet */
 	struct timer
 	    *timer; /* off: connect again; blocked: it is overdue, or to be unblocked again */
 };
@@ -60,7 +65,10 @@ static const struct resp_events connection_events = {connection_ready, connectio
 static void back_off(struct redis_wait *wait)
 {
 	uint64_t random = loop_now_ns(wait->loop) * UINT64_C(0x9E3779B97F4A7C15) >> 32;
-	timer_start(wait->timer, reconnect_failed(&wait->reconnect, (uint32_t)random));
+	uint64_t wait_ms = reconnect_failed(&wait->reconnect, (uint32_t)random);
+	if (wait_ms > LOOK_MS) /* each time the list is looked at, and that is to be soon */
+		wait_ms = LOOK_MS / 2 + random % (LOOK_MS / 2);
+	timer_start(wait->timer, wait_ms);
 }
 
 static void connect_now(struct redis_wait *wait)
@@ -82,6 +90,15 @@ static void close_connection(struct redis_wait *wait)
 	timer_stop(wait->timer);
 }
 
+/* Once for each kind of trouble. Without this connection jobs are looked for only now and then. */
+static void note_trouble(struct redis_wait *wait, const char *why)
+{
+	if (strncmp(wait->said, why, sizeof wait->said - 1) == 0)
+		return;
+	(void)snprintf(wait->said, sizeof wait->said, "%s", why);
+	wait->events->troubled(wait->arg, why);
+}
+
 static void connection_lost(struct redis_wait *wait)
 {
 	close_connection(wait);
@@ -94,10 +111,14 @@ static void blmove_answered(void *arg, const struct reply *reply)
 {
 	struct redis_wait *wait = arg;
 	if (reply->kind == REPLY_ERROR) {
+		struct error why;
+		(void)error_set(&why, ST_REFUSED, "%.*s", (int)reply->text.len, reply->text.ptr);
+		note_trouble(wait, why.text);
 		connection_lost(wait); /* not the master any more, or no list at all: not so fast */
 		return;
 	}
 	reconnect_worked(&wait->reconnect);
+	wait->said[0] = '\0';
 	wait->state = WAIT_READY;
 	wait->wanted = false;
 	timer_stop(wait->timer);
@@ -116,6 +137,7 @@ static void block(struct redis_wait *wait)
 	resp_arg_text(wait->redis, "LEFT");
 	resp_arg_text(wait->redis, seconds);
 	wait->state = WAIT_BLOCKED;
+	wait->blocked_ns = loop_now_ns(wait->loop);
 	timer_start(wait->timer, wait->longest_ms + OVERDUE_MS);
 }
 
@@ -130,8 +152,11 @@ static void connection_ready(void *arg)
 
 static void connection_closed(void *arg, const struct error *why)
 {
-	(void)why; /* the list's own connection tells the operator what is wrong with the server */
-	connection_lost(arg);
+	struct redis_wait *wait = arg;
+	if (wait->state ==
+	    WAIT_CONNECTING) /* else the list's own connection has the same trouble */
+		note_trouble(wait, why->text);
+	connection_lost(wait);
 }
 
 static void ask_to_unblock(struct redis_wait *wait)
@@ -143,10 +168,17 @@ static void ask_to_unblock(struct redis_wait *wait)
 	wait->events->unblock(wait->arg, resp_client_id(wait->redis));
 }
 
+/* The server has ended it by itself, and we did not hear. */
+static bool is_over(const struct redis_wait *wait)
+{
+	uint64_t longest_ms = wait->longest_ms + OVERDUE_AT_END_MS;
+	return loop_now_ns(wait->loop) - wait->blocked_ns > longest_ms * 1000000;
+}
+
 static void timer_fired(void *arg)
 {
 	struct redis_wait *wait = arg;
-	if (wait->state == WAIT_BLOCKED && wait->wanted)
+	if (wait->state == WAIT_BLOCKED && (wait->wanted || is_over(wait)))
 		connection_lost(wait);
 	else if (wait->state == WAIT_BLOCKED)
 		ask_to_unblock(wait);

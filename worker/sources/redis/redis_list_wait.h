@@ -29,6 +29,8 @@ struct redis_wait_events {
 	void (*ended)(void *arg);
 	/* The connection on which it blocks is there; others may unblock it. */
 	void (*connected)(void *arg);
+	/* Why it cannot wait, as the server says; once for each reason until it can again. */
+	void (*troubled)(void *arg, const char *why);
 	/* Ask the server, on another connection, to unblock this client. */
 	void (*unblock)(void *arg, int64_t client_id);
 };

@@ -1,5 +1,5 @@
-/* Puts jobs into a list. Without a delay that is LPUSH and nothing else: a producer in any language
- * does the same. With a delay redis_delay.lua adds to the delayed set, where only workers look, and
+/* Puts jobs into a list. Without a delay that is LPUSH and nothing else, and takes no other right: a
+ * producer in any language does the same. With a delay redis_delay.lua adds to the delayed set, where only workers look, and
  * tells which of them sleep: they are unblocked, so that a short delay is not overslept.
  *
  * Where Sentinels know the master, they are asked first: the producer connects when they have told. In a
@@ -7,7 +7,8 @@
  * is on its way that may be the node to come, which wants ASKING in front of each request. A slot that
  * begins to move while jobs are put into it ends in a failure: what was confirmed is there, the rest is not.
  *
- * Replies come in the order of the requests, so each one confirms the oldest message. */
+ * Replies come in the order of the requests, so each one confirms the oldest message. Where the list waits
+ * for replicas so does its producer, but a job that too few of them have in time is not called safe. */
 #include "sources/producer.h"
 
 #include "base/list.h"
@@ -42,7 +43,6 @@ struct redis_producer {
 	struct url_node there; /* in a cluster: the one dialled last */
 	struct redis_sentinel *sentinel; /* NULL: the address is the server's own */
 	struct redis_keys keys;
-	struct script_digest delay_script;
 	enum producer_state state;
 	bool failed;
 	struct error why;
@@ -86,14 +86,8 @@ static void end_if_all_told(struct redis_producer *p)
 
 /* --- connecting ------------------------------------------------------------------------------- */
 
-static void script_answered(void *arg, const struct reply *reply)
+static void get_ready(struct redis_producer *p)
 {
-	struct redis_producer *p = arg;
-	struct error why;
-	if (redis_script_loaded(reply, &p->delay_script, &why) != ST_OK) {
-		fail(p, &why);
-		return;
-	}
 	p->state = PRODUCER_READY;
 	p->producer.events->ready(p->producer.arg);
 }
@@ -120,11 +114,13 @@ static void length_answered(void *arg, const struct reply *reply)
 	enum { REDIRECTS_MOST = 5 };
 	struct redis_producer *p = arg;
 	struct url_node node;
-	if (reply->kind != REPLY_ERROR || p->redirects == REDIRECTS_MOST)
+	enum redirect how = REDIRECT_NONE;
+	if (reply->kind == REPLY_ERROR && p->redirects < REDIRECTS_MOST)
+		how = resp_redirect(reply->text, p->there.host, &node);
+	if (how == REDIRECT_NONE) {
+		get_ready(p);
 		return;
-	enum redirect how = resp_redirect(reply->text, p->there.host, &node);
-	if (how == REDIRECT_NONE)
-		return;
+	}
 	p->redirects++;
 	p->asking = how == REDIRECT_ASK;
 	dial_node(p, &node);
@@ -133,17 +129,14 @@ static void length_answered(void *arg, const struct reply *reply)
 static void logged_in(void *arg)
 {
 	struct redis_producer *p = arg;
-	struct error why;
-	if (hosts_is_cluster(&p->hosts)) {
-		ask_if_need_be(p);
-		resp_begin(p->redis, 2, length_answered, p);
-		resp_arg_text(p->redis, "LLEN");
-		resp_arg_text(p->redis, p->keys.list);
+	if (!hosts_is_cluster(&p->hosts)) {
+		get_ready(p);
+		return;
 	}
-	if (redis_script_load(p->redis, SCRIPT_DELAY, script_answered, p) != ST_OK) {
-		(void)error_set(&why, ST_NOMEM, "load script: out of memory");
-		fail(p, &why);
-	}
+	ask_if_need_be(p);
+	resp_begin(p->redis, 2, length_answered, p);
+	resp_arg_text(p->redis, "LLEN");
+	resp_arg_text(p->redis, p->keys.list);
 }
 
 static void link_closed(void *arg, const struct error *why)
@@ -184,10 +177,44 @@ static void confirm_one(struct redis_producer *p)
 	p->producer.events->confirmed(p->producer.arg, 1);
 }
 
+static void replicas_answered(void *arg, const struct reply *reply)
+{
+	struct redis_producer *p = arg;
+	struct error why;
+	if (is_refused(p, reply))
+		return;
+	if (reply->kind == REPLY_NUMBER && reply->number >= (int64_t)p->settings->wait_replicas) {
+		confirm_one(p);
+		return;
+	}
+	(void)error_set(
+	    &why, ST_TIMEOUT,
+	    "list \"%s\": the job is there, but not on %u replicas (wait_replicas) after %u ms",
+	    p->keys.list, p->settings->wait_replicas, (unsigned)p->settings->wait_timeout_ms);
+	fail(p, &why);
+}
+
+/* In front of its reply: requests are answered in order. */
+static void await_replicas(struct redis_producer *p)
+{
+	if (p->settings->wait_replicas == 0)
+		return;
+	resp_begin(p->redis, 3, replicas_answered, p);
+	resp_arg_text(p->redis, "WAIT");
+	resp_arg_number(p->redis, p->settings->wait_replicas);
+	resp_arg_number(p->redis, (int64_t)p->settings->wait_timeout_ms);
+}
+
+static void is_in(struct redis_producer *p)
+{
+	if (p->settings->wait_replicas == 0)
+		confirm_one(p);
+}
+
 static void push_answered(void *arg, const struct reply *reply)
 {
 	if (!is_refused(arg, reply))
-		confirm_one(arg);
+		is_in(arg);
 }
 
 static void unblock_answered(void *arg, const struct reply *reply)
@@ -203,14 +230,14 @@ static void delay_answered(void *arg, const struct reply *reply)
 	if (is_refused(p, reply))
 		return;
 	for (size_t i = 0; reply->kind == REPLY_ARRAY && i < reply->n_items; i++) {
-		if (reply->items[i].kind != REPLY_TEXT)
+		if (reply->items[i].kind != REPLY_NUMBER)
 			continue;
 		resp_begin(p->redis, 3, unblock_answered, p);
 		resp_arg_text(p->redis, "CLIENT");
 		resp_arg_text(p->redis, "UNBLOCK");
-		resp_arg(p->redis, reply->items[i].text);
+		resp_arg_number(p->redis, reply->items[i].number);
 	}
-	confirm_one(p);
+	is_in(p);
 }
 
 static enum status redis_send(struct producer *producer, const struct producer_message *message,
@@ -230,12 +257,15 @@ static enum status redis_send(struct producer *producer, const struct producer_m
 		resp_arg_text(p->redis, "LPUSH");
 		resp_arg_text(p->redis, p->keys.list);
 		resp_arg(p->redis, message->body);
+		await_replicas(p);
 		return ST_OK;
 	}
 	const char *keys[] = {p->keys.delayed, p->keys.seq, p->keys.clients};
-	redis_script_call(p->redis, &p->delay_script, keys, 3, 2, delay_answered, p);
+	if (redis_script_eval(p->redis, SCRIPT_DELAY, keys, 3, 2, delay_answered, p) != ST_OK)
+		return error_set(why, ST_NOMEM, "list \"%s\": out of memory", p->keys.list);
 	resp_arg_number(p->redis, (int64_t)message->delay_ms);
 	resp_arg(p->redis, message->body);
+	await_replicas(p);
 	return ST_OK;
 }
 

@@ -39,20 +39,50 @@ static const char *text_of(enum redis_script script)
 	return redis_delay_lua;
 }
 
-enum status redis_script_load(struct resp *redis, enum redis_script script, resp_answered *answered,
-			      void *arg)
+/* NULL: no memory. */
+static char *whole_text(enum redis_script script)
 {
 	static const char flags[] = "--!df flags=allow-undeclared-keys\n";
 	size_t size = sizeof flags + sizeof redis_job_lua + strlen(text_of(script));
 	char *whole = memory_take(size);
 	if (whole == NULL)
-		return ST_NOMEM;
+		return NULL;
 	int len = snprintf(whole, size, "%s%s%s", flags, redis_job_lua, text_of(script));
 	must(len > 0 && (size_t)len < size);
+	return whole;
+}
+
+enum status redis_script_load(struct resp *redis, enum redis_script script, resp_answered *answered,
+			      void *arg)
+{
+	char *whole = whole_text(script);
+	if (whole == NULL)
+		return ST_NOMEM;
 	resp_begin(redis, 3, answered, arg);
 	resp_arg_text(redis, "SCRIPT");
 	resp_arg_text(redis, "LOAD");
-	resp_arg(redis, span_of(whole, (size_t)len));
+	resp_arg_text(redis, whole);
+	memory_free(whole);
+	return ST_OK;
+}
+
+static void add_keys(struct resp *redis, const char *const *keys, size_t n_keys)
+{
+	resp_arg_number(redis, (int64_t)n_keys);
+	for (size_t i = 0; i < n_keys; i++)
+		resp_arg_text(redis, keys[i]);
+}
+
+enum status redis_script_eval(struct resp *redis, enum redis_script script, const char *const *keys,
+			      size_t n_keys, size_t n_args, resp_answered *answered, void *arg)
+{
+	char *whole = whole_text(script);
+	if (whole == NULL)
+		return ST_NOMEM;
+	resp_begin(redis, 3 + n_keys + n_args, answered, arg);
+	resp_arg_text(redis, "EVAL");
+	resp_arg_text(redis, whole);
+	add_keys(redis, keys, n_keys);
 	memory_free(whole);
 	return ST_OK;
 }
@@ -77,7 +107,5 @@ void redis_script_call(struct resp *redis, const struct script_digest *digest,
 	resp_begin(redis, 3 + n_keys + n_args, answered, arg);
 	resp_arg_text(redis, "EVALSHA");
 	resp_arg_text(redis, digest->hex);
-	resp_arg_number(redis, (int64_t)n_keys);
-	for (size_t i = 0; i < n_keys; i++)
-		resp_arg_text(redis, keys[i]);
+	add_keys(redis, keys, n_keys);
 }

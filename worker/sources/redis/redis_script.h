@@ -5,7 +5,7 @@
  *
  * Thread: the loop's.
  * Owns:   nothing.
- * Fails:  redis_script_load() with ST_NOMEM; redis_script_loaded() with what the server said. */
+ * Fails:  redis_script_load() and redis_script_eval() with ST_NOMEM; redis_script_loaded() with what the server said. */
 #ifndef OUTFALL_SOURCES_REDIS_SCRIPT_H
 #define OUTFALL_SOURCES_REDIS_SCRIPT_H
 
@@ -35,5 +35,9 @@ enum status redis_script_loaded(const struct reply *reply, struct script_digest 
 void redis_script_call(struct resp *redis, const struct script_digest *digest,
 		       const char *const *keys, size_t n_keys, size_t n_args,
 		       resp_answered *answered, void *arg);
+
+/* The same without loading it first, which takes no other right than to run it. For who calls it rarely. */
+enum status redis_script_eval(struct resp *redis, enum redis_script script, const char *const *keys,
+			      size_t n_keys, size_t n_args, resp_answered *answered, void *arg);
 
 #endif
