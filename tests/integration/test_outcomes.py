@@ -266,7 +266,8 @@ class RabbitOutcomes(OutcomeCases, RabbitCase):
 
     def test_with_no_rights_but_those_it_takes(self):
         """As worker/sources/README.md has them."""
-        user = RabbitUser(self, configure=r"^jobs\.retry\.", write=r"^amq\.default$", read=r"^jobs($|\.retry\.)")
+        write = r"^(amq\.default|jobs\.dead)$" if self.broker.version >= (4, 3) else r"^amq\.default$"
+        user = RabbitUser(self, configure=r"^jobs\.retry\.", write=write, read=r"^jobs($|\.retry\.)")
         worker = self.start(self.config(self.queue.section(url=user.url())))
         self.queue.publish(["a", "b:exit:65", "c:fail-until:2"])
         self.record.wait_ended(2)
