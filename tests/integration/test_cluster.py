@@ -20,6 +20,7 @@ class QuorumCluster(WorkerCase):
         super().setUpClass()
         cls.cluster = Cluster()
         cls.addClassCleanup(cls.cluster.stop)
+        cls.version = cls.cluster.nodes[0].version
 
     def setUp(self):
         super().setUp()
@@ -54,8 +55,13 @@ class QuorumCluster(WorkerCase):
         url = worker.events("rabbitmq connected")[-1]["url"]
         return next(n for n in self.cluster.nodes if f":{n.port}/" in url)
 
+    def given_back_s(self):
+        """After how long at most a queue gives back what was out on a node that died. From 4.3 on it is
+        consumer_disconnected_timeout, a minute."""
+        return 120 if self.version >= (4, 3) else 60
+
     def assert_all_done(self, worker):
-        wait_for("every job to end", lambda: set(self.record.ended()) == set(self.tags), 60)
+        wait_for("every job to end", lambda: set(self.record.ended()) == set(self.tags), self.given_back_s())
         survivors = [n for n in self.cluster.nodes if n is not self.struck]
         queue = RabbitQueue(survivors[0], "/", self.name, declare=False)
         wait_for("an empty queue", lambda: queue.depth() == 0)
