@@ -184,14 +184,23 @@ static void give(struct pool *pool, struct pool_child *child, struct pool_task *
 	note_room(pool, child);
 }
 
-/* A process has room, or lost the job whose id was in the way. */
+static struct pool_task *first_that_can_go(const struct pool *pool, struct pool_child **ret_child)
+{
+	list_each (it, &pool->waiting) {
+		struct pool_task *task = pool_task_at(it);
+		*ret_child = choose(pool, task);
+		if (*ret_child != NULL)
+			return task;
+	}
+	return NULL;
+}
+
+/* A process has room, or lost the job whose id was in the way. What is told of one may take others back. */
 static void give_waiting(struct pool *pool)
 {
-	list_each_safe (it, &pool->waiting) {
-		struct pool_task *task = pool_task_at(it);
-		struct pool_child *child = choose(pool, task);
-		if (child == NULL)
-			continue;
+	struct pool_child *child;
+	struct pool_task *task;
+	while ((task = first_that_can_go(pool, &child)) != NULL) {
 		give(pool, child, task);
 		loop_turn_again(pool->shared.loop);
 	}

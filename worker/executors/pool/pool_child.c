@@ -167,13 +167,21 @@ static void give_up_untouched(struct pool_child *c)
 	}
 }
 
-/* Their bodies are out, or nobody reads them any more. */
+static struct pool_task *first_to_tell(const struct pool_child *c)
+{
+	list_each (it, &c->jobs.all) {
+		struct pool_task *task = pool_task_at(it);
+		if (task->answered && !outbox_holds(&task->letter))
+			return task;
+	}
+	return NULL;
+}
+
+/* Their bodies are out, or nobody reads them any more. What is told of one may take others back. */
 static void tell_answered(struct pool_child *c)
 {
-	list_each_safe (it, &c->jobs.all) {
-		struct pool_task *task = pool_task_at(it);
-		if (!task->answered || outbox_holds(&task->letter))
-			continue;
+	struct pool_task *task;
+	while (c->unread_answers > 0 && (task = first_to_tell(c)) != NULL) {
 		c->unread_answers--;
 		struct outcome outcome = task->outcome;
 		end_task(c, task, &outcome);
@@ -703,8 +711,8 @@ static struct outcome outcome_of_loss(const struct pool_child *c, const struct j
 static void lose_jobs(struct pool_child *c)
 {
 	give_up_untouched(c);
-	list_each_safe (it, &c->jobs.all) {
-		struct pool_task *task = pool_task_at(it);
+	while (!list_empty(&c->jobs.all)) { /* what is told of one may take others back */
+		struct pool_task *task = pool_task_at(c->jobs.all.next);
 		struct outcome outcome =
 		    task->answered ? task->outcome : outcome_of_loss(c, task->job);
 		end_task(c, task, &outcome);
