@@ -25,22 +25,7 @@ static struct core *of_executor_host(struct executor_host *host)
 
 /* --- a job arrives --------------------------------------------------------------------------- */
 
-/* Connections die under jobs that run, and under jobs that have ended and could not be told. The
- * broker gives both out again, to us or to another worker. What comes back to us need not run a second
- * time: a job that still runs is awaited by its second delivery (parked), which takes over its end; one
- * that has ended is kept in `recall`, and its second delivery is settled at once. */
-
-static struct job *find_orphan(struct core *core, const struct job *again)
-{
-	if (route_of_counts(again->route)->orphans == 0)
-		return NULL;
-	list_each (it, &core->ledger.lists[JOB_RUNNING]) {
-		struct job *job = list_entry(it, struct job, in_ledger);
-		if (job->orphaned && job->twin == NULL && recall_is_same(job, again))
-			return job;
-	}
-	return NULL;
-}
+/* A second delivery of a job that has begun here is not run again: see job/recall.h. */
 
 static void log_recognised(struct core *core, const struct job *job, const char *how)
 {
@@ -49,19 +34,11 @@ static void log_recognised(struct core *core, const struct job *job, const char 
 		kv_text("first_run", how));
 }
 
-static void park(struct core *core, struct job *orphan, struct job *again)
+static void park(struct core *core, struct job *first, struct job *again)
 {
 	log_recognised(core, again, "still running");
-	orphan->twin = again;
-	again->twin = orphan;
+	recall_meet(&core->recall, first, again);
 	list_append(&again->route->parked, &again->in_route);
-}
-
-static void unpark(struct job *again)
-{
-	again->twin->twin = NULL;
-	again->twin = NULL;
-	list_remove(&again->in_route);
 }
 
 /* How `from` ended is how `to` has ended. */
@@ -82,6 +59,7 @@ static void take_over_end(struct job *to, struct job *from)
 static void settle_again(struct core *core, struct job *job, struct job *kept)
 {
 	log_recognised(core, job, fate_name(kept->verdict.fate));
+	recall_release(&core->recall, kept);
 	take_over_end(job, kept);
 	job->verdict = kept->verdict;
 	job_destroy(kept);
@@ -92,17 +70,13 @@ static void settle_again(struct core *core, struct job *job, struct job *kept)
 /* Whether this is the second delivery of a job that has begun here; it is taken care of then. */
 static bool recognise(struct core *core, struct job *job)
 {
-	if (!job->redelivered && job->interruptions == 0)
+	struct job *first = recall_find(&core->recall, job, job->taken_ns);
+	if (first == NULL)
 		return false;
-	struct job *orphan = find_orphan(core, job);
-	if (orphan != NULL) {
-		park(core, orphan, job);
-		return true;
-	}
-	struct job *kept = recall_take(&core->recall, job, job->taken_ns);
-	if (kept == NULL)
-		return false;
-	settle_again(core, job, kept);
+	if (first->recall.state == RECALL_KEPT)
+		settle_again(core, job, first);
+	else
+		park(core, first, job);
 	return true;
 }
 
@@ -165,6 +139,8 @@ static void drop(struct core *core, struct job *job)
 {
 	must(job->route->in_ledger > 0);
 	job->route->in_ledger--;
+	recall_leave(&core->recall, job);
+	list_remove(&job->in_route);
 	ledger_drop(&core->ledger, job);
 	if (job->stuck)
 		core->stuck++;
@@ -172,15 +148,15 @@ static void drop(struct core *core, struct job *job)
 		job_destroy(job);
 }
 
-/* The orphan leaves without a word: its second delivery has ended in its place. */
-static struct job *succeed(struct core *core, struct job *orphan)
+/* The first one leaves without a word: its second delivery has ended in its place. */
+static struct job *succeed(struct core *core, struct job *first)
 {
-	struct job *again = orphan->twin;
-	unpark(again);
-	take_over_end(again, orphan);
+	struct job *again = recall_end_waiting(&core->recall, first);
+	list_remove(&again->in_route);
+	take_over_end(again, first);
 	ledger_begin(&core->ledger, again);
 	ledger_finish(&core->ledger, again);
-	drop(core, orphan);
+	drop(core, first);
 	return again;
 }
 
@@ -199,9 +175,7 @@ static void finished(struct executor_host *host, struct job *job, const struct o
 	pausing_left(&core->drain, job);
 	ledger_finish(&core->ledger, job);
 	dispatch_release(&core->dispatch, job);
-	if (job->orphaned)
-		counts->orphans--;
-	settle_job(&core->settle, job->twin == NULL ? job : succeed(core, job));
+	settle_job(&core->settle, job->recall.state == RECALL_MET ? succeed(core, job) : job);
 }
 
 static void retracted(struct executor_host *host, struct job *job)
@@ -348,8 +322,7 @@ static void leave(struct core *core, struct job *job, enum fate fate)
 static bool may_come_back(const struct core *core, const struct job *job, enum settled how)
 {
 	return how != SETTLED && !phase_is_stopping(core->drain.phase) &&
-	       job->verdict.fate != FATE_RETURNED && !job->stuck &&
-	       !(how == SETTLED_UNPROVED && job->id_made_up);
+	       job->verdict.fate != FATE_RETURNED && !job->stuck && recall_may_keep(job);
 }
 
 static void keep(struct core *core, struct job *job)
@@ -387,14 +360,12 @@ static void buried(struct source_host *host, struct route *route, uint64_t count
 	report_count_buried(&core->drain.report, count, phase_is_stopping(core->drain.phase));
 }
 
-static void orphan_running(struct core *core, struct route *route)
+static void lose_running(struct core *core, const struct route *route)
 {
 	list_each (it, &core->ledger.lists[JOB_RUNNING]) {
 		struct job *job = list_entry(it, struct job, in_ledger);
-		if (job->route != route || job->orphaned)
-			continue;
-		job->orphaned = true;
-		route_of_counts(route)->orphans++;
+		if (job->route == route)
+			recall_lose(&core->recall, job);
 	}
 }
 
@@ -409,12 +380,14 @@ static void took_back(struct source_host *host, struct route *route)
 		dispatch_forget(&core->dispatch, job);
 		leave(core, job, FATE_RETURNED);
 	}
-	while (!list_empty(&route->parked)) {
-		job = list_entry(route->parked.next, struct job, in_route);
-		unpark(job);
-		leave(core, job, FATE_RETURNED);
-	}
-	orphan_running(core, route);
+	while (!list_empty(&route->parked))
+		leave(core, list_entry(route->parked.next, struct job, in_route), FATE_RETURNED);
+	lose_running(core, route);
+}
+
+static void redelivered_all(struct source_host *host, struct route *route)
+{
+	recall_over(&of_source_host(host)->recall, route);
 }
 
 /* --- a queue leaves ---------------------------------------------------------------------------- */
@@ -478,6 +451,7 @@ void core_init(struct core *core, const struct clock *clock, struct log *log, un
 	    .settled = settled,
 	    .buried = buried,
 	    .took_back = took_back,
+	    .redelivered_all = redelivered_all,
 	    .changed = changed,
 	    .refused = refused,
 	    .room = room,
@@ -541,8 +515,7 @@ uint64_t core_next_ns(const struct core *core)
 static void abandon(struct core *core, struct job *job)
 {
 	enum fate fate = FATE_RETURNED;
-	if (job->twin != NULL && job->state == JOB_HELD) { /* counted as the one it waits for */
-		unpark(job);
+	if (job->recall.state == RECALL_WAITING) { /* counted as the one it waits for */
 		drop(core, job);
 		return;
 	}

@@ -728,6 +728,13 @@ static enum leaving source_leave(struct source *base, struct route *route)
 	return w->consumers[i] == LEFT_CONSUMER ? LEAVING_GONE : LEAVING_JOBS;
 }
 
+static bool source_is_again(const struct source *base, const struct job *first,
+			    const struct job *again)
+{
+	(void)base;
+	return span_equal(first->origin, again->origin);
+}
+
 const struct source_ops fake_source_ops = {
     .kind = "fake",
     .start = source_start,
@@ -737,6 +744,7 @@ const struct source_ops fake_source_ops = {
     .flush = source_flush,
     .room_came = source_room_came,
     .limits_changed = source_limits_changed,
+    .is_again = source_is_again,
     .retire = source_retire,
     .leave = source_leave,
     .close = source_close,

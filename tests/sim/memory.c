@@ -16,7 +16,7 @@ static bool is_orphan(const struct delivery *d)
 
 struct delivery *memory_first_of(struct world *w, struct delivery *d)
 {
-	if (!d->redelivered && d->interruptions == 0)
+	if (!d->redelivered)
 		return NULL;
 	for (size_t i = 0; i + 1 < w->n_deliveries; i++) {
 		struct delivery *first = &w->deliveries[i];

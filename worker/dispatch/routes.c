@@ -93,8 +93,6 @@ static void hand_over_counts(struct route *to, struct route *from)
 	from->waits = (struct histogram){0};
 	to->runs = from->runs;
 	from->runs = (struct histogram){0};
-	to->orphans = from->orphans;
-	from->orphans = 0;
 	to->told_too_long = from->told_too_long;
 }
 

@@ -69,9 +69,7 @@ struct route {
 	size_t in_ledger;  /* all of its jobs */
 	struct list held_jobs; /* struct job.in_route, head of the queue first */
 	struct list in_ready;  /* struct lane.ready, or dispatch's list of paced routes */
-	unsigned orphans;      /* running jobs that the broker has taken back */
-	struct list
-	    parked; /* struct job.in_route: second deliveries of those, which wait for them */
+	struct list parked;    /* struct job.in_route: second deliveries that wait, see recall.h */
 	uint64_t fates[FATE_COUNT];
 	struct histogram waits; /* from taken to begun */
 	struct histogram runs;  /* from begun to ended */
@@ -109,7 +107,7 @@ struct route *roster_add_route(struct roster *roster, const char *name, struct s
 			       unsigned limit);
 void roster_retire_route(struct roster *roster, struct route *route);
 void roster_remove_route(struct roster *roster, struct route *route); /* has no jobs; freed */
-/* Where what happens to its jobs is counted: fates, histograms, orphans. */
+/* Where what happens to its jobs is counted: fates, histograms. */
 struct route *route_of_counts(struct route *route);
 static inline const struct histogram *route_runs(const struct route *route)
 {

@@ -62,6 +62,7 @@ struct job *job_create(const struct job_facts *facts)
 	list_init(&job->in_route);
 	list_init(&job->in_source);
 	list_init(&job->in_executor);
+	list_init(&job->recall.in_table);
 	job->route = facts->route;
 	job->serial = facts->serial;
 	job->attempt = facts->attempt;
@@ -80,6 +81,13 @@ struct job *job_create(const struct job_facts *facts)
 	at[facts->body_bytes] = '\0'; /* a handler that forgets the length reads no further */
 	job->body = span_of(at, facts->body_bytes);
 	return job;
+}
+
+size_t job_bytes(const struct job *job)
+{
+	size_t note = job->note != NULL ? strlen(job->note) + 1 : 0;
+	size_t own = (size_t)(job->body.ptr - (const char *)job) + job->body.len + 1;
+	return own + note + job->left.len;
 }
 
 char *job_body(struct job *job)

@@ -30,11 +30,21 @@ enum job_stop { JOB_NOT_STOPPED, JOB_STOPPED_BY_TIMEOUT, JOB_STOPPED_BY_DRAIN };
 
 #define JOB_EXTENDS_MOST_MS OUTCOME_ASKS_MOST_MS /* at once */
 
+/* Whether its broker may give it out a second time, or has; see recall.h. */
+enum recall_state {
+	RECALL_NONE,     /* its delivery is its own */
+	RECALL_EXPECTED, /* runs, and its delivery is lost: a second one may come */
+	RECALL_MET,      /* runs, and its second delivery waits for its end */
+	RECALL_WAITING,  /* held: is such a second delivery */
+	RECALL_OVER,     /* runs, its delivery is lost, and none will come that we would know */
+	RECALL_KEPT,     /* has ended; the broker was not told, or has not proved that it was */
+};
+
 struct job {
 	/* Places. A job is on its ledger list always, on a lane's list while assigned there. */
 	struct list in_ledger;
 	struct list in_lane;
-	struct list in_route;    /* while held: the route's list, in the order taken */
+	struct list in_route;    /* while held: the route's list, in the order taken; or `parked` */
 	struct list in_source;   /* free for the source that is settling it */
 	struct list in_executor; /* free for the executor that has it */
 
@@ -45,9 +55,12 @@ struct job {
 	bool
 	    stuck; /* set by an executor that abandons it: a thread still reads it, so its memory is
 		     * never freed (the process is about to end) */
-	bool orphaned;    /* runs, and the broker has taken it back: it will be given out again */
-	bool copied;      /* its copy for later or for the dead is there; only its answer is open */
-	struct job *twin; /* of an orphan: its second delivery, parked; and back; else NULL */
+	struct {
+		enum recall_state state;
+		struct list in_table;
+		struct job
+		    *other;     /* MET: the one that waits for it; WAITING: whose end it awaits */
+	} recall;               /* recall's alone */
 	struct outcome outcome; /* valid from FINISHED */
 	struct verdict verdict; /* valid from SETTLING */
 
@@ -57,6 +70,8 @@ struct job {
 	uint64_t source_tag;   /* RabbitMQ: delivery tag; Redis: unused */
 	uint64_t source_epoch; /* RabbitMQ: connection and channel generation the tag belongs to */
 	unsigned source_step;  /* RabbitMQ: how far telling the broker has come; Redis: unused */
+	bool copied; /* RabbitMQ: its copy for later or for the dead is there; only its answer
+	                        * is open, and is so for its second delivery, too */
 	bool
 	    passes_by; /* RabbitMQ: too large to be a job, it is only passed on to the dead letters */
 	void *executor_ref;
@@ -78,9 +93,9 @@ struct job {
 	uint32_t interruptions;
 	uint32_t crashes; /* of the earlier runs, those in which the handler died */
 	uint32_t lost;    /* workers that have died with it, where the broker can tell */
-	bool redelivered;
-	bool id_made_up; /* by us: the producer gave none, and the next delivery has another */
-	const char *id;  /* never NULL; unique among live jobs of the queue */
+	bool redelivered; /* its broker says that it has given it out before */
+	bool id_made_up;  /* by us: the producer gave none, and the next delivery has another */
+	const char *id;   /* never NULL; unique among live jobs of the queue */
 	const char *content_type; /* "" when unknown */
 	const char *traceparent;  /* W3C; "" when there is none */
 	struct span origin;       /* the source's own record of how it came, opaque to the core:
@@ -104,6 +119,15 @@ struct job_facts {
 
 struct job *job_create(const struct job_facts *facts);
 void job_destroy(struct job *job); /* NULL is fine */
+
+/* What it takes of our memory, whatever came with it and whatever it left. */
+size_t job_bytes(const struct job *job);
+
+/* Whether an earlier run may have begun: what handlers are told as "redelivered". */
+static inline bool job_may_have_run(const struct job *job)
+{
+	return job->redelivered || job->interruptions > 0;
+}
 
 /* The room for the body, for the source to fill before it delivers. */
 char *job_body(struct job *job);

@@ -1,19 +1,24 @@
-/* What makes two deliveries one job. An id that came with the job is compared, and the body on top, so
- * that a producer who uses an id twice loses nothing. The attempt is compared too: the copy for the next
- * one has the id and the body of the one that ended, and is all that is left of the job when the
- * broker has taken our answer after all. Without an id there is the body alone: jobs with
- * the same body are interchangeable, as long as each end kept here stands for a job that is still the
- * broker's. That is so when the broker was never told. When it was told and only the proof is missing,
- * the job may be gone, and its twin tomorrow is another job; so the core keeps such ends only for jobs
- * with ids.
+/* One table, keyed by queue and id, for what runs and what has ended alike: whichever it is that comes
+ * back, it is looked for once, and an exact match cannot lose to a similar one.
  *
- * Why not keep hashes: a job that is taken for another is lost, so only equality will do. What a kept
- * job may cost is bounded by number and bytes. The time is bounded too, because a broker gives out again
- * at once what it was not told of; if it gave it to another worker, waiting for it is in vain. */
+ * Why only by an id that somebody else gave. Jobs with the same body may be different jobs: what tells them
+ * apart stands in their headers, or nowhere. And of jobs without an id an end that we keep may stand for
+ * one that another worker has run meanwhile, while the job that comes was never run by anybody. A job that
+ * is taken for another is lost; a job that is not recognised runs twice, for which handlers are written.
+ *
+ * For the same reason an end is kept only as long as the broker may still have the job: sources tell when
+ * all that they lost has been given out again, to whomever (recall_over). The time is bounded besides, should
+ * they never come to know. What the kept ones may cost is bounded by number and bytes, whatever it is that
+ * came with them or that they left.
+ *
+ * The attempt is compared because a copy for the next one has the id and the body of the job that has ended,
+ * and is all that is left of it when the broker has taken our answer after all. */
 #include "job/recall.h"
 
+#include "base/must.h"
 #include "dispatch/routes.h"
 #include "job/job.h"
+#include "sources/source.h"
 
 #include <string.h>
 
@@ -24,113 +29,214 @@ enum {
 
 #define KEPT_NS (UINT64_C(600) * 1000 * 1000 * 1000)
 
+#define MAY(state) (1u << (state))
+static const unsigned may_move_to[] = {
+    [RECALL_NONE] =
+	MAY(RECALL_EXPECTED) | MAY(RECALL_WAITING) | MAY(RECALL_OVER) | MAY(RECALL_KEPT),
+    [RECALL_EXPECTED] = MAY(RECALL_MET) | MAY(RECALL_OVER) | MAY(RECALL_KEPT) | MAY(RECALL_NONE),
+    [RECALL_MET] = MAY(RECALL_EXPECTED) | MAY(RECALL_NONE),
+    [RECALL_WAITING] = MAY(RECALL_NONE),
+    [RECALL_OVER] = MAY(RECALL_NONE),
+    [RECALL_KEPT] = MAY(RECALL_NONE),
+};
+
 void recall_init(struct recall *recall)
 {
-	list_init(&recall->by_age);
 	for (int i = 0; i < RECALL_BUCKETS; i++)
 		list_init(&recall->buckets[i]);
-	recall->count = recall->bytes = 0;
+	list_init(&recall->kept);
+	recall->n_kept = recall->kept_bytes = recall->n_expected = 0;
 }
 
-static struct job *of_age(struct list *node)
+/* FNV-1a: it only spreads. */
+static uint32_t hash_text(uint32_t hash, const char *text)
+{
+	for (; *text != '\0'; text++)
+		hash = (hash ^ (unsigned char)*text) * UINT32_C(16777619);
+	return hash;
+}
+
+/* The source is told apart when jobs are compared: names of queues differ more. */
+static struct list *bucket_of(struct recall *recall, const struct job *job)
+{
+	uint32_t hash = hash_text(hash_text(UINT32_C(2166136261), job->route->name), job->id);
+	return &recall->buckets[hash % RECALL_BUCKETS];
+}
+
+static bool is_in_table(enum recall_state state)
+{
+	return state == RECALL_EXPECTED || state == RECALL_KEPT;
+}
+
+static void count(struct recall *recall, const struct job *job, bool comes)
+{
+	size_t *number = job->recall.state == RECALL_KEPT ? &recall->n_kept : &recall->n_expected;
+	size_t bytes = job->recall.state == RECALL_KEPT ? job_bytes(job) : 0;
+	*number += comes ? 1 : (size_t)-1;
+	recall->kept_bytes += comes ? bytes : -bytes;
+}
+
+/* The only place that assigns the state: being in the table and being in such a state are one act. */
+static void move(struct recall *recall, struct job *job, enum recall_state next)
+{
+	must((may_move_to[job->recall.state] & MAY(next)) != 0);
+	if (is_in_table(job->recall.state)) {
+		count(recall, job, false);
+		list_remove(&job->recall.in_table);
+	}
+	job->recall.state = next;
+	if (is_in_table(next)) {
+		count(recall, job, true);
+		list_append(bucket_of(recall, job), &job->recall.in_table);
+	}
+}
+
+/* --- what runs ----------------------------------------------------------------------------------- */
+
+/* Any other has lost it before. What waits for a met one may be another route's, and is not lost with it. */
+void recall_lose(struct recall *recall, struct job *job)
+{
+	if (job->recall.state == RECALL_NONE)
+		move(recall, job, job->id_made_up ? RECALL_OVER : RECALL_EXPECTED);
+}
+
+void recall_meet(struct recall *recall, struct job *expected, struct job *again)
+{
+	move(recall, expected, RECALL_MET);
+	move(recall, again, RECALL_WAITING);
+	expected->recall.other = again;
+	again->recall.other = expected;
+}
+
+static void unlink_both(struct job *one)
+{
+	one->recall.other->recall.other = NULL;
+	one->recall.other = NULL;
+}
+
+struct job *recall_end_waiting(struct recall *recall, struct job *met)
+{
+	struct job *again = met->recall.other;
+	unlink_both(met);
+	move(recall, met, RECALL_NONE);
+	move(recall, again, RECALL_NONE);
+	return again;
+}
+
+void recall_leave(struct recall *recall, struct job *job)
+{
+	must(job->recall.state != RECALL_MET);
+	if (job->recall.state == RECALL_WAITING) {
+		move(recall, job->recall.other, RECALL_EXPECTED);
+		unlink_both(job);
+	}
+	if (job->recall.state != RECALL_NONE)
+		move(recall, job, RECALL_NONE);
+}
+
+/* --- what has ended ------------------------------------------------------------------------------ */
+
+static struct job *of_kept(struct list *node)
 {
 	return list_entry(node, struct job, in_ledger);
 }
 
-static void let_go(struct recall *recall, struct job *job)
+void recall_release(struct recall *recall, struct job *kept)
 {
-	list_remove(&job->in_ledger);
-	list_remove(&job->in_route);
-	recall->count--;
-	recall->bytes -= job->body.len;
+	list_remove(&kept->in_ledger);
+	move(recall, kept, RECALL_NONE);
 }
 
-static void forget(struct recall *recall, struct job *job)
+static void forget(struct recall *recall, struct job *kept)
 {
-	let_go(recall, job);
-	job_destroy(job);
+	recall_release(recall, kept);
+	job_destroy(kept);
 }
 
 static void forget_first(struct recall *recall)
 {
-	forget(recall, of_age(recall->by_age.next));
-}
-
-void recall_fini(struct recall *recall)
-{
-	while (recall->count > 0)
-		forget_first(recall);
-}
-
-static struct span key_of(const struct job *job)
-{
-	return job->id_made_up ? job->body : span_text(job->id);
-}
-
-/* FNV-1a over the ends of the key: it only spreads, and a body may be long. */
-static struct list *bucket_of(struct recall *recall, const struct job *job)
-{
-	enum { LOOK_AT = 64 };
-	struct span key = key_of(job);
-	uint32_t hash = UINT32_C(2166136261) ^ (uint32_t)key.len;
-	for (size_t i = 0; i < key.len && i < LOOK_AT; i++)
-		hash = (hash ^ (unsigned char)key.ptr[i]) * UINT32_C(16777619);
-	for (size_t i = key.len > LOOK_AT ? key.len - LOOK_AT : key.len; i < key.len; i++)
-		hash = (hash ^ (unsigned char)key.ptr[i]) * UINT32_C(16777619);
-	return &recall->buckets[hash % RECALL_BUCKETS];
+	forget(recall, of_kept(recall->kept.next));
 }
 
 static void forget_old(struct recall *recall, uint64_t now_ns)
 {
-	while (recall->count > 0 && now_ns - of_age(recall->by_age.next)->finished_ns > KEPT_NS)
+	while (recall->n_kept > 0 && now_ns - of_kept(recall->kept.next)->finished_ns > KEPT_NS)
 		forget_first(recall);
+}
+
+bool recall_may_keep(const struct job *job)
+{
+	return !job->id_made_up && job->recall.state != RECALL_OVER;
 }
 
 void recall_keep(struct recall *recall, struct job **kept, uint64_t now_ns)
 {
 	struct job *job = *kept;
 	*kept = NULL;
+	must(recall_may_keep(job));
 	forget_old(recall, now_ns);
-	if (job->body.len > KEPT_BYTES_MOST) {
-		job_destroy(job);
-		return;
-	}
 	job->finished_ns = now_ns;
-	list_append(&recall->by_age, &job->in_ledger);
-	list_append(bucket_of(recall, job), &job->in_route);
-	recall->count++;
-	recall->bytes += job->body.len;
-	while (recall->count > KEPT_MOST || recall->bytes > KEPT_BYTES_MOST)
+	list_append(&recall->kept, &job->in_ledger);
+	move(recall, job, RECALL_KEPT);
+	while (recall->n_kept > KEPT_MOST || recall->kept_bytes > KEPT_BYTES_MOST)
 		forget_first(recall);
 }
 
-bool recall_is_same(const struct job *a, const struct job *b)
+/* --- what comes ---------------------------------------------------------------------------------- */
+
+static bool is_second_of(const struct job *again, const struct job *first)
 {
-	if (!route_is_same_queue(a->route, b->route) || a->id_made_up != b->id_made_up ||
-	    a->attempt != b->attempt || !span_equal(a->body, b->body))
-		return false;
-	return a->id_made_up || strcmp(a->id, b->id) == 0;
+	const struct source *source = first->route->source;
+	return route_is_same_queue(first->route, again->route) &&
+	       strcmp(first->id, again->id) == 0 && first->attempt == again->attempt &&
+	       span_equal(first->body, again->body) &&
+	       (source->ops->is_again == NULL || source->ops->is_again(source, first, again));
 }
 
-struct job *recall_take(struct recall *recall, const struct job *job, uint64_t now_ns)
+struct job *recall_find(struct recall *recall, const struct job *again, uint64_t now_ns)
 {
 	forget_old(recall, now_ns);
-	if (recall->count == 0)
+	if (!again->redelivered || again->id_made_up || recall->n_kept + recall->n_expected == 0)
 		return NULL;
-	list_each (it, bucket_of(recall, job)) {
-		struct job *kept = list_entry(it, struct job, in_route);
-		if (!recall_is_same(kept, job))
-			continue;
-		let_go(recall, kept);
-		return kept;
+	list_each (it, bucket_of(recall, again)) {
+		struct job *first = list_entry(it, struct job, recall.in_table);
+		if (is_second_of(again, first))
+			return first;
 	}
 	return NULL;
 }
 
+/* --- what will not come any more ----------------------------------------------------------------- */
+
+static void give_up(struct recall *recall, struct job *job)
+{
+	if (job->recall.state == RECALL_KEPT)
+		forget(recall, job);
+	else
+		move(recall, job, RECALL_OVER);
+}
+
+static void over_in_bucket(struct recall *recall, struct list *bucket, const struct route *route)
+{
+	list_each_safe (it, bucket) {
+		struct job *job = list_entry(it, struct job, recall.in_table);
+		if (route_is_same_queue(job->route, route))
+			give_up(recall, job);
+	}
+}
+
+void recall_over(struct recall *recall, const struct route *route)
+{
+	if (recall->n_kept + recall->n_expected == 0)
+		return;
+	for (int i = 0; i < RECALL_BUCKETS; i++)
+		over_in_bucket(recall, &recall->buckets[i], route);
+}
+
 void recall_part(struct recall *recall, const struct route *route, struct route *heir)
 {
-	list_each_safe (it, &recall->by_age) {
-		struct job *job = of_age(it);
+	list_each_safe (it, &recall->kept) {
+		struct job *job = of_kept(it);
 		if (job->route != route)
 			continue;
 		if (heir != NULL)
@@ -138,4 +244,11 @@ void recall_part(struct recall *recall, const struct route *route, struct route 
 		else
 			forget(recall, job);
 	}
+}
+
+void recall_fini(struct recall *recall)
+{
+	while (recall->n_kept > 0)
+		forget_first(recall);
+	must(recall->n_expected == 0);
 }

@@ -11,7 +11,8 @@
  *
  * What may be called from within what, before it returns:
  *
- *     op                        settled()      took_back()     changed()   deliver(), buried(), refused()
+ *     op                        settled()      took_back()     changed()   deliver(), buried(), redelivered_all(),
+ *                                                                          refused()
  *     settle, start, pause,     of any job     of any route    yes         no
  *     resume, flush, suspend,   it settles     of its own
  *     take_up, retire, leave,
@@ -25,8 +26,8 @@
  *     changed                   settle() of what is held, when jobs do not begin any more
  *     settled                   room_came()
  *     refused                   pause(), settle(), flush(), close() of every source
- *     buried, room,             none
- *     next_serial
+ *     buried, redelivered_all,  none
+ *     room, next_serial
  *
  * So a source calls the host from a clean state and looks again afterwards; deliver() and refused() come from
  * its own events only. The core finds its place again after any op: jobs may be gone then, routes and
@@ -89,6 +90,9 @@ struct source_host {
 	 * deleted): the core drops these jobs, telling nobody; they count as returned. Jobs that run
 	 * go on, and their settle() will end in SETTLED_LOST. */
 	void (*took_back)(struct source_host *host, struct route *route);
+	/* Whatever the broker had to give out again of this route's queue it has given out, to us or to others:
+	 * a redelivery that comes from now on is not of a job that was lost before. */
+	void (*redelivered_all)(struct source_host *host, struct route *route);
 	/* link, intake or room changed. Called from a clean stack as well as from within ops. */
 	void (*changed)(struct source_host *host, struct source *source);
 	/* The broker refused for good before anything was consumed (ST_AUTH, ST_MISSING,
@@ -140,6 +144,10 @@ struct source_ops {
 	/* Closes whatever is left without asking anybody, and frees. Settles still open are reported
 	 * SETTLED_LOST before it returns. */
 	void (*destroy)(struct source *source);
+	/* Whether nothing else that came with `again` tells it from `first`, a job of the same queue, id, body and
+	 * attempt that was delivered before. What a broker adds on the way says nothing. NULL: nothing does. */
+	bool (*is_again)(const struct source *source, const struct job *first,
+			 const struct job *again);
 	/* Appends what came with the job beside its body, as members of a JSON object, each behind a
 	 * comma: `,"properties":{...},"headers":{...}`. May append nothing; may be NULL. */
 	void (*describe)(const struct source *source, const struct job *job, struct text *to);

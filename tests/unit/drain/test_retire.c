@@ -195,12 +195,12 @@ static void its_jobs_are_recognised_on_another_route(void **state)
 	struct route *heir = add_again(&p);
 	host->took_back(host, old);
 	struct job *again = deliver_again(&p, "1");
-	assert_ptr_equal(running->twin, again);
+	assert_ptr_equal(running->recall.other, again);
 	turn(&p);
 	assert_int_equal(heir->assigned, 0);
 	small_finish(&p.s, running);
 	assert_int_equal(heir->fates[FATE_DONE], 1);
-	assert_int_equal(heir->orphans, 0);
+	assert_int_equal(p.s.core.recall.n_expected, 0);
 	p.leaving = LEAVING_GONE;
 	turn(&p);
 	assert_ptr_equal(p.gone_route, old);
@@ -229,10 +229,10 @@ static void what_ended_is_remembered_for_the_heir(void **state)
 	p.leaving = LEAVING_GONE;
 	turn(&p);
 	assert_ptr_equal(p.gone_route, old);
-	assert_int_equal(p.s.core.recall.count, 1);
+	assert_int_equal(p.s.core.recall.n_kept, 1);
 	(void)deliver_again(&p, "1");
 	assert_int_equal(heir->fates[FATE_DONE], 1);
-	assert_int_equal(p.s.core.recall.count, 0);
+	assert_int_equal(p.s.core.recall.n_kept, 0);
 	small_core_fini(&p.s);
 }
 
@@ -246,10 +246,10 @@ static void without_an_heir_it_is_forgotten(void **state)
 	core_retire(&p.s.core, p.s.route);
 	p.ops.settle = lose;
 	small_finish(&p.s, running);
-	assert_int_equal(p.s.core.recall.count, 1);
+	assert_int_equal(p.s.core.recall.n_kept, 1);
 	p.leaving = LEAVING_GONE;
 	turn(&p);
-	assert_int_equal(p.s.core.recall.count, 0);
+	assert_int_equal(p.s.core.recall.n_kept, 0);
 	small_core_fini(&p.s);
 }
 

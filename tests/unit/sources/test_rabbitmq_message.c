@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -367,9 +368,87 @@ static void test_retry_queues_are_named_after_queue_and_delay(void **state)
 	assert_string_not_equal(name, other); /* cut, but told apart */
 }
 
+/* --- the same message again --------------------------------------------------------------------- */
+
+static struct span encode(const amqp_basic_properties_t *p)
+{
+	struct span encoded;
+	struct error why;
+	assert_int_equal(rabbitmq_message_encode(p, 512, &encoded, &why), ST_OK);
+	return encoded;
+}
+
+/* One letter for each header. */
+static int headers_of(const char *letters, amqp_table_entry_t *e)
+{
+	int n = 0;
+	for (const char *c = letters; *c != '\0'; c++) {
+		switch (*c) {
+		case 't':
+			e[n++] = text("task", "charge");
+			break;
+		case 'o':
+			e[n++] = text("task", "cleanup");
+			break;
+		case 'x':
+			e[n++] = text("x-death", "emails");
+			break;
+		case 'd':
+			e[n++] = rabbitmq_number_entry("x-delivery-count", 2);
+			break;
+		case 'a':
+			e[n++] = rabbitmq_number_entry("x-acquired-count", 3);
+			break;
+		case 'n':
+			e[n++] = rabbitmq_number_entry("x-outfall-attempt", 2);
+			break;
+		default:
+			fail();
+		}
+	}
+	return n;
+}
+
+/* What a broker counts does not tell two deliveries apart; anything else does. */
+static void test_two_deliveries_of_one_message(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *first, *again;
+		bool same;
+	} rows[] = {
+	    {"t",  "t",   true },
+            {"t",  "td",  true },
+            {"td", "atd", true },
+            {"",   "d",   true },
+	    {"t",  "o",   false},
+            {"t",  "",    false},
+            {"t",  "tx",  false},
+            {"t",  "tn",  false},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		amqp_table_entry_t e[2][4];
+		amqp_basic_properties_t p = with_headers(e[0], headers_of(rows[i].first, e[0]));
+		amqp_basic_properties_t q = with_headers(e[1], headers_of(rows[i].again, e[1]));
+		if (rows[i].first[0] == '\0')
+			p._flags = 0;
+		struct span first = encode(&p), again = encode(&q);
+		if (rabbitmq_message_is_again(first, again) != rows[i].same)
+			fail_msg("row %zu", i);
+		q._flags |= AMQP_BASIC_TYPE_FLAG;
+		q.type = amqp_cstring_bytes("t");
+		struct span typed = encode(&q);
+		assert_false(rabbitmq_message_is_again(first, typed));
+		memory_free((char *)first.ptr);
+		memory_free((char *)again.ptr);
+		memory_free((char *)typed.ptr);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_two_deliveries_of_one_message),
 	    cmocka_unit_test(test_a_bare_message_is_a_first_attempt),
 	    cmocka_unit_test(test_only_flagged_properties_count),
 	    cmocka_unit_test(test_attempts_and_interruptions),

@@ -15,12 +15,12 @@
 enum { EPOCH = 4 };
 
 /* One job of each kind, named by a letter: held, running, running in an older name, running for another
- * list, two that are finished. */
+ * list, two that are finished, one that waits for an earlier run of itself. */
 struct bench {
 	struct lane lane;
 	struct route route, other;
 	struct list telling, pending;
-	struct job *jobs[6];
+	struct job *jobs[7];
 	struct redis_known known;
 };
 
@@ -39,6 +39,7 @@ static int set_up(void **state)
 	b = (struct bench){.route.lane = &b.lane, .other.lane = &b.lane};
 	list_init(&b.lane.running);
 	list_init(&b.route.held_jobs);
+	list_init(&b.route.parked);
 	list_init(&b.telling);
 	list_init(&b.pending);
 	b.known = (struct redis_known){
@@ -55,6 +56,8 @@ static int set_up(void **state)
 	b.jobs[5] = add(&b.route, 'g', EPOCH);
 	list_append(&b.telling, &b.jobs[4]->in_source);
 	list_append(&b.pending, &b.jobs[5]->in_source);
+	b.jobs[6] = add(&b.route, 'w', EPOCH);
+	list_append(&b.route.parked, &b.jobs[6]->in_route);
 	*state = &b;
 	return 0;
 }
@@ -81,7 +84,7 @@ static void test_those_of_this_membership_are_named(void **state)
 	struct bench *b = *state;
 	char named[8] = "";
 	redis_known_walk(&b->known, append_letter, named);
-	assert_string_equal(named, "hrfg");
+	assert_string_equal(named, "hwrfg");
 }
 
 static struct reply fields[6];
@@ -101,6 +104,8 @@ static void test_held_ones(void **state)
 	assert_false(redis_known_holds_any(&b->known, &none));
 	struct redis_unknown one = unknown("rh");
 	assert_true(redis_known_holds_any(&b->known, &one));
+	struct redis_unknown waiting = unknown("rw");
+	assert_true(redis_known_holds_any(&b->known, &waiting));
 }
 
 static void test_running_ones_belong_to_no_name_any_more(void **state)

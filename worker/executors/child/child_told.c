@@ -48,8 +48,8 @@ void child_told_job(struct text *text, const struct job *job, uint64_t timeout_m
 	put_number(text, ",\"attempt\":", job->attempt);
 	put_number(text, ",\"interruptions\":", job->interruptions);
 	put_number(text, ",\"crashes\":", job->crashes);
-	text_put(text,
-		 span_text(job->redelivered ? ",\"redelivered\":true" : ",\"redelivered\":false"));
+	text_put(text, span_text(job_may_have_run(job) ? ",\"redelivered\":true"
+						       : ",\"redelivered\":false"));
 	put_number(text, ",\"timeout_ms\":", timeout_ms);
 	put_text_if_any(text, ",\"content_type\":", job->content_type);
 	put_text_if_any(text, ",\"traceparent\":", job->traceparent);

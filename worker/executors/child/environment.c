@@ -223,7 +223,7 @@ char *const *environment_for(struct environment *env, const struct job *job, uin
 	put(env, "OUTFALL_QUEUE", queue);
 	put_number(env, "OUTFALL_ATTEMPT", job->attempt);
 	put_number(env, "OUTFALL_INTERRUPTIONS", job->interruptions);
-	put_number(env, "OUTFALL_REDELIVERED", job->redelivered ? 1 : 0);
+	put_number(env, "OUTFALL_REDELIVERED", job_may_have_run(job) ? 1 : 0);
 	put_number(env, "OUTFALL_TIMEOUT_MS", timeout_ms);
 	put(env, "OUTFALL_CONTENT_TYPE", job->content_type);
 	if (job->traceparent[0] != '\0')

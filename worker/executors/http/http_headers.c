@@ -103,7 +103,7 @@ bool http_headers_write(struct http_headers *headers, const struct job *job, uin
 	put_number(headers, "Outfall-Attempt", job->attempt);
 	put_number(headers, "Outfall-Interruptions", job->interruptions);
 	put_number(headers, "Outfall-Crashes", job->crashes);
-	put_number(headers, "Outfall-Redelivered", job->redelivered ? 1 : 0);
+	put_number(headers, "Outfall-Redelivered", job_may_have_run(job) ? 1 : 0);
 	put_number(headers, "Outfall-Timeout-Ms", timeout_ms);
 	put_text(headers, "traceparent", job->traceparent);
 	put_checkpoint(headers, job->checkpoint);

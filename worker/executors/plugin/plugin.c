@@ -147,7 +147,7 @@ static void show(struct outfall_job *seen, const struct outfall_context *task)
 	    .body_bytes = job->body.len,
 	    .attempt = job->attempt,
 	    .interruptions = job->interruptions,
-	    .redelivered = job->redelivered,
+	    .redelivered = job_may_have_run(job),
 	    .crashes = job->crashes,
 	    .checkpoint = job->checkpoint.ptr,
 	    .checkpoint_bytes = job->checkpoint.len,

@@ -22,12 +22,15 @@
 #include "sources/rabbitmq/rabbitmq_copies.h"
 #include "sources/rabbitmq/rabbitmq_describe.h"
 #include "sources/rabbitmq/rabbitmq_link.h"
+#include "sources/rabbitmq/rabbitmq_message.h"
 #include "sources/rabbitmq/rabbitmq_pace.h"
 #include "sources/rabbitmq/rabbitmq_passage.h"
 #include "sources/source.h"
 #include "wire/amqp.h"
 
 #include <stdio.h>
+
+enum { NODE_DEAD_MS = 60 * 1000 }; /* net_ticktime, as long as a silent node counts as alive */
 
 struct rabbitmq {
 	struct source base;
@@ -42,8 +45,9 @@ struct rabbitmq {
 	struct timer *read_on; /* armed while reading waits */
 	unsigned least_prefetch;
 	bool has_been_up;
-	bool refused; /* for good: nothing is tried any more */
-	bool held;    /* by the passage: nothing is read until its output has left */
+	unsigned place; /* which node it was, last; see hosts.h */
+	bool refused;   /* for good: nothing is tried any more */
+	bool held;      /* by the passage: nothing is read until its output has left */
 	bool copies_closed, passage_closed; /* by close() */
 };
 
@@ -173,12 +177,29 @@ static void open_channels(struct rabbitmq *s)
 			open_channel(s, ch, at);
 }
 
+/* So long the broker may hold what it gave to an earlier connection. */
+static void expect_held(struct rabbitmq *s, uint64_t for_ms)
+{
+	uint64_t until_ns = loop_now_ns(s->all.loop) + for_ms * UINT64_C(1000000);
+	if (until_ns > s->all.held_until_ns)
+		s->all.held_until_ns = until_ns;
+}
+
+/* Where the node of the connection before has died, the others may take their time to find out. */
+static void note_place(struct rabbitmq *s)
+{
+	if (s->has_been_up && s->place != s->link.hosts.place)
+		expect_held(s, NODE_DEAD_MS);
+	s->place = s->link.hosts.place;
+}
+
 static void on_opened(void *arg)
 {
 	struct rabbitmq *s = arg;
 	char url[256];
 	s->all.conn = s->link.conn;
 	rabbitmq_link_worked(&s->link);
+	note_place(s);
 	if (s->has_been_up)
 		s->base.reconnects++;
 	s->has_been_up = true;
@@ -228,9 +249,17 @@ static bool is_for_good(const struct error *why)
 	       why->status == ST_INVALID;
 }
 
+/* It closes a connection two to three heartbeats after the last that it heard. */
+static void note_silence(struct rabbitmq *s, const struct error *why)
+{
+	if (s->all.conn != NULL && why != NULL && why->status == ST_TIMEOUT)
+		expect_held(s, 3 * s->link.settings->heartbeat_ms);
+}
+
 static void on_closed(void *arg, const struct error *why)
 {
 	struct rabbitmq *s = arg;
+	note_silence(s, why);
 	bool closing = s->base.link == LINK_CLOSING;
 	s->all.conn = NULL;
 	struct rabbitmq_channel *ch;
@@ -561,6 +590,12 @@ static void count_others(struct source *source, struct census *census, unsigned 
 			rabbitmq_channel_count(ch, round);
 }
 
+static bool is_again(const struct source *source, const struct job *first, const struct job *again)
+{
+	(void)source;
+	return rabbitmq_message_is_again(first->origin, again->origin);
+}
+
 static bool is_blocked(const struct source *source)
 {
 	const struct rabbitmq *s = list_entry(source, const struct rabbitmq, base);
@@ -609,6 +644,7 @@ static const struct source_ops ops = {
     .leave = leave,
     .close = close_in_order,
     .destroy = destroy,
+    .is_again = is_again,
     .describe = describe,
     .count_others = count_others,
     .is_blocked = is_blocked,

@@ -48,6 +48,8 @@ struct rabbitmq_channel {
 	bool has_consumed;
 	bool forgiven;           /* before it has, too, no refusal is for good */
 	bool retired, suspended; /* see source.h */
+	bool
+	    caught_up; /* since it was opened: what its queue gives out again has come, first of all */
 	struct rabbitmq_dead_queue dead;
 	struct rabbitmq_single_active single_active;
 	struct timer *again; /* while CANCELLED or BROKEN: to try again */
@@ -250,6 +252,16 @@ static void deliver(struct rabbitmq_channel *ch, struct job *job)
 	host_of(ch)->deliver(host_of(ch), &job); /* may lead back into settle() */
 }
 
+/* What was lost goes to the head of its queue, so behind the first message that is new nothing of it comes;
+ * unless the broker does not know yet that the connection is gone, and still holds it for that. */
+static void note_new(struct rabbitmq_channel *ch)
+{
+	if (ch->caught_up || loop_now_ns(ch->all->loop) < ch->all->held_until_ns)
+		return;
+	ch->caught_up = true;
+	host_of(ch)->redelivered_all(host_of(ch), ch->route);
+}
+
 static void begin_message(struct rabbitmq_channel *ch, const amqp_basic_deliver_t *m)
 {
 	if (!rabbitmq_channel_may_deliver(ch) && ch->state != CHANNEL_FINISHING) {
@@ -260,6 +272,8 @@ static void begin_message(struct rabbitmq_channel *ch, const amqp_basic_deliver_
 		amqp_conn_fail(ch->all->conn, "many more deliveries than the prefetch allows");
 		return;
 	}
+	if (!m->redelivered)
+		note_new(ch);
 	rabbitmq_incoming_begin(ch->incoming, m->delivery_tag, m->redelivered != 0);
 	if (ch->state == CHANNEL_FINISHING)
 		rabbitmq_incoming_skip(ch->incoming); /* its delivery stays without an answer */
@@ -363,6 +377,7 @@ static void check_dead(struct rabbitmq_channel *ch)
 static void opened(struct rabbitmq_channel *ch)
 {
 	rabbitmq_answers_begin(ch->answers, ++ch->all->last_epoch);
+	ch->caught_up = false;
 	if (rabbitmq_dead_queue_is_due(&ch->dead))
 		check_dead(ch);
 	else

@@ -39,13 +39,14 @@ struct rabbitmq_channels {
 	struct rabbitmq_copies *copies;
 	struct rabbitmq_passage *passage; /* of what is too large to be a job */
 	struct amqp_conn *conn;           /* NULL unless logged in */
-	uint64_t check_ms;     /* between two looks whether a consumer is still there; 0: none */
-	bool intake_wanted;    /* consume, or only settle */
-	bool urgent;           /* tell and prove at once: somebody waits for it */
-	uint64_t last_epoch;   /* counts the openings of all channels */
-	struct list busy;      /* channels with answers to tell or to prove */
-	uint64_t delivered;    /* jobs, ever */
-	struct census *census; /* who is told what was asked for with rabbitmq_channel_count() */
+	uint64_t check_ms;      /* between two looks whether a consumer is still there; 0: none */
+	bool intake_wanted;     /* consume, or only settle */
+	bool urgent;            /* tell and prove at once: somebody waits for it */
+	uint64_t last_epoch;    /* counts the openings of all channels */
+	uint64_t held_until_ns; /* the broker may not know yet that our last connection has gone */
+	struct list busy;       /* channels with answers to tell or to prove */
+	uint64_t delivered;     /* jobs, ever */
+	struct census *census;  /* who is told what was asked for with rabbitmq_channel_count() */
 
 	void (*moved)(struct source *source); /* a channel has changed its state */
 	/* Before it has ever consumed: the broker has no such queue, or keeps us from it. */

@@ -86,7 +86,7 @@ static struct job *make_job(const struct rabbitmq_incoming *in, struct route *ro
 	    .interruptions = m.interruptions,
 	    .crashes = m.crashes,
 	    .id_made_up = id_made_up,
-	    .redelivered = in->redelivered || m.interruptions > 0, /* a copy's first delivery too */
+	    .redelivered = in->redelivered,
 	    .id = m.id,
 	    .content_type = m.content_type,
 	    .traceparent = m.traceparent,

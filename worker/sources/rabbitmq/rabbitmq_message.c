@@ -255,3 +255,63 @@ enum status rabbitmq_message_copy(const struct job *job, enum rabbitmq_copy_for 
 	empty_amqp_pool(&pool);
 	return st;
 }
+
+/* --- the same message again --------------------------------------------------------------------- */
+
+/* Headers that a broker writes into a message each time it gives it out again; in all others, x-death among
+ * them, two deliveries of one message are alike. */
+static const struct {
+	const char *key, *since; /* since: for whoever reads this */
+} counted_by_broker[] = {
+    {"x-delivery-count", "3.8, quorum queues"},
+    {"x-acquired-count", "4.3, quorum queues"},
+};
+
+static bool is_counted_by_broker(const amqp_table_entry_t *entry)
+{
+	for (size_t i = 0; i < sizeof counted_by_broker / sizeof *counted_by_broker; i++)
+		if (key_is(entry, counted_by_broker[i].key))
+			return true;
+	return false;
+}
+
+static void leave_out_counts(amqp_basic_properties_t *p)
+{
+	if (!(p->_flags & AMQP_BASIC_HEADERS_FLAG))
+		return;
+	int n = 0;
+	for (int i = 0; i < p->headers.num_entries; i++)
+		if (!is_counted_by_broker(&p->headers.entries[i]))
+			p->headers.entries[n++] = p->headers.entries[i];
+	p->headers.num_entries = n;
+	if (n == 0) /* there may have been none before it counted */
+		p->_flags &= ~(amqp_flags_t)AMQP_BASIC_HEADERS_FLAG;
+}
+
+/* The rest, encoded. */
+static enum status as_published(struct span encoded, struct span *ret_encoded)
+{
+	amqp_pool_t pool;
+	void *decoded;
+	init_amqp_pool(&pool, 4096);
+	enum status st = ST_INVALID;
+	if (amqp_decode_properties(AMQP_BASIC_CLASS, &pool, amqp_bytes_of(encoded), &decoded) >=
+	    0) {
+		leave_out_counts(decoded);
+		st = rabbitmq_message_encode(decoded, encoded.len, ret_encoded, NULL);
+	}
+	empty_amqp_pool(&pool);
+	return st;
+}
+
+bool rabbitmq_message_is_again(struct span first, struct span again)
+{
+	struct span a = {0}, b = {0};
+	if (span_equal(first, again))
+		return true;
+	bool same = as_published(first, &a) == ST_OK && as_published(again, &b) == ST_OK &&
+		    span_equal(a, b);
+	memory_free((char *)a.ptr);
+	memory_free((char *)b.ptr);
+	return same;
+}

@@ -44,6 +44,10 @@ enum status rabbitmq_message_copy(const struct job *job, enum rabbitmq_copy_for 
 				  const char *queue, struct span checkpoint,
 				  struct span *ret_encoded, struct error *why);
 
+/* Whether the properties of two deliveries, encoded (job->origin), are those of one message: what a broker
+ * changes between two deliveries is left out. False as well where there is no memory to find out. */
+bool rabbitmq_message_is_again(struct span first, struct span again);
+
 /* Encodes `properties`; the span's memory belongs to the caller. */
 enum status rabbitmq_message_encode(const amqp_basic_properties_t *properties, size_t room,
 				    struct span *ret_encoded, struct error *why);

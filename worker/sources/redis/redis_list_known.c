@@ -1,5 +1,5 @@
 /* A job belongs to our present name by its epoch; what is held always does, because with a name all that
- * is held is given up. Unknown fields are looked for one by one: there are none but after a failover, and
+ * is held is given up, and so does what waits for an earlier run of the same job (job/recall.h). Unknown fields are looked for one by one: there are none but after a failover, and
  * then no more than had been claimed ahead. */
 #include "sources/redis/redis_list_known.h"
 
@@ -18,6 +18,9 @@ void redis_known_walk(const struct redis_known *known,
 		      void (*each)(void *arg, const struct job *job), void *arg)
 {
 	list_each (it, &known->route->held_jobs) {
+		each(arg, list_entry(it, struct job, in_route));
+	}
+	list_each (it, &known->route->parked) {
 		each(arg, list_entry(it, struct job, in_route));
 	}
 	list_each (it, &known->route->lane->running) {
@@ -40,13 +43,19 @@ bool redis_is_unknown(const struct redis_unknown *unknown, const struct job *job
 	return false;
 }
 
-bool redis_known_holds_any(const struct redis_known *known, const struct redis_unknown *unknown)
+static bool has_unknown(const struct list *jobs, const struct redis_unknown *unknown)
 {
-	list_each (it, &known->route->held_jobs) {
+	list_each (it, jobs) {
 		if (redis_is_unknown(unknown, list_entry(it, struct job, in_route)))
 			return true;
 	}
 	return false;
+}
+
+bool redis_known_holds_any(const struct redis_known *known, const struct redis_unknown *unknown)
+{
+	return has_unknown(&known->route->held_jobs, unknown) ||
+	       has_unknown(&known->route->parked, unknown);
 }
 
 size_t redis_known_disown_running(const struct redis_known *known,

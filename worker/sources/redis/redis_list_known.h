@@ -18,7 +18,7 @@ struct reply;
 struct route;
 
 struct redis_known {
-	const struct route *route; /* its jobs held, and running */
+	const struct route *route; /* its jobs held, parked, and running */
 	uint64_t epoch;           /* struct job.source_epoch of those claimed in our present name */
 	struct list *finished[2]; /* struct job.in_source: being settled */
 };

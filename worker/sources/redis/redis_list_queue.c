@@ -72,6 +72,9 @@ struct redis_queue {
 	uint64_t starved_until_ns; /* an allocation failed: claim nothing until then */
 	bool troubled;             /* the last claim was answered with an error of the list's own */
 
+	uint64_t
+	    lost_ns; /* when what we held was, last; 0: not, or all of it has been given out again */
+
 	unsigned census_round; /* that we were asked in last */
 
 	bool overdue;        /* what is pending has waited long enough */
@@ -164,10 +167,16 @@ static void renewed(void *arg, int64_t due_ms, int64_t brought_back)
 	redis_queue_look(queue);
 }
 
+/* What we held may be given out again, once somebody has brought it back. */
+static void let_go(struct redis_queue *queue)
+{
+	queue->lost_ns = now_ns(queue);
+	host_of(queue)->took_back(host_of(queue), queue->route);
+}
+
 static void lapsed(void *arg)
 {
-	struct redis_queue *queue = arg;
-	host_of(queue)->took_back(host_of(queue), queue->route);
+	let_go(arg);
 }
 
 static int64_t blocked_client(void *arg)
@@ -226,7 +235,7 @@ static void shut_out(void *arg)
 	struct redis_queue *queue = arg;
 	give_up_call(queue);
 	lose_settles(queue);
-	host_of(queue)->took_back(host_of(queue), queue->route);
+	let_go(queue);
 }
 
 /* Of this membership: held, running, being settled. */
@@ -254,11 +263,11 @@ static void forget(void *arg, const struct redis_unknown *gone)
 	list_init(&lost);
 	say(queue, LOG_WARN, "claims unknown to the server, letting go of them", "jobs",
 	    (int64_t)gone->n_fields);
-	(void)redis_known_disown_running(&known, gone);
+	size_t running = redis_known_disown_running(&known, gone);
 	redis_known_take_finished(&known, gone, &lost);
 	end_settles(queue, &lost, SETTLED_LOST);
-	if (redis_known_holds_any(&known, gone))
-		host_of(queue)->took_back(host_of(queue), queue->route);
+	if (running > 0 || redis_known_holds_any(&known, gone))
+		let_go(queue);
 }
 
 static void unblock(void *arg, int64_t client_id);
@@ -341,11 +350,24 @@ void redis_queue_set_aside(struct redis_queue *queue, const struct error *why)
 
 /* --- claiming ---------------------------------------------------------------------------------- */
 
+/* What comes back comes to the head. Within one more lease somebody has noticed that ours has ended, so
+ * behind the first job after that which is new nothing of it comes. */
+static void note_new(struct redis_queue *queue)
+{
+	uint64_t lease_ns = queue->settings->lease_ms * UINT64_C(1000000);
+	if (queue->lost_ns == 0 || now_ns(queue) - queue->lost_ns < lease_ns)
+		return;
+	queue->lost_ns = 0;
+	host_of(queue)->redelivered_all(host_of(queue), queue->route);
+}
+
 static void deliver(struct redis_queue *queue, struct list *jobs)
 {
 	struct list *it;
 	while ((it = list_take_first(jobs)) != NULL) {
 		struct job *job = list_entry(it, struct job, in_source);
+		if (!job->redelivered)
+			note_new(queue);
 		host_of(queue)->deliver(host_of(queue), &job);
 	}
 }
