@@ -229,8 +229,8 @@ static void extend(struct executor_host *host, struct job *job, uint64_t more_ms
 {
 	struct core *core = of_executor_host(host);
 	must(job->state == JOB_RUNNING);
-	bool cut = more_ms > JOB_EXTENDS_MOST_MS;
-	uint64_t given_ms = cut ? JOB_EXTENDS_MOST_MS : more_ms;
+	bool cut = more_ms > LONGEST_WAIT_MS;
+	uint64_t given_ms = cut ? LONGEST_WAIT_MS : more_ms;
 	uint64_t until_ns = clock_now_ns(core->clock) + given_ms * UINT64_C(1000000);
 	if (until_ns > job->extended_ns)
 		job->extended_ns = until_ns;
@@ -419,7 +419,7 @@ static void refused(struct source_host *host, struct source *source, const struc
 		kv_text("source", source->name), kv_why(why));
 	core->drain.report.refused = true;
 	if (!phase_is_stopping(core->drain.phase))
-		core_event(core, EVENT_STOP, "broker refused");
+		core_event(core, EVENT_DRAIN, "broker refused");
 }
 
 static size_t room(struct source_host *host, const struct route *route)

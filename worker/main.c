@@ -1,10 +1,16 @@
-/* Reads the first word and hands the rest to its command. */
+/* Reads the first word and hands the rest to its command.
+ *
+ * A signal that comes before somebody listens must wait for him: by default it would kill us, and as PID 1
+ * it would be lost. So all are held back from the first lines on, until the command takes them over or, where
+ * it does not mean to, begins. */
 #include "commands/commands.h"
 
 #include "executors/child/become.h"
 #include "executors/plugin/plugin_isolated.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
@@ -25,13 +31,14 @@ static const char help[] =
 static const struct command {
 	const char *name;
 	int (*run)(int argc, char **argv);
+	bool takes_signals; /* it lets them in itself, once it listens */
 } commands[] = {
-    {"run",		  command_run           },
-    {"check",		command_check         },
-    {"enqueue",              command_enqueue       },
-    {"ctl",		  command_ctl           },
-    {PLUGIN_PROCESS_COMMAND, command_plugin_process}, /* not in the help: see there */
-    {PLUGIN_PROCESS_TRY,     command_plugin_try    },
+    {"run",		  command_run,            true },
+    {"check",		command_check,          false},
+    {"enqueue",              command_enqueue,        false},
+    {"ctl",		  command_ctl,            false},
+    {PLUGIN_PROCESS_COMMAND, command_plugin_process, false}, /* not in the help: see there */
+    {PLUGIN_PROCESS_TRY,     command_plugin_try,     false},
 };
 
 static const struct command *find_command(const char *name)
@@ -61,14 +68,25 @@ static const char *why_not(const char *word)
 			      : "no such command";
 }
 
+static sigset_t hold_signals(void)
+{
+	sigset_t all, before;
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	return before;
+}
+
 int main(int argc, char **argv)
 {
 	const char *word = argc > 1 ? argv[1] : "";
 	if (strcmp(word, BECOME_COMMAND) ==
 	    0) /* before anything that the program behind it would inherit */
 		return become_run(argc - 1, argv + 1);
+	sigset_t before = hold_signals();
 	fill_stdio();
 	const struct command *command = find_command(word);
+	if (command == NULL || !command->takes_signals)
+		(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (command != NULL)
 		return command->run(argc - 1, argv + 1);
 	if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)

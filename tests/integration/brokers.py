@@ -16,6 +16,7 @@ import functools
 import itertools
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -187,9 +188,10 @@ class RabbitQueue:
             f'  queue "{name or self.name}" {{ handler = "{handler}" {dead} {extra} }}\n}}\n'
         )
 
-    def publish(self, bodies, **properties):
+    def publish(self, bodies, ids=False, **properties):
         """All are in the queue when it returns. Few are confirmed one by one, and so are on disk
-        when the broker is killed; many are proved by a round trip."""
+        when the broker is killed; many are proved by a round trip. `ids`: each has one, by which
+        the worker knows it again."""
         bodies = list(bodies)
         properties.setdefault("delivery_mode", 2)
         with self.broker.connect(self.vhost) as connection:
@@ -197,6 +199,8 @@ class RabbitQueue:
             if len(bodies) <= 100:
                 channel.confirm_delivery()
             for body in bodies:
+                if ids:
+                    properties["message_id"] = secrets.token_hex(8)
                 channel.basic_publish("", self.name, body, pika.BasicProperties(**properties))
             channel.queue_declare(self.name, passive=True)
 
@@ -376,7 +380,8 @@ class RedisList:
             f'  list "{name or self.name}" {{ handler = "{handler}" {extra} }}\n}}\n'
         )
 
-    def publish(self, bodies):
+    def publish(self, bodies, ids=True):
+        """Each has one: the list gives it."""
         bodies = list(bodies)
         for at in range(0, len(bodies), 1000):
             self.client.lpush(self.name, *bodies[at : at + 1000])

@@ -709,15 +709,19 @@ class Draining(AdminCase):
         self.assertFalse(self.socket_path.exists())
 
     def test_a_hook_and_then_the_signal_is_one_stop(self):
-        """And the next signal hurries."""
+        """Its echo included. And the next signal hurries."""
         worker = self.start_busy()
         self.assertEqual(self.post("/drain").status, 202)
         wait_for("the drain", lambda: self.status()["state"] == "finishing")
         begun = time.monotonic()
         wait_for("more than the debounce", lambda: time.monotonic() - begun > 1.1)
         worker.send(signal.SIGTERM)
-        worker.wait_event("already draining, as the admin server was asked to; another signal hurries")
+        worker.wait_event("already draining, as was asked for; another signal hurries")
+        worker.send(signal.SIGTERM)
+        worker.wait_event("stop ignored, it came within a second of the last")
         self.assertEqual(self.status()["state"], "finishing")
+        begun = time.monotonic()
+        wait_for("more than the debounce", lambda: time.monotonic() - begun > 1.1)
         worker.send(signal.SIGTERM)
         self.assertEqual(worker.wait_exit(), 12)
 

@@ -171,6 +171,18 @@ class DrainCases:
         self.assert_fates(worker, returned=5)
         self.assertEqual(self.in_queue(), ["j1", "j2", "j3", "j4", "j5"])
 
+    def test_a_log_that_may_not_grow(self):
+        """stderr is a file at its limit (RLIMIT_FSIZE): lines are lost, jobs are not."""
+        script = f"seq 1 1000; echo end x >> {self.record.path}"
+        self.queue.publish(["x"] * 20)
+        handler = self.exec_handler(command=["/bin/sh", "-c", script])
+        worker = self.start(
+            self.config(self.queue.section(), handler), wrapper=["prlimit", "--fsize=50000", "--"]
+        )
+        self.record.wait_ended(20)
+        self.assertEqual(worker.stop()[0], 0)
+        self.assertGreater(len(worker.log_text()), 50000 - 4096)
+
     def test_double_signal_counts_once(self):
         worker = self.start_with(3)
         worker.send(signal.SIGTERM)

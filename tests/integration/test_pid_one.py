@@ -39,6 +39,18 @@ class PidOne(RedisCase):
         self.assertEqual(self.record.ended(), ["a"])
         self.assertEqual(worker.report()["fates"]["done"], 1)
 
+    def test_a_signal_before_anybody_listens(self):
+        """It reads a configuration that does not come to its end yet."""
+        late = self.directory / "late.conf"
+        os.mkfifo(late)
+        config = self.config(self.queue.section()) + f'include("{late}")\n'
+        worker = self.start_first(config)
+        with open(late, "w") as out:  # it has come to this file, and waits for what is in it
+            worker.send(signal.SIGTERM)
+            out.write("# nothing\n")
+        self.assertEqual(worker.wait_exit(), 0)
+        worker.wait_event("drain report")
+
     def test_reaps_orphans(self):
         """Each job leaves a grandchild behind that ends later, with only PID 1 to reap it."""
         script = f"(sleep 0.05; echo end orphan >> {self.record.path}) > /dev/null 2>&1 &"

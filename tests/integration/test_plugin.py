@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 import unittest
 from pathlib import Path
 
@@ -54,6 +55,42 @@ class PluginCases:
         self.assertRegex(event["why"], r'worker1\.conf:\d+: handler "h": .*init\(\) failed: no such database')
         self.assertEqual(self.record.lines(), ["init"])
         self.assertEqual(self.queue.depth(), 1)
+
+    # --- hooks that never return ------------------------------------------------------------
+
+    def start_that_hangs(self, hook, drain):
+        self.record.path.write_text("")
+        self.queue.publish(["a"])
+        config = self.config(self.queue.section(), self.plugin_handler(threads=2), drain=drain)
+        worker = self.start(config, environment={"OUTFALL_TEST_HANG_IN": hook})
+        self.record.wait_ended(1)
+        return worker
+
+    def test_a_hook_that_hangs_does_not_hold_the_exit(self):
+        limits = (HURRY, 1.5), ('timeout = "none" reserve = "500ms" grace = "500ms"', 1.0)
+        for hook in ("exit", "thread-exit"):
+            for drain, limit in limits:
+                worker = self.start_that_hangs(hook, drain)
+                code, seconds = worker.stop()
+                self.figure(f"{hook}: exit after {seconds:.2f} s, limit {limit} s")
+                self.assertEqual(code, 0)
+                self.assertLess(seconds, limit + 0.5 * patience())
+                worker.wait_event("exit forced: something behind the drain did not end by its deadline")
+                self.assertEqual(worker.report()["since_start"]["done"], 1)
+
+    def test_signals_reach_a_worker_that_hangs_in_a_hook(self):
+        """The echo of the first one does not, it changes nothing in a drain either."""
+        for insist in (signal.SIGQUIT, signal.SIGTERM):
+            worker = self.start_that_hangs("exit", 'timeout = "60s"')
+            worker.send(signal.SIGTERM)
+            wait_for("the hook", lambda: "exit" in self.record.lines())
+            begun = time.monotonic()
+            if insist == signal.SIGTERM:
+                worker.send(signal.SIGTERM)
+                wait_for("more than the debounce", lambda: time.monotonic() - begun > 1.1)
+                self.assertIsNone(worker.process.poll())
+            worker.send(insist)
+            self.assertEqual(worker.wait_exit(), 0)
 
     # --- a drain ----------------------------------------------------------------------------
 

@@ -308,7 +308,7 @@ class QueueCases:
     def test_connection_lost_and_added_again(self):
         """What the route before runs is known to the one that comes after it."""
         worker = self.start_with(self.section("jobs", "more"), concurrency=4)
-        self.queue.publish(self.gated(1, 2))
+        self.queue.publish(self.gated(1, 2), ids=True)
         self.record.wait_begun(2)
         self.reload(worker, self.section("more"))
         self.reload(worker, self.section("more", "jobs"))

@@ -56,13 +56,25 @@ static void hurry(struct world *w, bool at_once)
 	s->end_ns = least(s->end_ns, s->kill_ns + share_ns(w, w->drain.reserve_ms));
 }
 
+/* Of a stop under way, begun by whomever, the first signal is the same stop, and so is an echo of the last. */
+static bool is_same_stop(const struct world *w, enum drain_event event)
+{
+	const struct deadlines *s = &w->stop;
+	if (event == EVENT_STOP_NOW || !s->stopping)
+		return false;
+	return event == EVENT_DRAIN || s->heard_ns == 0 || w->now_ns - s->heard_ns < 1000 * MS;
+}
+
 static void hear_stop(struct world *w, enum drain_event event)
 {
 	struct deadlines *s = &w->stop;
-	bool echo = event == EVENT_STOP && s->heard_ns != 0 && w->now_ns - s->heard_ns < 1000 * MS;
-	if (echo || w->core.drain.phase == PHASE_CLOSED)
+	if (w->core.drain.phase == PHASE_CLOSED)
 		return;
-	s->heard_ns = w->now_ns;
+	bool same = is_same_stop(w, event);
+	if (event != EVENT_DRAIN && (!same || s->heard_ns == 0))
+		s->heard_ns = w->now_ns;
+	if (same)
+		return;
 	if (s->stopping) {
 		hurry(w, event == EVENT_STOP_NOW);
 		return;
@@ -84,7 +96,7 @@ static void check_notices(struct world *w)
 
 void deadlines_event(struct world *w, enum drain_event event)
 {
-	if (event == EVENT_STOP || event == EVENT_STOP_NOW)
+	if (event == EVENT_STOP || event == EVENT_STOP_NOW || event == EVENT_DRAIN)
 		hear_stop(w, event);
 	core_event(&w->core, event, "simulated signal");
 	check_notices(w);
@@ -92,8 +104,7 @@ void deadlines_event(struct world *w, enum drain_event event)
 
 void deadlines_stop_begins(struct world *w)
 {
-	if (!w->stop.stopping)
-		hear_stop(w, EVENT_STOP);
+	hear_stop(w, EVENT_DRAIN);
 }
 
 void deadlines_extend(struct world *w, uint64_t more_ms)

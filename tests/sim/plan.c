@@ -165,6 +165,8 @@ static void plan_signals(struct world *w)
 	plan_signal(w, a_stop(w, 90), stop_ns);
 	while (chance(w, 25))
 		plan_signal(w, a_stop(w, 70), stop_ns + roll(w, 4000) * MS);
+	while (chance(w, 15)) /* an operator's tool, or a hook in front of the signal */
+		plan_signal(w, EVENT_DRAIN, roll(w, 6000) * MS);
 	while (chance(w, 15)) /* managers and shells often send it twice */
 		plan_signal(w, EVENT_STOP, stop_ns + roll(w, 10) * MS);
 	while (chance(w, 15))

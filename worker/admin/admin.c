@@ -33,7 +33,7 @@ struct admin {
 	struct listener_file file;
 	struct turn_hook hook;
 	enum phase told; /* the last phase that those who listen were told of */
-	uint64_t started_ns, epoch_ns;
+	uint64_t started_ns;
 	char reason[100]; /* why the feed ends */
 };
 
@@ -58,15 +58,24 @@ static size_t resident_bytes(void)
 	return (size_t)resident * (size_t)sysconf(_SC_PAGESIZE);
 }
 
+/* Looked at each time: the wall clock may be set while we run, on a fresh machine by years. To 10 ms, so that
+ * what is told does not tremble with the moments between two clocks. */
+static uint64_t epoch_now(uint64_t now_ns)
+{
+	uint64_t epoch_ns = nanoseconds(CLOCK_REALTIME) - now_ns;
+	return epoch_ns - epoch_ns % (10 * MS_NS);
+}
+
 static void look(const struct pages *pages, struct view *ret_view)
 {
 	const struct admin *a = list_entry(pages, const struct admin, pages);
+	uint64_t now_ns = loop_now_ns(a->worker.loop);
 	*ret_view = (struct view){
 	    .core = a->worker.core,
 	    .name = a->worker.name,
-	    .now_ns = loop_now_ns(a->worker.loop),
+	    .now_ns = now_ns,
 	    .started_ns = a->started_ns,
-	    .epoch_ns = a->epoch_ns,
+	    .epoch_ns = epoch_now(now_ns),
 	    .lag_ns = loop_lag_ns(a->worker.loop),
 	    .cpu_ns = nanoseconds(CLOCK_PROCESS_CPUTIME_ID),
 	    .resident_bytes = resident_bytes(),
@@ -218,7 +227,6 @@ enum status admin_create(const struct admin_settings *settings, const struct adm
 				  .look = look,
 				  .reloading = worker->reloading};
 	a->started_ns = loop_now_ns(worker->loop);
-	a->epoch_ns = nanoseconds(CLOCK_REALTIME) - a->started_ns;
 	a->told = worker->core->drain.phase;
 	a->hook = (struct turn_hook){.run = turned, .arg = a};
 	loop_add_hook(worker->loop, TURN_DRAIN, &a->hook); /* behind the drain's own */

@@ -285,7 +285,7 @@ static void drain(const struct question *q, struct answer *answer)
 	if (!may_leave(q, "drain", answer))
 		return;
 	if (!is_draining(q))
-		core_event(q->pages->core, EVENT_STOP, PAGES_DRAIN_WHY);
+		core_event(q->pages->core, EVENT_DRAIN, PAGES_DRAIN_WHY);
 	answer->wait_ms = wait_ms;
 	if (waits)
 		answer->how = ANSWER_AT_THE_END;

@@ -5,7 +5,6 @@
 #include "settings/settings.h"
 #include "settings/withheld.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -32,15 +31,6 @@ static const char help[] =
     "             64 usage, 69 at the start the broker refused for good or an address of\n"
     "             admin is taken, 70 internal error, 78 configuration\n";
 
-/* A signal that comes before the loop listens must wait for it: by default it would kill us, and as
- * PID 1 it would be lost. */
-static void hold_signals(void)
-{
-	sigset_t all;
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_BLOCK, &all, NULL);
-}
-
 static int run(const char *path)
 {
 	struct settings *settings = NULL;
@@ -50,7 +40,6 @@ static int run(const char *path)
 	struct log *log = log_create(STDERR_FILENO, settings->log.level, settings->log.format);
 	must(log != NULL); /* nothing has been taken from any broker yet */
 	log_set_worker(log, settings->worker.name);
-	hold_signals();
 	withheld_hide(settings->withheld);
 	code = run_worker(settings, path, log);
 	log_destroy(log);

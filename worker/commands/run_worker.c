@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/must.h"
+#include "commands/exit_guard.h"
 #include "commands/reload.h"
 #include "commands/run_queues.h"
 #include "core.h"
@@ -72,10 +73,10 @@ struct run {
 	bool sources_started;
 	struct timer *patience; /* with handlers that are not ready */
 	struct timer *wake;
-	uint64_t wake_ns; /* when it is set for; UINT64_MAX = not */
+	uint64_t wake_ns;         /* when it is set for; UINT64_MAX = not */
+	struct exit_guard *guard; /* once the drain has begun */
 	struct signal_watch *signals[8];
 	size_t n_signals;
-	bool told_to_stop; /* by a signal */
 };
 
 static uint64_t loop_clock_now(const struct clock *clock)
@@ -218,17 +219,6 @@ static const struct {
     {SIGUSR1, log_status,        "SIGUSR1"},
 };
 
-/* Whoever asks for a drain through the admin server is often a hook of the process manager, whose first
- * signal then means the same stop. The next one hurries. */
-static bool is_known_stop(struct run *run, enum drain_event event)
-{
-	const struct drain *drain = &run->core.drain;
-	bool first = event == EVENT_STOP && !run->told_to_stop;
-	run->told_to_stop |= event == EVENT_STOP;
-	return first && phase_is_stopping(drain->phase) && drain->report.why != NULL &&
-	       strcmp(drain->report.why, PAGES_DRAIN_WHY) == 0;
-}
-
 static void caught(void *arg, int signum)
 {
 	struct run *run = arg;
@@ -237,13 +227,6 @@ static void caught(void *arg, int signum)
 			continue;
 		log_say(run->log, LOG_INFO, "signal caught",
 			kv_text("signal", signal_table[i].name));
-		if (is_known_stop(run, signal_table[i].event)) {
-			log_say(
-			    run->log, LOG_INFO,
-			    "already draining, as the admin server was asked to; another signal "
-			    "hurries");
-			return;
-		}
 		core_event(&run->core, signal_table[i].event, signal_table[i].name);
 		return;
 	}
@@ -271,6 +254,7 @@ static enum status watch_signal(struct run *run, int signum, void (*call)(void *
 static enum status watch_signals(struct run *run, struct error *why)
 {
 	(void)signal(SIGPIPE, SIG_IGN); /* a peer that closes is an error to read, not a death */
+	(void)signal(SIGXFSZ, SIG_IGN); /* so is a log that has grown to its limit */
 	enum status st = ST_OK;
 	for (size_t i = 0; i < sizeof signal_table / sizeof *signal_table && st == ST_OK; i++)
 		st = watch_signal(run, signal_table[i].signum, caught, signal_table[i].name, why);
@@ -278,8 +262,8 @@ static enum status watch_signals(struct run *run, struct error *why)
 		st = watch_signal(run, request_table[i].signum, asked, request_table[i].name, why);
 	if (st != ST_OK)
 		return st;
-	/* command_run() has held back what came before now; and whoever started us may have blocked
-	 * what asks us to stop. */
+	/* main() has held back what came before now; and whoever started us may have blocked what asks
+	 * us to stop. */
 	sigset_t none;
 	(void)sigemptyset(&none);
 	(void)pthread_sigmask(SIG_SETMASK, &none, NULL);
@@ -360,10 +344,21 @@ static void set_wake(struct run *run)
 	timer_start(run->wake, (wait_ns + 999999) / 1000000);
 }
 
+static void follow_deadline(struct run *run)
+{
+	const struct drain *drain = &run->core.drain;
+	if (!phase_is_stopping(drain->phase))
+		return;
+	if (run->guard == NULL)
+		run->guard = exit_guard_start(run->log);
+	exit_guard_set(run->guard, drain_deadline_ns(drain), drain_exit_code_now(drain));
+}
+
 static void drain_turn_hook(void *arg)
 {
 	struct run *run = arg;
 	core_drain_turn(&run->core);
+	follow_deadline(run);
 	if (core_is_closed(&run->core))
 		loop_stop(run->loop);
 	set_wake(run);
@@ -569,6 +564,21 @@ static void part_from_operators(struct run *run)
 	admin_part(run->admin, until_ns);
 }
 
+/* From here on nobody listens to the drain's clock but the guard. A drain that had all the time in the world
+ * gives what comes behind it as much as it would give jobs to stop, and to be given back. */
+static void guard_the_rest(struct run *run, int code)
+{
+	const struct drain_settings *drain = &run->drain;
+	uint64_t at_ns = drain_deadline_ns(&run->core.drain);
+	if (at_ns == UINT64_MAX)
+		at_ns = loop_now_ns(run->loop) +
+			(drain->grace_ms + drain->reserve_ms) * UINT64_C(1000000);
+	if (run->guard == NULL)
+		run->guard = exit_guard_start(run->log);
+	exit_guard_set(run->guard, at_ns, code);
+	exit_guard_take_signals(run->guard);
+}
+
 /* Connections go first, so that what they could not settle is counted; then what is still held or
  * running; then the report is complete. Returns whether a handler is still at work. */
 static bool finish(struct run *run)
@@ -576,6 +586,7 @@ static bool finish(struct run *run)
 	bool at_work = ledger_count(&run->core.ledger, JOB_RUNNING) > 0;
 	core_abandon_rest(&run->core);
 	const struct report *report = &run->core.drain.report;
+	guard_the_rest(run, report_exit_code(report));
 	drain_report_log(run->log, report);
 	struct error why;
 	const char *path = run->settings->drain.report;
@@ -661,6 +672,7 @@ static int run_to_the_end(struct run *run)
 		log_say(run->log, LOG_WARN, "kill time not looked for", kv_why(&why));
 	await_handlers(run);
 	loop_run(run->loop);
+	guard_the_rest(run, drain_exit_code_now(&run->core.drain));
 	destroy_sources(run);
 	bool at_work = finish(run);
 	int code = report_exit_code(&run->core.drain.report);
@@ -713,7 +725,9 @@ int run_worker(struct settings *settings, const char *path, struct log *log)
 	} else {
 		log_say(log, LOG_ERROR, "worker not started", kv_why(&why));
 		code = exit_code_of(st);
+		guard_the_rest(&run, code);
 	}
 	tear_down(&run);
+	exit_guard_mute(run.guard);
 	return code;
 }

@@ -31,7 +31,7 @@ void drain_init(struct drain *drain)
 	drain->phase = PHASE_OPEN;
 	drain->entered_ns = clock_now_ns(drain->clock);
 	drain->times = (struct drain_clock){UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
-	drain->stop_asked_ns = 0;
+	drain->signalled_ns = 0;
 	drain->next_progress_ns = UINT64_MAX;
 	drain->killed = false;
 	report_init(&drain->report);
@@ -65,6 +65,21 @@ static struct shares shares_of(const struct drain_settings *settings)
 uint64_t drain_exit_ns(const struct drain *drain)
 {
 	return earlier(shares_of(drain->settings).reserve / 10, 100 * MS_NS);
+}
+
+uint64_t drain_deadline_ns(const struct drain *drain)
+{
+	uint64_t end_ns = drain->times.end_ns;
+	return end_ns == UINT64_MAX ? UINT64_MAX : end_ns + drain_exit_ns(drain);
+}
+
+int drain_exit_code_now(const struct drain *drain)
+{
+	struct blockers b = drain_blockers(drain);
+	struct report report = drain->report;
+	report.fates[FATE_UNSETTLED] += b.settling;
+	report.interrupted += b.running;
+	return report_exit_code(&report);
 }
 
 static void set_times(struct drain *drain, uint64_t now_ns)
@@ -250,7 +265,7 @@ static struct drain_facts facts_now(const struct drain *drain, uint64_t now_ns)
 	};
 }
 
-static bool is_stop(enum drain_event event)
+static bool is_signal(enum drain_event event)
 {
 	return event == EVENT_STOP || event == EVENT_STOP_NOW;
 }
@@ -264,41 +279,64 @@ static bool step(struct drain *drain, enum drain_event event, const char *why)
 	if (step.next != before)
 		move(drain, step.next, step.why != NULL ? step.why : why, now_ns);
 	if (step.next == PHASE_HURRYING && before != PHASE_HURRYING)
-		drain->report.hurry = is_stop(event) ? HURRY_ASKED : HURRY_DEADLINE;
+		drain->report.hurry = is_signal(event) ? HURRY_ASKED : HURRY_DEADLINE;
 	if (phase_is_stopping(drain->phase) && !phase_is_stopping(before))
 		mark_running(drain);
 	carry_out(drain, step.actions);
 	return step.next != before || step.actions != 0;
 }
 
-/* Does this stop count, or is it the echo of the one before? */
+static void begin_stop(struct drain *drain, enum drain_event event, const char *why,
+		       uint64_t now_ns)
+{
+	drain->report.why = why;
+	set_times(drain, now_ns);
+	if (event == EVENT_STOP_NOW)
+		hurry_times(drain, now_ns, true);
+}
+
+/* Why a stop that comes while one is under way changes nothing; NULL: it hurries. */
+static const char *why_no_hurry(const struct drain *drain, enum drain_event event, uint64_t now_ns)
+{
+	if (event == EVENT_DRAIN)
+		return "stop ignored, already draining";
+	if (event == EVENT_STOP_NOW)
+		return NULL;
+	if (drain->signalled_ns == 0)
+		return "already draining, as was asked for; another signal hurries";
+	if (now_ns - drain->signalled_ns < DEBOUNCE_NS)
+		return "stop ignored, it came within a second of the last";
+	return NULL;
+}
+
+/* Whether it is the drain's business: the first of all, or one that hurries. */
 static bool accept_stop(struct drain *drain, enum drain_event event, const char *why,
 			uint64_t now_ns)
 {
-	bool echo = event == EVENT_STOP && drain->stop_asked_ns != 0 &&
-		    now_ns - drain->stop_asked_ns < DEBOUNCE_NS;
-	if (echo) {
-		log_say(drain->log, LOG_INFO, "stop ignored, it came within a second of the last",
-			kv_text("why", why));
+	bool first = drain->times.began_ns == UINT64_MAX;
+	const char *no_hurry = first ? NULL : why_no_hurry(drain, event, now_ns);
+	bool counts =
+	    no_hurry == NULL || drain->signalled_ns == 0; /* the manager's first signal does */
+	if (is_signal(event) && counts)
+		drain->signalled_ns = now_ns;
+	if (no_hurry != NULL) {
+		log_say(drain->log, LOG_INFO, no_hurry, kv_text("why", why));
 		return false;
 	}
-	if (drain->times.began_ns == UINT64_MAX) {
-		drain->report.why = why;
-		set_times(drain, now_ns);
-		if (event == EVENT_STOP_NOW)
-			hurry_times(drain, now_ns, true);
+	if (first) {
+		begin_stop(drain, event, why, now_ns);
 	} else {
 		hurry_times(drain, now_ns, event == EVENT_STOP_NOW);
 		drain->report.hurry = HURRY_ASKED;
 	}
-	drain->stop_asked_ns = now_ns;
 	return true;
 }
 
 void drain_event(struct drain *drain, enum drain_event event, const char *why)
 {
 	uint64_t now_ns = clock_now_ns(drain->clock);
-	if (is_stop(event) && !accept_stop(drain, event, why, now_ns))
+	bool stops = is_signal(event) || event == EVENT_DRAIN;
+	if (stops && !accept_stop(drain, event, why, now_ns))
 		return;
 	(void)step(drain, event, why);
 	drain_give_back_all(drain);
@@ -331,7 +369,9 @@ enum status drain_extend(struct drain *drain, uint64_t more_ms, struct error *wh
 	struct drain_clock *times = &drain->times;
 	if (why_not != NULL)
 		return error_set(why, ST_REFUSED, "%s", why_not);
-	if (more_ms > (UINT64_MAX - times->end_ns) / MS_NS - 1)
+	if (more_ms > LONGEST_WAIT_MS)
+		more_ms = LONGEST_WAIT_MS;
+	if (times->end_ns > UINT64_MAX - more_ms * MS_NS - 1)
 		return error_set(why, ST_REFUSED, "that is longer than time can be counted");
 	times->ask_ns += more_ms * MS_NS;
 	times->kill_ns += more_ms * MS_NS;

@@ -36,7 +36,8 @@ struct drain {
 	enum phase phase;
 	uint64_t entered_ns; /* when this phase began */
 	struct drain_clock times;
-	uint64_t stop_asked_ns; /* the last stop that counted, for the debounce; 0 = none */
+	uint64_t
+	    signalled_ns; /* the last stop signal that counted, for the debounce; 0 = none yet */
 	uint64_t next_progress_ns;
 	bool killed;
 	struct report report;
@@ -45,10 +46,12 @@ struct drain {
 void drain_init(struct drain *drain);
 void drain_fini(struct drain *drain);
 
-/* `why` is a constant text for log and report: "SIGTERM". */
+/* `why` is a constant text for log and report: "SIGTERM". A drain that is under way is hurried by a stop signal
+ * alone, and not by its first: whoever asked for the drain before (ctl in a preStop hook, a broker that
+ * refused) meant the same stop. Nor by one that comes within a second of the last. */
 void drain_event(struct drain *drain, enum drain_event event, const char *why);
 
-/* Gives running jobs so much more time, and moves the exit by as much. ST_REFUSED with a sentence when
+/* Gives running jobs so much more time, LONGEST_WAIT_MS at most, and moves the exit by as much. ST_REFUSED with a sentence when
  * there is no such time to move: no drain, no deadline, or jobs have been asked to stop. */
 enum status drain_extend(struct drain *drain, uint64_t more_ms, struct error *why);
 
@@ -57,6 +60,11 @@ uint64_t drain_time_for_jobs_ns(const struct drain *drain);
 
 /* The exit itself takes a moment: so much time is left when the drain is closed by its deadline. */
 uint64_t drain_exit_ns(const struct drain *drain);
+
+/* When the process must be gone, whatever it is that holds it; UINT64_MAX: never, it has all the time. */
+uint64_t drain_deadline_ns(const struct drain *drain);
+/* The exit code, if the process ended as things are now. */
+int drain_exit_code_now(const struct drain *drain);
 
 /* Moves on as far as the facts allow. Call at the end of each turn. */
 void drain_turn(struct drain *drain);

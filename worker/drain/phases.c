@@ -50,6 +50,7 @@ static struct drain_step step_open(enum drain_event event)
 {
 	switch (event) {
 	case EVENT_STOP:
+	case EVENT_DRAIN:
 		return go(PHASE_CLOSING, ACT_SHUT_INTAKE | ACT_NOTICE);
 	case EVENT_STOP_NOW:
 		return go(PHASE_HURRYING, ACT_SHUT_INTAKE | ACT_ASK | ACT_KILL);
@@ -66,6 +67,7 @@ static struct drain_step step_quiet(enum drain_event event)
 {
 	switch (event) {
 	case EVENT_STOP:
+	case EVENT_DRAIN:
 		return go(PHASE_CLOSING, ACT_NOTICE);
 	case EVENT_STOP_NOW:
 		return go(PHASE_HURRYING, ACT_ASK | ACT_KILL);
@@ -78,7 +80,7 @@ static struct drain_step step_quiet(enum drain_event event)
 	return stay(PHASE_QUIET);
 }
 
-/* Closing and finishing: jobs end by themselves, until somebody or the clock loses patience. */
+/* Closing and finishing: jobs end by themselves, until a signal or the clock loses patience. */
 static struct drain_step step_patient(enum phase phase, enum drain_event event,
 				      const struct drain_facts *facts)
 {

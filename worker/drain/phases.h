@@ -30,8 +30,9 @@ enum phase {
 };
 
 enum drain_event {
-	EVENT_TURN,     /* time passed, or some fact changed */
-	EVENT_STOP,     /* SIGTERM, SIGINT */
+	EVENT_TURN,  /* time passed, or some fact changed */
+	EVENT_STOP,  /* SIGTERM, SIGINT */
+	EVENT_DRAIN, /* somebody else wants the same: an operator's tool, a broker that refused */
 	EVENT_STOP_NOW, /* SIGQUIT: straight to returning */
 	EVENT_QUIET,    /* SIGTSTP */
 	EVENT_RESUME,   /* SIGCONT */

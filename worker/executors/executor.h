@@ -75,8 +75,8 @@ struct executor_host {
 	/* How far it is, 0 to 1; less than 0: not said. `note` may be empty. */
 	void (*progress)(struct executor_host *host, struct job *job, double done,
 			 struct span note);
-	/* It wants so much time from now on; its timeout does not count before. A drain's deadline
-	 * stands all the same. */
+	/* It wants so much time from now on; its timeout does not count before; LONGEST_WAIT_MS at
+	 * most. A drain's deadline stands all the same. */
 	void (*extend)(struct executor_host *host, struct job *job, uint64_t more_ms);
 	/* What its next run is to be handed, should there be one. False: larger than allowed, the
 	 * one before stands; the executor says so in the log. */

@@ -28,8 +28,6 @@ enum job_state { JOB_HELD, JOB_RUNNING, JOB_FINISHED, JOB_SETTLING, JOB_STATES }
 /* Why a running job was asked to stop; only dispatch assigns it. */
 enum job_stop { JOB_NOT_STOPPED, JOB_STOPPED_BY_TIMEOUT, JOB_STOPPED_BY_DRAIN };
 
-#define JOB_EXTENDS_MOST_MS OUTCOME_ASKS_MOST_MS /* at once */
-
 /* Whether its broker may give it out a second time, or has; see recall.h. */
 enum recall_state {
 	RECALL_NONE,     /* its delivery is its own */

@@ -2,12 +2,14 @@
 #ifndef OUTFALL_JOB_OUTCOME_H
 #define OUTFALL_JOB_OUTCOME_H
 
+#include "base/clock.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
 /* A handler may ask for so much time, to run on or until its next attempt: who asks for more means a moment,
  * or a number that came round. */
-#define OUTCOME_ASKS_MOST_MS (UINT64_C(30) * 24 * 60 * 60 * 1000)
+#define OUTCOME_ASKS_MOST_MS LONGEST_WAIT_MS
 
 /* What the executor reports. A failed job is not an error of ours: it is data, and it travels. */
 enum outcome_kind {

@@ -188,7 +188,9 @@ static enum status replace_file(const char *path, const char *text, size_t len, 
 	} else {
 		(void)fchmod(fd, 0644); /* worst case: only our user can read it */
 		st = write_all(fd, text, len, temporary, why);
-		close(fd);
+		/* On NFS, or with a quota, only this tells that something is missing. */
+		if (close(fd) != 0 && st == ST_OK)
+			st = error_system(why, errno, "drain report: close %s", temporary);
 		if (st == ST_OK && rename(temporary, path) != 0)
 			st = error_system(why, errno, "drain report: rename to %s", path);
 		if (st != ST_OK)

@@ -50,7 +50,8 @@ static bool is_lost(const struct view *view, const struct lane *lane, const stru
 		return false;
 	if (job->extended_ns > end_ns)
 		end_ns = job->extended_ns;
-	return view->now_ns > end_ns + view->core->timeout_grace_ns + PATIENCE_NS;
+	uint64_t allowed_ns = view->core->timeout_grace_ns + PATIENCE_NS;
+	return view->now_ns > end_ns && view->now_ns - end_ns > allowed_ns;
 }
 
 static bool is_stuck(const struct view *view, const struct lane *lane)

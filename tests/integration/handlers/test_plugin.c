@@ -180,10 +180,19 @@ static int init(struct outfall_context *ctx)
 	return 1;
 }
 
+/* As one that closes a connection to a database which does not answer. */
+static void hang_in(const char *hook)
+{
+	const char *where = getenv("OUTFALL_TEST_HANG_IN");
+	while (where != NULL && strcmp(where, hook) == 0)
+		pause();
+}
+
 static void end(struct outfall_context *ctx)
 {
 	(void)ctx;
 	record("exit");
+	hang_in("exit");
 }
 
 static int thread_init(struct outfall_context *ctx)
@@ -197,6 +206,7 @@ static void thread_exit(struct outfall_context *ctx)
 {
 	(void)ctx;
 	record("thread-exit");
+	hang_in("thread-exit");
 }
 
 const struct outfall_plugin outfall_plugin = {

@@ -71,6 +71,7 @@ static void test_refusals(void **state)
 	}
 }
 
+/* Centuries are a month, and a month after months is counted as long as it can be. */
 static void test_no_overflow(void **state)
 {
 	(void)state;
@@ -80,8 +81,31 @@ static void test_no_overflow(void **state)
 	(void)small_deliver(&s, "a");
 	core_begin_jobs(&s.core);
 	core_event(&s.core, EVENT_STOP, "SIGTERM");
-	assert_int_equal(drain_extend(&s.core.drain, UINT64_MAX / 1000000, &why), ST_REFUSED);
-	assert_int_equal(drain_extend(&s.core.drain, UINT64_MAX, &why), ST_REFUSED);
+	uint64_t end_ns = s.core.drain.times.end_ns;
+	assert_int_equal(drain_extend(&s.core.drain, UINT64_MAX / 1000000, &why), ST_OK);
+	assert_int_equal(s.core.drain.times.end_ns - end_ns, 30 * 24 * 3600 * SMALL_S);
+	enum status st = ST_OK;
+	for (int months = 0; st == ST_OK && months < 20000; months++)
+		st = drain_extend(&s.core.drain, UINT64_MAX, &why);
+	assert_int_equal(st, ST_REFUSED);
+	assert_true(s.core.drain.times.end_ns > end_ns);
+	assert_true(drain_deadline_ns(&s.core.drain) > end_ns);
+	small_core_fini(&s);
+}
+
+/* A job that asks for centuries has a month, and its worker does not look stuck for it. */
+static void test_a_job_that_asks_for_ever(void **state)
+{
+	(void)state;
+	struct small_core s;
+	small_core_init(&s, 1000, "emails");
+	struct job *jobs[2] = {small_deliver(&s, "a"), small_deliver(&s, "b")};
+	core_begin_jobs(&s.core);
+	for (int i = 0; i < 2; i++)
+		s.core.executor_host.extend(&s.core.executor_host, jobs[i],
+					    UINT64_MAX - (uint64_t)i);
+	assert_int_equal(jobs[0]->extended_ns - s.now_ns, 30 * 24 * 3600 * SMALL_S);
+	assert_int_equal(jobs[1]->extended_ns, jobs[0]->extended_ns);
 	small_core_fini(&s);
 }
 
@@ -104,6 +128,7 @@ int main(void)
 	    cmocka_unit_test(test_all_times_move_alike),
 	    cmocka_unit_test(test_refusals),
 	    cmocka_unit_test(test_no_overflow),
+	    cmocka_unit_test(test_a_job_that_asks_for_ever),
 	    cmocka_unit_test(test_time_for_jobs),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

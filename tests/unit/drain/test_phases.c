@@ -32,6 +32,11 @@ static void each_phase_answers_each_event(void **state)
 	} rows[] = {
 	    {PHASE_OPEN,      EVENT_TURN,     PHASE_OPEN,      0                                   },
 	    {PHASE_OPEN,      EVENT_STOP,     PHASE_CLOSING,   ACT_SHUT_INTAKE | ACT_NOTICE        },
+	    {PHASE_OPEN,      EVENT_DRAIN,    PHASE_CLOSING,   ACT_SHUT_INTAKE | ACT_NOTICE        },
+	    {PHASE_QUIET,     EVENT_DRAIN,    PHASE_CLOSING,   ACT_NOTICE                          },
+	    {PHASE_CLOSING,   EVENT_DRAIN,    PHASE_CLOSING,   0                                   },
+	    {PHASE_FINISHING, EVENT_DRAIN,    PHASE_FINISHING, 0                                   },
+	    {PHASE_HURRYING,  EVENT_DRAIN,    PHASE_HURRYING,  0                                   },
 	    {PHASE_OPEN,      EVENT_STOP_NOW, PHASE_HURRYING,  ACT_SHUT_INTAKE | ACT_ASK | ACT_KILL},
 	    {PHASE_OPEN,      EVENT_QUIET,    PHASE_QUIET,     ACT_SHUT_INTAKE                     },
 	    {PHASE_OPEN,      EVENT_RESUME,   PHASE_OPEN,      0                                   },

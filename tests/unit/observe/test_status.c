@@ -222,13 +222,13 @@ static void test_alive(void **state)
 static void an_extension_has_a_bound(void **state)
 {
 	(void)state;
-	static const uint64_t rows[] = {60000, JOB_EXTENDS_MOST_MS + 1, INT64_MAX, UINT64_MAX};
+	static const uint64_t rows[] = {60000, LONGEST_WAIT_MS + 1, INT64_MAX, UINT64_MAX};
 	struct small_core s;
 	small_core_init(&s, 10000, "emails");
 	struct job *job = small_deliver(&s, "a");
 	core_begin_jobs(&s.core);
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		uint64_t ms = i == 0 ? rows[0] : JOB_EXTENDS_MOST_MS;
+		uint64_t ms = i == 0 ? rows[0] : LONGEST_WAIT_MS;
 		s.core.executor_host.extend(&s.core.executor_host, job, rows[i]);
 		assert_int_equal(job->extended_ns, s.now_ns + ms * 1000000);
 	}

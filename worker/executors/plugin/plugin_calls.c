@@ -18,6 +18,7 @@
  * that was given up in the meantime finds its task lost, and touches nothing else. */
 #include "executors/plugin/plugin_inside.h"
 
+#include "base/clock.h"
 #include "dispatch/routes.h"
 #include "job/job.h"
 #include "observe/log.h"
@@ -223,8 +224,7 @@ void outfall_extend_ms(struct outfall_context *ctx, uint64_t more_ms)
 	struct outfall_context *task = task_of(ctx);
 	uint64_t now_ns = plugin_now_ns();
 	uint64_t until_ns =
-	    now_ns +
-	    (more_ms < JOB_EXTENDS_MOST_MS ? more_ms : JOB_EXTENDS_MOST_MS) * UINT64_C(1000000);
+	    now_ns + (more_ms < LONGEST_WAIT_MS ? more_ms : LONGEST_WAIT_MS) * UINT64_C(1000000);
 	struct plugin_words *words = begin_words(ctx);
 	if (words == NULL)
 		return;
