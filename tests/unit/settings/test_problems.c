@@ -129,6 +129,11 @@ static const struct row rows[] = {
 		"handler \"h\" { type = plugin path = ${OUTFALL_TEST_SECRET} }",
 		{{2, "error: queue \"q\": there is no handler of that name"}, {3, "error: prefetch cannot be this"}, {4, "error: declare cannot be this"}, {5, "error: grace cannot be this"},
 		 {6, "error: timeout cannot be this"}, {7, "error: http needs an address"}, {8, "warning: handler \"h\" is used by no"}, {8, "error: handler \"h\": path is the name of no shared"}}},
+	{"a variable that is like a plain word", "rabbitmq \"m\" { url = \"amqp://h\"\nqueue \"q\" { dlx = true handler = ${OUTFALL_TEST_WORD}\nprefetch = ${OUTFALL_TEST_WORD} } }\n"
+		"handler \"h\" { type = ${OUTFALL_TEST_WORD} }\n" LISTS "handler \"k\" { type = exec command = {${OUTFALL_TEST_WORD}}\ndirectory = ${OUTFALL_TEST_WORD}\nuser = ${OUTFALL_TEST_WORD} }",
+		{{2, "error: queue \"q\": there is no handler of that name"}, {3, "error: prefetch cannot be this"}, {4, "error: type cannot be this"},
+		 {6, "warning: handler \"k\" is used by no"}, {6, "error: handler \"k\": its program is in no folder"}, {7, "error: handler \"k\": directory as it is given"},
+		 {8, "error: handler \"k\": user: it cannot be taken"}}},
 	{"a secret for each kind of value", "rabbitmq \"m\" { url = \"amqp://h\" heartbeat = " SECRET "\nqueue \"q\" { dlx = true handler = " SECRET "\nretry = " SECRET " priority = " SECRET "} }\n"
 		"retry \"default\" { jitter = " SECRET "}\nadmin { socket_mode = " SECRET " }",
 		{{1, "error: heartbeat cannot be this"}, {2, "error: queue \"q\": there is no handler of that name"}, {3, "error: priority cannot be this"},
@@ -422,6 +427,7 @@ static int set_up(void **state)
 	(void)unsetenv("OUTFALL_TEST_UNSET");
 	(void)setenv("OUTFALL_TEST_CONTROL", "a\001b", 1);
 	(void)setenv("OUTFALL_TEST_SECRET", SECRET, 1);
+	(void)setenv("OUTFALL_TEST_WORD", "plainword", 1);
 	return 0;
 }
 
@@ -480,7 +486,8 @@ static bool try_row(const struct row *row)
 	write_file("outfall.conf", row->text);
 	enum status st = settings_load("outfall.conf", &settings, &problems);
 	bool right = is_as_expected(row, &problems) && !mention(&problems, SECRET) &&
-		     (st == ST_OK) == (problems.errors == 0) && (settings != NULL) == (st == ST_OK);
+		     !mention(&problems, "plainword") && (st == ST_OK) == (problems.errors == 0) &&
+		     (settings != NULL) == (st == ST_OK);
 	if (!right)
 		print_found(row, &problems);
 	settings_destroy(settings);
