@@ -178,25 +178,6 @@ static void finished(struct executor_host *host, struct job *job, const struct o
 	settle_job(&core->settle, job->recall.state == RECALL_MET ? succeed(core, job) : job);
 }
 
-static void retracted(struct executor_host *host, struct job *job)
-{
-	struct core *core = of_executor_host(host);
-	ledger_hold_again(&core->ledger, job);
-	pausing_left(&core->drain, job);
-	dispatch_hold_again(&core->dispatch, job);
-	core->held_again = true;
-}
-
-static void could_not_begin(struct executor_host *host, struct job *job, const char *why)
-{
-	struct core *core = of_executor_host(host);
-	struct lane *lane = job->route->lane;
-	log_say(core->log, LOG_DEBUG, "job not begun, held again", KV_JOB(job),
-		kv_text("queue", job->route->name), kv_text("why", why));
-	pausing_could_not_begin(&core->drain, lane, why);
-	retracted(host, job);
-}
-
 static struct lane *lane_of(struct core *core, const struct executor *executor)
 {
 	list_each (it, &core->roster.lanes) {
@@ -316,6 +297,42 @@ static void leave(struct core *core, struct job *job, enum fate fate)
 {
 	count_fate(core, job, fate);
 	drop(core, job);
+}
+
+/* Nobody has seen it, and the broker has it back: it leaves, and what would have waited for its end is like any
+ * other that was delivered. */
+static void leave_unseen(struct core *core, struct job *job)
+{
+	struct route *route = job->route;
+	if (job->recall.state == RECALL_MET) {
+		struct job *again = recall_end_waiting(&core->recall, job);
+		list_remove(&again->in_route);
+		dispatch_hold(&core->dispatch, again);
+	}
+	dispatch_forget(&core->dispatch, job);
+	leave(core, job, FATE_RETURNED);
+	tell_room(route);
+}
+
+static void retracted(struct executor_host *host, struct job *job)
+{
+	struct core *core = of_executor_host(host);
+	ledger_hold_again(&core->ledger, job);
+	pausing_left(&core->drain, job);
+	dispatch_hold_again(&core->dispatch, job);
+	core->held_again = true;
+	if (job->recall.state != RECALL_NONE)
+		leave_unseen(core, job);
+}
+
+static void could_not_begin(struct executor_host *host, struct job *job, const char *why)
+{
+	struct core *core = of_executor_host(host);
+	struct lane *lane = job->route->lane;
+	log_say(core->log, LOG_DEBUG, "job not begun, held again", KV_JOB(job),
+		kv_text("queue", job->route->name), kv_text("why", why));
+	pausing_could_not_begin(&core->drain, lane, why);
+	retracted(host, job);
 }
 
 /* Its end is worth keeping, should the broker give it out again, to us. */

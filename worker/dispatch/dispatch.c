@@ -87,11 +87,24 @@ static void line_up(struct dispatch *dispatch, struct route *route)
 	line_up_lane(dispatch, route->lane);
 }
 
+/* Whoever comes back first, the order is the one in which they were taken. */
+static void hold_in_order(struct route *route, struct job *job)
+{
+	struct list *held = &route->held_jobs, *at = held;
+	if (!list_empty(held) &&
+	    list_entry(held->prev, struct job, in_route)->serial > job->serial) {
+		at = held->next;
+		while (list_entry(at, struct job, in_route)->serial < job->serial)
+			at = at->next;
+	}
+	list_insert_before(at, &job->in_route);
+	route->held++;
+}
+
 void dispatch_hold(struct dispatch *dispatch, struct job *job)
 {
 	struct route *route = job->route;
-	list_append(&route->held_jobs, &job->in_route);
-	route->held++;
+	hold_in_order(route, job);
 	line_up(dispatch, route);
 }
 
@@ -330,17 +343,6 @@ void dispatch_release(struct dispatch *dispatch, struct job *job)
 	line_up_lane(dispatch, route->lane);
 }
 
-/* Whoever comes back first, the order is the one in which they were taken. */
-static void hold_in_order(struct route *route, struct job *job)
-{
-	struct list *at = route->held_jobs.next;
-	while (at != &route->held_jobs &&
-	       list_entry(at, struct job, in_route)->serial < job->serial)
-		at = at->next;
-	list_insert_before(at, &job->in_route);
-	route->held++;
-}
-
 void dispatch_hold_again(struct dispatch *dispatch, struct job *job)
 {
 	struct route *route = job->route;
@@ -351,8 +353,7 @@ void dispatch_hold_again(struct dispatch *dispatch, struct job *job)
 	job->in_drain = false;
 	hold_in_order(route, job);
 	line_up(dispatch, route);
-	line_up_lane(dispatch,
-		     route->lane); /* others have its place, if its queue has been retired */
+	line_up_lane(dispatch, route->lane); /* its place is for others, if its queue is retired */
 }
 
 void dispatch_retract_lane(struct lane *lane)

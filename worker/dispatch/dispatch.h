@@ -37,7 +37,7 @@ struct dispatch {
 void dispatch_init(struct dispatch *dispatch, const struct clock *clock, struct ledger *ledger,
 		   struct roster *roster, unsigned concurrency);
 
-/* A job was taken: it is held, at the end of its route. */
+/* A job was taken: it is held, behind those of its route that were taken before. */
 void dispatch_hold(struct dispatch *dispatch, struct job *job);
 
 /* Begins as many held jobs as there is room for. */

@@ -56,6 +56,7 @@ struct job {
 	struct {
 		enum recall_state state;
 		struct list in_table;
+		uint64_t kept_ns; /* KEPT: since when */
 		struct job
 		    *other;     /* MET: the one that waits for it; WAITING: whose end it awaits */
 	} recall;               /* recall's alone */

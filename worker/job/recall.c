@@ -160,7 +160,7 @@ static void forget_first(struct recall *recall)
 
 static void forget_old(struct recall *recall, uint64_t now_ns)
 {
-	while (recall->n_kept > 0 && now_ns - of_kept(recall->kept.next)->finished_ns > KEPT_NS)
+	while (recall->n_kept > 0 && now_ns - of_kept(recall->kept.next)->recall.kept_ns > KEPT_NS)
 		forget_first(recall);
 }
 
@@ -175,7 +175,7 @@ void recall_keep(struct recall *recall, struct job **kept, uint64_t now_ns)
 	*kept = NULL;
 	must(recall_may_keep(job));
 	forget_old(recall, now_ns);
-	job->finished_ns = now_ns;
+	job->recall.kept_ns = now_ns;
 	list_append(&recall->kept, &job->in_ledger);
 	move(recall, job, RECALL_KEPT);
 	while (recall->n_kept > KEPT_MOST || recall->kept_bytes > KEPT_BYTES_MOST)

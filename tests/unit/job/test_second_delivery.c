@@ -18,6 +18,12 @@ static void lose(struct source *source, struct job *job)
 	source->host->settled(source->host, job, SETTLED_LOST);
 }
 
+static void keep_open(struct source *source, struct job *job)
+{
+	(void)source;
+	(void)job;
+}
+
 static void open_plant(struct plant *p)
 {
 	small_core_init(&p->s, 0, "emails");
@@ -29,7 +35,9 @@ enum id { ID_GIVEN, ID_MADE_UP };
 
 static struct job *deliver(struct plant *p, const char *id, enum id whose, bool redelivered)
 {
+	struct source_host *host = &p->s.core.source_host;
 	struct job_facts facts = {.route = p->s.route,
+				  .serial = host->next_serial(host),
 				  .id = span_text(id),
 				  .id_made_up = whose == ID_MADE_UP,
 				  .attempt = 1,
@@ -211,6 +219,76 @@ static void an_older_route_is_lost_alone(void **state)
 	small_core_fini(&p.s);
 }
 
+static void hand_back(struct plant *p, struct job *job)
+{
+	p->s.core.executor_host.retracted(&p->s.core.executor_host, job);
+}
+
+/* Its process died with it unread: the broker has it back, so it is not begun on a delivery that is lost. */
+static void unseen_and_lost_it_leaves(void **state)
+{
+	(void)state;
+	static const enum id whose[] = {ID_GIVEN, ID_MADE_UP};
+	for (size_t i = 0; i < sizeof whose / sizeof *whose; i++) {
+		struct plant p;
+		open_plant(&p);
+		struct job *first = deliver(&p, "1", whose[i], false);
+		cut(&p);
+		hand_back(&p, first);
+		assert_int_equal(fate(&p, FATE_RETURNED), 1);
+		assert_int_equal(ledger_total(&p.s.core.ledger), 0);
+		connect(&p);
+		struct job *again = deliver(&p, "1", whose[i], true);
+		assert_int_equal(again->state, JOB_RUNNING);
+		small_core_fini(&p.s);
+	}
+}
+
+/* In the order in which it was taken, like any other. */
+static void what_waited_for_the_unseen_is_held(void **state)
+{
+	(void)state;
+	struct plant p;
+	open_plant(&p);
+	struct job *first = deliver(&p, "1", ID_GIVEN, false);
+	struct job *other = deliver(&p, "2", ID_GIVEN, false);
+	cut(&p);
+	connect(&p);
+	struct job *again = deliver(&p, "1", ID_GIVEN, true);
+	struct job *later = deliver(&p, "3", ID_GIVEN, false);
+	assert_int_equal(again->recall.state, RECALL_WAITING);
+	assert_int_equal(later->state, JOB_HELD);
+	p.s.executor.width = p.s.executor.depth = 1; /* of two */
+	hand_back(&p, first);
+	assert_true(list_empty(&p.s.route->parked));
+	assert_ptr_equal(dispatch_first_held(p.s.route), again);
+	end(&p, other, OUTCOME_DONE);
+	core_begin_jobs(&p.s.core);
+	assert_int_equal(again->state, JOB_RUNNING);
+	assert_int_equal(later->state, JOB_HELD);
+	small_core_fini(&p.s);
+}
+
+static void how_long_it_ran_is_not_how_long_it_was_untold(void **state)
+{
+	(void)state;
+	struct plant p;
+	open_plant(&p);
+	struct job *first = deliver(&p, "1", ID_GIVEN, false);
+	p.s.now_ns += SMALL_S;
+	p.ops.settle = keep_open;
+	end(&p, first, OUTCOME_DONE);
+	p.s.now_ns += 5 * SMALL_S;
+	p.s.source.host->settled(p.s.source.host, first, SETTLED_LOST);
+	core_event(&p.s.core, EVENT_STOP, "SIGTERM");
+	p.ops.settle = lose;
+	p.s.source.intake = INTAKE_SHUTTING;
+	(void)deliver(&p, "1", ID_GIVEN, true);
+	assert_int_equal(p.s.core.drain.report.n_entries, 1);
+	assert_int_equal(p.s.core.drain.report.entries[0].ran_ns, SMALL_S);
+	small_core_fini(&p.s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -221,6 +299,9 @@ int main(void)
 	    cmocka_unit_test(a_stop_returns_what_waits),
 	    cmocka_unit_test(a_run_without_an_end),
 	    cmocka_unit_test(an_older_route_is_lost_alone),
+	    cmocka_unit_test(unseen_and_lost_it_leaves),
+	    cmocka_unit_test(what_waited_for_the_unseen_is_held),
+	    cmocka_unit_test(how_long_it_ran_is_not_how_long_it_was_untold),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
