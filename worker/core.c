@@ -373,7 +373,7 @@ static void settled(struct source_host *host, struct job *job, enum settled how)
 static void buried(struct source_host *host, struct route *route, uint64_t count)
 {
 	struct core *core = of_source_host(host);
-	route->fates[FATE_DEAD] += count;
+	route_of_counts(route)->fates[FATE_DEAD] += count;
 	report_count_buried(&core->drain.report, count, phase_is_stopping(core->drain.phase));
 }
 

@@ -54,11 +54,15 @@ static bool is_suspended(const struct lane *lane, const struct roster *roster)
 }
 
 /* One that takes nothing yet is left alone: it begins when its handlers are ready. */
+static bool may_be_suspended(const struct route *route)
+{
+	return !route->retired && !route->suspended && route->source->ops->suspend != NULL &&
+	       route->source->intake != INTAKE_SHUT;
+}
+
 static void suspend(struct drain *drain, struct route *route)
 {
 	struct source *source = route->source;
-	if (route->suspended || source->intake == INTAKE_SHUT)
-		return;
 	route->suspended = true;
 	log_say(drain->log, LOG_WARN, "queue left to other workers, its handler is paused",
 		kv_text("source", route->source_name), kv_text("queue", route->name),
@@ -71,11 +75,11 @@ static void let_others(struct drain *drain, const struct lane *lane)
 {
 	list_each (it, &drain->roster->routes) {
 		struct route *route = list_entry(it, struct route, in_roster);
-		const struct source_ops *ops = route->source->ops;
-		if (route->lane != lane || route->retired || ops->suspend == NULL)
+		if (route->lane != lane || route->retired)
 			continue;
-		suspend(drain, route);
-		if (route->suspended && ops->is_suspended(route->source, route))
+		if (may_be_suspended(route))
+			suspend(drain, route);
+		if (route->suspended && route->source->ops->is_suspended(route->source, route))
 			drain_give_back_route(drain, route);
 	}
 }
@@ -215,6 +219,17 @@ void pausing_turn(struct drain *drain)
 	}
 }
 
+/* Its trial could not begin either, after this turn's pausing. */
+static bool takes_for_others(const struct lane *lane, const struct roster *roster)
+{
+	list_each (it, &roster->routes) {
+		const struct route *route = list_entry(it, struct route, in_roster);
+		if (route->lane == lane && may_be_suspended(route))
+			return true;
+	}
+	return false;
+}
+
 static uint64_t next_of(const struct lane *lane, const struct roster *roster, uint64_t now_ns)
 {
 	const struct pause *pause = &lane->pause;
@@ -224,6 +239,8 @@ static uint64_t next_of(const struct lane *lane, const struct roster *roster, ui
 		    pause->state == PAUSE_SERVING || has_begun(lane) || is_suspended(lane, roster);
 		return due ? now_ns : UINT64_MAX;
 	}
+	if (now_ns >= keeps_until_ns && takes_for_others(lane, roster))
+		return now_ns;
 	if (now_ns >= keeps_until_ns || pause->next_ns < keeps_until_ns)
 		return pause->next_ns;
 	return keeps_until_ns;
