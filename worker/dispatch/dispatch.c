@@ -412,11 +412,13 @@ static uint64_t check_timeout(struct lane *lane, struct job *job, uint64_t now_n
 	if (job->killed)
 		return UINT64_MAX;
 	if (job->stop == JOB_NOT_STOPPED) {
+		job->overdue_ns = now_ns;
 		stop_job(lane, job, JOB_STOPPED_BY_TIMEOUT, STOP_ASK);
-		return lane->executor->can_kill ? ask_ns + grace_ns : UINT64_MAX;
+		return lane->executor->can_kill ? now_ns + grace_ns : UINT64_MAX;
 	}
-	if (now_ns < ask_ns + grace_ns)
-		return ask_ns + grace_ns;
+	uint64_t kill_ns = (job->overdue_ns > ask_ns ? job->overdue_ns : ask_ns) + grace_ns;
+	if (now_ns < kill_ns)
+		return kill_ns;
 	if (lane->executor->can_kill)
 		stop_job(lane, job, JOB_STOPPED_BY_TIMEOUT, STOP_KILL); /* may end the job here */
 	return UINT64_MAX;

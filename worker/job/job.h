@@ -48,8 +48,9 @@ struct job {
 
 	enum job_state state;
 	enum job_stop stop;
-	bool killed;   /* stop went as far as the kill */
-	bool in_drain; /* was running when the drain began: the report names it */
+	uint64_t overdue_ns; /* when its timeout asked it: its grace counts from then */
+	bool killed;         /* stop went as far as the kill */
+	bool in_drain;       /* was running when the drain began: the report names it */
 	bool
 	    stuck; /* set by an executor that abandons it: a thread still reads it, so its memory is
 		     * never freed (the process is about to end) */
