@@ -130,6 +130,7 @@ static void count(struct world *w, const struct delivery *d, enum fate fate, boo
 {
 	struct books *b = &w->books;
 	b->since_start[fate]++;
+	w->queues[d->message->queue].fates[fate]++;
 	if (!w->stop.stopping)
 		return;
 	b->in_drain[fate]++;
@@ -158,6 +159,32 @@ void books_merge(struct world *w, struct delivery *first)
 	first->again->in_drain = first->in_drain;
 	w->books.merged++;
 	leave(w, first);
+}
+
+/* Messages that were too large to become jobs. */
+void books_bury(struct world *w, unsigned queue, uint64_t count)
+{
+	w->books.since_start[FATE_DEAD] += count;
+	w->queues[queue].fates[FATE_DEAD] += count;
+	if (w->stop.stopping)
+		w->books.in_drain[FATE_DEAD] += count;
+}
+
+void books_ran(struct world *w, const struct delivery *d)
+{
+	w->queues[d->message->queue].waited_ns += d->begun_ns - d->taken_ns;
+	w->queues[d->message->queue].ran_ns += d->ended_ns - d->begun_ns;
+}
+
+/* What is counted of a queue is gone with the last of its routes. */
+void books_route_gone(struct world *w, unsigned route)
+{
+	struct queue *q = &w->queues[w->queue_of[route]];
+	for (unsigned i = 0; i < w->n_routes; i++)
+		if (i != route && w->routes[i] != NULL && w->queue_of[i] == w->queue_of[route])
+			return;
+	memset(q->fates, 0, sizeof q->fates);
+	q->waited_ns = q->ran_ns = 0;
 }
 
 /* Nobody waits any longer: who runs has been interrupted, who awaits one of those is counted as it. */
@@ -194,6 +221,22 @@ static void check_counts(struct world *w)
 		b->here);
 }
 
+/* Who looks from outside sees one queue, however many routes it has. */
+static void check_queues(struct world *w)
+{
+	for (unsigned i = 0; i < w->n_routes; i++) {
+		if (w->routes[i] == NULL)
+			continue;
+		const struct route *counts = route_of_counts(w->routes[i]);
+		const struct queue *q = &w->queues[w->queue_of[i]];
+		promise(w, memcmp(counts->fates, q->fates, sizeof q->fates) == 0,
+			"queue %u has other fates than it counts", w->queue_of[i]);
+		promise(w, counts->runs.sum_ns == q->ran_ns && counts->waits.sum_ns == q->waited_ns,
+			"queue %u has run or waited for longer or less long than it counts",
+			w->queue_of[i]);
+	}
+}
+
 /* How long each phase of the stop took; one that ended within a turn took nothing. */
 static void count_phase(struct world *w)
 {
@@ -208,6 +251,7 @@ void books_check_turn(struct world *w)
 {
 	count_phase(w);
 	check_counts(w);
+	check_queues(w);
 }
 
 static bool is_entry_of(struct world *w, size_t i, const struct report_entry *e)
@@ -217,14 +261,20 @@ static bool is_entry_of(struct world *w, size_t i, const struct report_entry *e)
 	enum fate fate = w->books.entries[i].fate;
 	bool interrupted = w->books.entries[i].interrupted;
 	uint64_t ran_ns = run != NULL ? run->ended_ns - run->begun_ns : 0;
-	char id[32] = "";
-	if (d->content.id != 0)
-		(void)snprintf(id, sizeof id, "m%u", d->content.id);
-	return (strcmp(e->id, id) == 0 || (d->content.id == 0 && strncmp(e->id, "made", 4) == 0)) &&
-	       e->queue == w->queues[d->message->queue].name && e->attempt == d->attempt &&
-	       e->fate == fate && e->interrupted == interrupted &&
+	return strcmp(e->id, d->id) == 0 && e->queue == w->queues[d->message->queue].name &&
+	       e->attempt == d->attempt && e->fate == fate && e->interrupted == interrupted &&
 	       e->duplicate_possible == (fate == FATE_UNSETTLED || interrupted) &&
-	       (w->books.entries[i].dropped || run != d || e->ran_ns == ran_ns);
+	       (w->books.entries[i].dropped || e->ran_ns == ran_ns);
+}
+
+/* Of a job that was dropped it is not known exactly for how long it ran, so these are looked at last. */
+static size_t find_entry(struct world *w, const struct report_entry *e, bool dropped)
+{
+	size_t i = 0;
+	while (i < w->books.n_entries &&
+	       !(w->books.entries[i].dropped == dropped && is_entry_of(w, i, e)))
+		i++;
+	return i;
 }
 
 /* What ran when the drain began is there by name, and what stayed unsettled, and nothing else. */
@@ -234,9 +284,10 @@ static void check_entries(struct world *w)
 	struct books *b = &w->books;
 	promise(w, r->n_entries == b->n_entries && r->omitted == 0,
 		"the report has %zu entries, and should have %zu", r->n_entries, b->n_entries);
-	for (size_t e = 0, found = 0; e < r->n_entries; e++, found = 0) {
-		while (found < b->n_entries && !is_entry_of(w, found, &r->entries[e]))
-			found++;
+	for (size_t e = 0; e < r->n_entries; e++) {
+		size_t found = find_entry(w, &r->entries[e], false);
+		if (found == b->n_entries)
+			found = find_entry(w, &r->entries[e], true);
 		promise(w, found < b->n_entries,
 			"the report has %s of \"%s\", attempt %u, %s%s, %" PRIu64
 			" ns: no such job",

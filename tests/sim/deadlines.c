@@ -56,33 +56,30 @@ static void hurry(struct world *w, bool at_once)
 	s->end_ns = least(s->end_ns, s->kill_ns + share_ns(w, w->drain.reserve_ms));
 }
 
-/* Of a stop under way, begun by whomever, the first signal is the same stop, and so is an echo of the last. */
-static bool is_same_stop(const struct world *w, enum drain_event event)
+/* Who else wants a drain than the manager begins one, and hurries nobody; nor does the first signal after that, which
+ * means the same stop, nor the echo of a signal. */
+static bool does_hurry(const struct world *w, enum drain_event event)
 {
 	const struct deadlines *s = &w->stop;
-	if (event == EVENT_STOP_NOW || !s->stopping)
-		return false;
-	return event == EVENT_DRAIN || s->heard_ns == 0 || w->now_ns - s->heard_ns < 1000 * MS;
+	if (event != EVENT_STOP)
+		return event == EVENT_STOP_NOW;
+	return s->signalled && w->now_ns - s->signal_ns >= 1000 * MS;
 }
 
 static void hear_stop(struct world *w, enum drain_event event)
 {
 	struct deadlines *s = &w->stop;
-	if (w->core.drain.phase == PHASE_CLOSED)
-		return;
-	bool same = is_same_stop(w, event);
-	if (event != EVENT_DRAIN && (!same || s->heard_ns == 0))
-		s->heard_ns = w->now_ns;
-	if (same)
-		return;
-	if (s->stopping) {
-		hurry(w, event == EVENT_STOP_NOW);
-		return;
+	bool hurries = does_hurry(w, event), is_signal = event != EVENT_DRAIN;
+	if (is_signal && (hurries || !s->signalled)) {
+		s->signalled = true;
+		s->signal_ns = w->now_ns;
 	}
-	begin(w);
-	if (event == EVENT_STOP_NOW)
-		hurry(w, true);
-	else
+	bool begins = !s->stopping;
+	if (begins)
+		begin(w);
+	if (begins ? event == EVENT_STOP_NOW : hurries)
+		hurry(w, event == EVENT_STOP_NOW);
+	else if (begins)
 		expect_notice(w);
 }
 
@@ -158,14 +155,24 @@ uint64_t timeout_due_ns(const struct delivery *d)
 	return due_ns > d->extended_ns ? due_ns : d->extended_ns;
 }
 
+/* The grace counts from when it was asked, however late that was. */
+uint64_t timeout_kill_ns(const struct world *w, const struct delivery *d)
+{
+	uint64_t from_ns = timeout_due_ns(d);
+	if (from_ns == UINT64_MAX || d->asked == NOT_ASKED ||
+	    !w->routes[d->route]->lane->executor->can_kill)
+		return UINT64_MAX;
+	if (d->asked == ASKED_FOR_TIMEOUT && d->asked_ns > from_ns)
+		from_ns = d->asked_ns;
+	return from_ns + w->drain.grace_ms * MS;
+}
+
 static void check_job(struct world *w, const struct delivery *d)
 {
-	uint64_t due_ns = timeout_due_ns(d);
-	bool overdue = w->now_ns >= due_ns;
+	bool overdue = w->now_ns >= timeout_due_ns(d);
+	bool spent = w->now_ns >= timeout_kill_ns(w, d) && d->asked_ns < w->now_ns;
 	promise(w, d->asked != NOT_ASKED || !(overdue || deadlines_may_ask(w, d)),
 		"delivery %u should have been asked to stop", d->number);
-	bool spent = overdue && w->now_ns >= due_ns + w->drain.grace_ms * MS;
-	spent &= w->routes[d->route]->lane->executor->can_kill && d->asked_ns < w->now_ns;
 	promise(w, d->killed_ns != 0 || !(spent || deadlines_may_kill(w, d)),
 		"delivery %u should have been killed", d->number);
 }
@@ -176,6 +183,14 @@ static bool intakes_are_shut(const struct world *w)
 {
 	for (unsigned i = 0; i < w->n_sources; i++)
 		if (w->sources[i].base.intake != INTAKE_SHUT)
+			return false;
+	return true;
+}
+
+static bool sources_are_flushed(const struct world *w)
+{
+	for (unsigned i = 0; i < w->n_sources; i++)
+		if (!w->sources[i].flushed)
 			return false;
 	return true;
 }
@@ -213,6 +228,8 @@ static void check_phase(struct world *w, size_t running)
 		break;
 	case PHASE_FLUSHING:
 		promise(w, running == 0, "flushing while jobs run");
+		promise(w, !s->insisted, "flushing, and somebody will not wait for it");
+		promise(w, sources_are_flushed(w), "flushing, and a source was not told");
 		promise(w, in_time, "late");
 		promise(w, !(shut && w->books.here == 0) || links_are_closed(w, LINK_CLOSING),
 			"all is told, and connections are open");

@@ -11,6 +11,14 @@ static struct fake_executor *executor_at(struct executor *base)
 	return list_entry(base, struct fake_executor, base);
 }
 
+/* The host is told by who calls. */
+static void resize(struct fake_executor *e, unsigned width)
+{
+	unsigned before = e->base.width;
+	e->base.width = e->base.depth = width;
+	pauses_resized(e, before);
+}
+
 /* --- a run ------------------------------------------------------------------------------------ */
 
 static void begin_run(struct fake_executor *e, struct delivery *d)
@@ -19,6 +27,8 @@ static void begin_run(struct fake_executor *e, struct delivery *d)
 	struct job *job = d->job;
 	promise(w, w->core.drain.phase == PHASE_OPEN, "delivery %u begins while we stop",
 		d->number);
+	promise(w, !job->route->retired, "delivery %u begins, and its queue is not wanted",
+		d->number);
 	unsigned handed = checkpoint_number(job->checkpoint);
 	promise(w, handed == d->due, "delivery %u is handed checkpoint %u and not %u", d->number,
 		handed, d->due);
@@ -26,6 +36,7 @@ static void begin_run(struct fake_executor *e, struct delivery *d)
 	d->where = RUNS;
 	d->run = d;
 	d->begun_ns = job->begun_ns = w->now_ns;
+	pauses_begun(e, d);
 	d->immortal = w->drain.limit != DRAIN_LIMIT_NONE && !e->threads && chance(w, 1);
 	e->begun++;
 	trace(w, "  delivery %u begins", d->number);
@@ -41,7 +52,7 @@ static void begin_run(struct fake_executor *e, struct delivery *d)
 
 void handlers_begin_staged(struct world *w, struct fake_executor *e)
 {
-	while (e->begun < e->base.width && !list_empty(&e->staged))
+	while (!e->connects && e->begun < e->base.width && !list_empty(&e->staged))
 		begin_run(e, delivery_of(w, list_entry(list_take_first(&e->staged), struct job,
 						       in_executor)));
 }
@@ -59,6 +70,8 @@ static void end_run(struct fake_executor *e, struct delivery *d, struct outcome 
 	d->where = ENDED;
 	d->ended_ns = w->now_ns;
 	d->outcome = outcome;
+	books_ran(w, d);
+	pauses_ended(e, d);
 	e->base.host->finished(e->base.host, job, &outcome);
 	promise(w, d->where == TOLD || d->where == LEFT,
 		"delivery %u has ended, and nobody is told", d->number);
@@ -72,26 +85,62 @@ static struct outcome how_it_ends(struct world *w, const struct delivery *d)
 	if (r < 80)
 		return (struct outcome){.kind = OUTCOME_DONE};
 	if (r < 93)
-		return (struct outcome){.kind = OUTCOME_RETRY, .crashed = r < 86};
-	if (r < 96)
+		return (struct outcome){.kind = OUTCOME_RETRY,
+					.crashed = r<86, .after_ms = r> 90 ? roll(w, 500) : 0};
+	if (r < 95)
 		return (struct outcome){.kind = OUTCOME_RETURN};
+	if (r < 96)
+		return (struct outcome){.kind = OUTCOME_ABANDONED};
 	return (struct outcome){.kind = OUTCOME_REJECT};
 }
 
-static void hand_back(struct fake_executor *e, struct delivery *d)
+/* What would have waited for its end is like any other. */
+static void leaves_unseen(struct world *w, struct delivery *d)
 {
+	if (d->again != NULL) {
+		d->again->run = NULL;
+		books_hold(w, d->again);
+	}
+	books_leaves(w, d, FATE_RETURNED);
+}
+
+static void comes_back(struct fake_executor *e, struct delivery *d, const char *why)
+{
+	struct world *w = e->world;
 	struct job *job = d->job;
-	unschedule_job(e->world, job);
+	unschedule_job(w, job);
 	list_remove(&job->in_executor);
 	e->begun -= d->where == RUNS;
 	job->begun_ns = 0;
-	trace(e->world, "  delivery %u is handed back, unseen", d->number);
+	trace(w, "  delivery %u is handed back, unseen", d->number);
 	d->run = NULL;
 	d->asked = NOT_ASKED;
 	d->begun_ns = d->asked_ns = d->killed_ns = 0;
 	d->in_drain = false;
-	books_hold(e->world, d);
-	e->base.host->retracted(e->base.host, job);
+	books_hold(w, d);
+	if (d->lost) /* the broker has it back already */
+		leaves_unseen(w, d);
+	pauses_left(e, d);
+	if (why != NULL)
+		e->base.host->could_not_begin(e->base.host, job, why);
+	else
+		e->base.host->retracted(e->base.host, job);
+}
+
+static void hand_back(struct fake_executor *e, struct delivery *d)
+{
+	comes_back(e, d, NULL);
+}
+
+static void could_not_begin(struct fake_executor *e, struct delivery *d)
+{
+	pauses_could_not_begin(e);
+	comes_back(e, d, "no such program");
+}
+
+static bool is_broken(const struct fake_executor *e)
+{
+	return e->world->now_ns < e->broken_until_ns;
 }
 
 /* --- what it says ----------------------------------------------------------------------------- */
@@ -153,7 +202,7 @@ static void do_mischief(struct fake_executor *e)
 		uint64_t what = roll(w, 3);
 		if (what == 0)
 			say(e, d);
-		else if (what == 1 && !d->touched && !d->lost)
+		else if (what == 1 && !d->touched)
 			hand_back(e, d);
 		else if (!d->immortal)
 			end_run(e, d, how_it_ends(w, d));
@@ -164,6 +213,17 @@ static void do_mischief(struct fake_executor *e)
 }
 
 /* --- ops -------------------------------------------------------------------------------------- */
+
+/* Its last process has gone: no more is given to it until it has another. */
+static void cannot_begin(struct fake_executor *e, struct delivery *d)
+{
+	struct world *w = e->world;
+	schedule(w, (struct event){.kind = EV_GROW, .executor = e, .number = e->base.width},
+		 roll(w, 500) * MS);
+	resize(e, 0);
+	hand_back(e, d);
+	e->base.host->resized(e->base.host, &e->base);
+}
 
 static void executor_start(struct executor *base, struct job *job)
 {
@@ -177,9 +237,24 @@ static void executor_start(struct executor *base, struct job *job)
 		"delivery %u is started out of turn, before delivery %u", d->number,
 		books_oldest_held(w, d->route)->number);
 	promises_check_start(w, job->route);
+	pauses_started(e, d);
 	list_remove(&d->in_held);
 	d->where = STAGED;
 	list_append(&e->staged, &job->in_executor);
+	if (e->connects) {
+		schedule(w, (struct event){.kind = EV_BEGIN, .executor = e, .job = job},
+			 roll(w, 5) * MS);
+		do_mischief(e);
+		return;
+	}
+	if (is_broken(e)) {
+		could_not_begin(e, d);
+		return;
+	}
+	if (e->resizes && chance(w, w->mischief / 3)) {
+		cannot_begin(e, d);
+		return;
+	}
 	handlers_begin_staged(w, e);
 	promise(w, !e->resizes || list_empty(&e->staged), "staged where nothing may be");
 	do_mischief(e);
@@ -220,9 +295,7 @@ static void note_asked(struct fake_executor *e, struct delivery *d)
 static void note_killed(struct fake_executor *e, struct delivery *d)
 {
 	struct world *w = e->world;
-	uint64_t due_ns = timeout_due_ns(d), grace_ns = w->drain.grace_ms * MS;
-	bool overdue = d->asked != NOT_ASKED && due_ns != UINT64_MAX &&
-		       w->now_ns >= due_ns + grace_ns && e->base.can_kill;
+	bool overdue = w->now_ns >= timeout_kill_ns(w, d);
 	promise(w, overdue || deadlines_may_kill(w, d), "delivery %u is killed before its time",
 		d->number);
 	note_asked(e, d);
@@ -269,13 +342,42 @@ static void executor_notice(struct executor *base, uint64_t remaining_ms)
 	do_mischief(e);
 }
 
-const struct executor_ops fake_executor_ops = {
-    .kind = "fake",
-    .start = executor_start,
-    .retract = executor_retract,
-    .begun_ns = executor_begun_ns,
-    .stop = executor_stop,
-    .drain_notice = executor_notice,
+static void answer(struct fake_executor *e)
+{
+	bool broken = is_broken(e);
+	pauses_answer(e, !broken);
+	e->base.host->probed(e->base.host, &e->base, broken ? "still no such program" : NULL);
+}
+
+static void executor_probe(struct executor *base)
+{
+	struct fake_executor *e = executor_at(base);
+	struct world *w = e->world;
+	pauses_probe(e);
+	if (chance(w, 50))
+		answer(e);
+	else
+		schedule(w, (struct event){.kind = EV_PROBED, .executor = e}, roll(w, 50) * MS);
+}
+
+const struct executor_ops fake_executor_ops[] = {
+    {
+     .kind = "fake",
+     .start = executor_start,
+     .retract = executor_retract,
+     .begun_ns = executor_begun_ns,
+     .stop = executor_stop,
+     .probe = executor_probe,
+     .drain_notice = executor_notice,
+     },
+    {
+     .kind = "fake without a probe",
+     .start = executor_start,
+     .retract = executor_retract,
+     .begun_ns = executor_begun_ns,
+     .stop = executor_stop,
+     .drain_notice = executor_notice,
+     },
 };
 
 /* --- its processes come and go ---------------------------------------------------------------- */
@@ -288,8 +390,7 @@ static void shrink(struct fake_executor *e)
 	unsigned lost = 1 + (unsigned)roll(w, e->base.widest);
 	if (lost > e->base.width)
 		lost = e->base.width;
-	e->base.width -= lost;
-	e->base.depth = e->base.width;
+	resize(e, e->base.width - lost);
 	e->base.host->resized(e->base.host, &e->base);
 	schedule(w, (struct event){.kind = EV_GROW, .executor = e, .number = lost},
 		 roll(w, 500) * MS);
@@ -302,8 +403,7 @@ static void shrink(struct fake_executor *e)
 
 static void grow(struct fake_executor *e, unsigned by)
 {
-	e->base.width += by;
-	e->base.depth = e->base.width;
+	resize(e, e->base.width + by);
 	e->base.host->resized(e->base.host, &e->base);
 }
 
@@ -315,9 +415,19 @@ static void hand_back_unseen(struct fake_executor *e)
 	for (uint64_t n = 1 + roll(w, 4); n > 0 && it != &e->running; n--) {
 		struct delivery *d = delivery_of(w, list_entry(it, struct job, in_executor));
 		it = it->prev;
-		if (!d->touched && !d->lost)
+		if (!d->touched)
 			hand_back(e, d);
 	}
+}
+
+static void connected(struct fake_executor *e, struct delivery *d)
+{
+	if (is_broken(e)) {
+		could_not_begin(e, d);
+		return;
+	}
+	list_remove(&d->job->in_executor);
+	begin_run(e, d);
 }
 
 void handlers_happen(struct world *w, const struct event *ev)
@@ -326,6 +436,15 @@ void handlers_happen(struct world *w, const struct event *ev)
 	switch (ev->kind) {
 	case EV_END_OF_RUN:
 		end_run(e, delivery_of(w, ev->job), how_it_ends(w, delivery_of(w, ev->job)));
+		break;
+	case EV_BEGIN:
+		connected(e, delivery_of(w, ev->job));
+		break;
+	case EV_BREAK:
+		e->broken_until_ns = w->now_ns + ev->number * MS;
+		break;
+	case EV_PROBED:
+		answer(e);
 		break;
 	case EV_SAY:
 		say(e, delivery_of(w, ev->job));
@@ -373,15 +492,17 @@ static void change_limits(struct world *w)
 /* Also while we stop: it may have been read before. */
 void handlers_reload(struct world *w)
 {
+	unsigned heard[MAX_SOURCES];
 	w->reloads++;
 	change_limits(w);
 	for (unsigned i = 0; i < w->n_executors; i++)
 		if (w->executors[i].as_wide)
 			widen(&w->executors[i]);
-	core_limits_changed(&w->core, w->concurrency);
-	w->limits_changed++;
 	for (unsigned i = 0; i < w->n_sources; i++)
-		promise(w, w->sources[i].limits_heard == w->limits_changed,
+		heard[i] = w->sources[i].limits_heard;
+	core_limits_changed(&w->core, w->concurrency);
+	for (unsigned i = 0; i < w->n_sources; i++)
+		promise(w, w->sources[i].limits_heard == heard[i] + 1,
 			"a source has not heard of new limits");
 	memset(w->overtaken, 0, sizeof w->overtaken); /* who could begin is another question now */
 }

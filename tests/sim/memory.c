@@ -1,4 +1,7 @@
-/* Which second delivery the core must recognise, and which it must not. */
+/* Which second delivery the core must recognise, and which it must not: it is marked as one, has an id of its producer's,
+ * and the same content and attempt as a delivery that was lost here as it ran, or that ended here and was never
+ * proved; until the source tells that all which was lost has been given out again. Where more than one would do,
+ * because a producer uses ids twice, the core has the choice. */
 #include "world.h"
 
 static bool is_same(const struct delivery *a, const struct delivery *b)
@@ -9,33 +12,67 @@ static bool is_same(const struct delivery *a, const struct delivery *b)
 }
 
 /* It runs, and its channel has gone: its second delivery awaits its end. */
-static bool is_orphan(const struct delivery *d)
+static bool is_expected(const struct delivery *d)
 {
-	return d->where == RUNS && d->lost && d->again == NULL;
+	return d->where == RUNS && d->lost && !d->over && d->again == NULL;
 }
 
-struct delivery *memory_first_of(struct world *w, struct delivery *d)
+bool memory_knows(const struct world *w, const struct delivery *d)
 {
 	if (!d->redelivered)
-		return NULL;
-	for (size_t i = 0; i + 1 < w->n_deliveries; i++) {
-		struct delivery *first = &w->deliveries[i];
-		if (!is_same(first, d) || (!first->kept && !is_orphan(first)))
-			continue;
-		w->recognised++;
-		first->again = d;
-		first->kept = false;
-		return first->run;
+		return false;
+	for (size_t i = 0; i < d->number; i++) {
+		const struct delivery *first = &w->deliveries[i];
+		if (is_same(first, d) && (first->kept || is_expected(first)))
+			return true;
 	}
-	return NULL;
+	return false;
 }
 
-void memory_keep(struct world *w, struct delivery *d, enum settled how)
+void memory_meet(struct world *w, struct delivery *first, struct delivery *d)
 {
-	(void)how;
+	promise(w, d->redelivered && is_same(first, d) && is_expected(first),
+		"delivery %u is taken for the second of delivery %u", d->number, first->number);
+	trace(w, "  delivery %u awaits the end of delivery %u", d->number, first->number);
+	w->recognised++;
+	first->again = d;
+	d->run = first->run;
+}
+
+void memory_recall(struct world *w, struct delivery *d)
+{
+	struct delivery *first = w->deliveries;
+	const struct verdict *v = &d->job->verdict;
+	while (first->number < d->number &&
+	       !(first->kept && is_same(first, d) && first->told.fate == v->fate &&
+		 first->told.delay_ms == v->delay_ms && first->copied == d->job->copied))
+		first++;
+	promise(w, d->redelivered && first != d, "delivery %u is settled, and has not begun",
+		d->number);
+	trace(w, "  delivery %u is known: delivery %u", d->number, first->number);
+	w->recognised++;
+	first->kept = false;
+	d->run = first->run;
+}
+
+void memory_keep(struct world *w, struct delivery *d)
+{
 	d->kept_by = d->route;
-	d->kept = !w->stop.stopping && d->job->verdict.fate != FATE_RETURNED && !d->job->stuck &&
-		  d->content.id != 0;
+	d->told = d->job->verdict;
+	d->copied = d->job->copied;
+	d->kept = !w->stop.stopping && d->told.fate != FATE_RETURNED && !d->job->stuck &&
+		  d->content.id != 0 && !d->over;
+}
+
+void memory_over(struct world *w, unsigned queue)
+{
+	for (size_t i = 0; i < w->n_deliveries; i++) {
+		struct delivery *d = &w->deliveries[i];
+		if (d->message->queue != queue)
+			continue;
+		d->kept = false;
+		d->over |= is_expected(d);
+	}
 }
 
 /* The route that the queue was given after this one, and still has. */

@@ -5,6 +5,11 @@
 
 #include <string.h>
 
+static uint64_t sometime(struct world *w)
+{
+	return roll(w, w->span_ms) * MS;
+}
+
 static uint64_t world_now(const struct clock *clock)
 {
 	return list_entry(clock, struct world, clock)->now_ns;
@@ -21,7 +26,7 @@ static void plan_drain(struct world *w)
 	    .attempts = 1 + (unsigned)roll(w, 4),
 	    .crashes = (unsigned)roll(w, 4),
 	    .first_ms = 1 + roll(w, 200),
-	    .max_ms = 1000,
+	    .max_ms = 100 + roll(w, 1000),
 	    .jitter = 0.2,
 	    .backoff = (enum backoff)roll(w, 3),
 	};
@@ -31,7 +36,7 @@ static void plan_executor(struct world *w, struct fake_executor *e)
 {
 	unsigned width = 1 + (unsigned)roll(w, 6);
 	e->base = (struct executor){
-	    .ops = &fake_executor_ops,
+	    .ops = fake_executor_ops,
 	    .host = &w->core.executor_host,
 	    .name = "handler",
 	    .width = width,
@@ -43,6 +48,9 @@ static void plan_executor(struct world *w, struct fake_executor *e)
 	e->resizes = !e->threads && chance(w, 60);
 	if (e->resizes)
 		e->base.depth = width;
+	e->connects = e->base.depth == width && !e->threads && chance(w, 30);
+	e->probes = chance(w, 70);
+	e->base.ops = &fake_executor_ops[e->probes ? 0 : 1];
 	e->as_wide = !e->threads && !e->resizes && e->base.depth == width;
 	e->world = w;
 	list_init(&e->staged);
@@ -96,11 +104,17 @@ static void plan_manners(struct world *w)
 	w->lateness = chance(w, 50) ? (unsigned)roll(w, 20) : 0;
 }
 
+/* Most producers give each message an id of its own, some none, some use one again; bodies are alike often. */
 static void plan_messages(struct world *w)
 {
 	unsigned n = (unsigned)roll(w, MAX_WORKS);
+	unsigned ids = chance(w, 20) ? 1 + (unsigned)roll(w, 8) : 0;
 	for (unsigned i = 0; i < n; i++) {
-		struct content content = {.id = i + 1, .body = (unsigned)roll(w, 6)};
+		struct content content = {.id = i + 1, .body = (unsigned)roll(w, 3)};
+		if (chance(w, 20))
+			content.id = 0;
+		else if (ids != 0)
+			content.id = 1 + (unsigned)roll(w, ids);
 		content.properties = (unsigned)roll(w, 2);
 		broker_publish(w, (unsigned)roll(w, w->n_queues), content);
 	}
@@ -116,35 +130,40 @@ static void plan_trouble(struct world *w, struct fake_source *s)
 		schedule(w, (struct event){.kind = EV_REFUSE, .source = s}, 0);
 	}
 	while (chance(w, 40))
-		schedule(w, (struct event){.kind = EV_DISCONNECT, .source = s}, roll(w, 6000) * MS);
+		schedule(w, (struct event){.kind = EV_DISCONNECT, .source = s}, sometime(w));
 	if (w->drain.limit != DRAIN_LIMIT_NONE && chance(w, 10))
-		schedule(w, (struct event){.kind = EV_HANG, .source = s}, roll(w, 6000) * MS);
+		schedule(w, (struct event){.kind = EV_HANG, .source = s}, sometime(w));
 }
 
 static void plan_queue(struct world *w, unsigned queue)
 {
 	while (chance(w, 30)) {
-		uint64_t at_ns = roll(w, 4000) * MS;
+		uint64_t at_ns = sometime(w);
 		schedule(w, (struct event){.kind = EV_RETIRE, .number = queue}, at_ns);
 		if (chance(w, 70))
 			schedule(w, (struct event){.kind = EV_ADD, .number = queue},
 				 at_ns + roll(w, 1000) * MS);
 	}
 	while (chance(w, 30))
-		schedule(w, (struct event){.kind = EV_CHANNEL, .number = queue},
-			 roll(w, 6000) * MS);
+		schedule(w, (struct event){.kind = EV_CHANNEL, .number = queue}, sometime(w));
 	while (chance(w, 50))
-		schedule(w, (struct event){.kind = EV_OTHER, .number = queue}, roll(w, 6000) * MS);
+		schedule(w, (struct event){.kind = EV_OTHER, .number = queue}, sometime(w));
 	while (chance(w, 5))
-		schedule(w, (struct event){.kind = EV_BURY, .number = queue}, roll(w, 6000) * MS);
+		schedule(w, (struct event){.kind = EV_BURY, .number = queue}, sometime(w));
 }
 
 static void plan_handler(struct world *w, struct fake_executor *e)
 {
 	while (e->resizes && chance(w, 70))
-		schedule(w, (struct event){.kind = EV_SHRINK, .executor = e}, roll(w, 6000) * MS);
+		schedule(w, (struct event){.kind = EV_SHRINK, .executor = e}, sometime(w));
+	while (w->breaks && chance(w, 60))
+		schedule(w,
+			 (struct event){.kind = EV_BREAK,
+					.executor = e,
+					.number = roll(w, chance(w, 50) ? 2000 : w->span_ms)},
+			 sometime(w));
 	while (chance(w, 30))
-		schedule(w, (struct event){.kind = EV_RETRACT, .executor = e}, roll(w, 6000) * MS);
+		schedule(w, (struct event){.kind = EV_RETRACT, .executor = e}, sometime(w));
 }
 
 static enum drain_event a_stop(struct world *w, unsigned percent_patient)
@@ -159,21 +178,27 @@ static void plan_signal(struct world *w, enum drain_event event, uint64_t at_ns)
 
 static void plan_signals(struct world *w)
 {
-	uint64_t stop_ns = roll(w, 4000) * MS;
+	uint64_t stop_ns = roll(w, w->span_ms * 2 / 3) * MS;
 	while (chance(w, 30))
-		plan_signal(w, chance(w, 50) ? EVENT_QUIET : EVENT_RESUME, roll(w, 6000) * MS);
-	plan_signal(w, a_stop(w, 90), stop_ns);
+		plan_signal(w, chance(w, 50) ? EVENT_QUIET : EVENT_RESUME, sometime(w));
+	plan_signal(w, chance(w, 15) ? EVENT_DRAIN : a_stop(w, 90), stop_ns);
 	while (chance(w, 25))
 		plan_signal(w, a_stop(w, 70), stop_ns + roll(w, 4000) * MS);
-	while (chance(w, 15)) /* an operator's tool, or a hook in front of the signal */
-		plan_signal(w, EVENT_DRAIN, roll(w, 6000) * MS);
+	if (w->drain.timeout_ms > w->drain.reserve_ms + w->drain.grace_ms)
+		while (chance(w, 20)) /* about when jobs are asked, or killed */
+			plan_signal(w, a_stop(w, 70),
+				    stop_ns + (w->drain.timeout_ms - w->drain.reserve_ms -
+					       roll(w, w->drain.grace_ms + 1)) *
+						  MS);
+	while (chance(w, 10))
+		plan_signal(w, EVENT_DRAIN, stop_ns + roll(w, 2000) * MS);
 	while (chance(w, 15)) /* managers and shells often send it twice */
 		plan_signal(w, EVENT_STOP, stop_ns + roll(w, 10) * MS);
 	while (chance(w, 15))
 		schedule(w, (struct event){.kind = EV_EXTEND, .number = roll(w, 3000)},
 			 stop_ns + roll(w, 4000) * MS);
 	while (chance(w, 40))
-		schedule(w, (struct event){.kind = EV_RELOAD}, roll(w, 6000) * MS);
+		schedule(w, (struct event){.kind = EV_RELOAD}, sometime(w));
 }
 
 void world_build(struct world *w, uint64_t seed, bool say)
@@ -187,6 +212,8 @@ void world_build(struct world *w, uint64_t seed, bool say)
 	w->clock.now_ns = world_now;
 	w->concurrency = 1 + (unsigned)roll(w, 12);
 	w->prefetch = 1 + (unsigned)roll(w, 40);
+	w->breaks = chance(w, 25);
+	w->span_ms = w->breaks && chance(w, 50) ? 20000 : 6000;
 	plan_drain(w);
 	core_init(&w->core, &w->clock, NULL, w->concurrency, &w->drain, (uint32_t)seed);
 	w->core.route_gone = route_gone;

@@ -46,8 +46,9 @@ static void check_no_idle_room(struct world *w)
 		const struct route *r = w->routes[i];
 		if (r == NULL || r->retired)
 			continue;
-		bool room = r->lane->assigned < lane_width(r->lane) &&
-			    (r->limit == 0 || r->assigned < r->limit) &&
+		const struct fake_executor *e =
+		    list_entry(r->lane->executor, struct fake_executor, base);
+		bool room = pauses_room(e) > 0 && (r->limit == 0 || r->assigned < r->limit) &&
 			    rate_next_ns(&r->rate, w->now_ns) <= w->now_ns &&
 			    rate_next_ns(&r->lane->rate, w->now_ns) <= w->now_ns;
 		promise(w, list_empty(&w->held[i]) || !room, "queue %u holds jobs with room to run",
@@ -71,6 +72,31 @@ static void check_given_back(struct world *w)
 		promise(w, list_empty(&w->held[i]) || !(cancelled || shut),
 			"queue %u is shut and jobs are held", w->queue_of[i]);
 	}
+}
+
+/* What the exit, the page and the log go by. */
+static void check_blockers(struct world *w)
+{
+	struct blockers is = drain_blockers(&w->core.drain);
+	size_t at[LEFT + 1] = {0}, up = 0, open = 0, intakes = 0;
+	for (size_t i = w->first_here; i < w->n_deliveries; i++)
+		at[w->deliveries[i].where]++;
+	for (unsigned i = 0; i < w->n_sources; i++) {
+		enum link_state link = w->sources[i].base.link;
+		intakes += w->sources[i].base.intake != INTAKE_SHUT;
+		open += link != LINK_CLOSED;
+		up += link != LINK_CLOSED && link != LINK_CLOSING;
+	}
+	promise(w, is.held == at[HELD] + at[AWAITS], "%zu held are in the way, and %zu are held",
+		is.held, at[HELD] + at[AWAITS]);
+	promise(w, is.running == at[STAGED] + at[RUNS], "%zu run and are in the way, and %zu run",
+		is.running, at[STAGED] + at[RUNS]);
+	promise(w, w->core.dispatch.budget.taken <= at[STAGED] + at[RUNS],
+		"%u may run because %zu do", w->core.dispatch.budget.taken, at[STAGED] + at[RUNS]);
+	promise(w, is.settling == at[TOLD], "%zu to settle are in the way, and %zu are told",
+		is.settling, at[TOLD]);
+	promise(w, is.intakes == intakes && is.links == open && is.links_up == up,
+		"other intakes or connections are in the way than are open");
 }
 
 static void check_intakes(struct world *w)
@@ -99,6 +125,16 @@ static unsigned routes_of(const struct world *w, const struct lane *lane)
 	return n;
 }
 
+/* So many in so much time, and a burst of 50 ms where that is more than one. */
+static void check_rate(struct world *w, uint64_t *due_ns, const struct rate *rate)
+{
+	uint64_t early_ns = rate->interval_ns <= 50 * MS ? 50 * MS : 0;
+	if (rate->interval_ns == 0)
+		return;
+	promise(w, w->now_ns + early_ns >= *due_ns, "begun faster than its rate allows");
+	*due_ns = (w->now_ns > *due_ns ? w->now_ns : *due_ns) + rate->interval_ns;
+}
+
 /* Handlers take turns, and so do the queues of each: while one could begin a job, another one of its
  * handler gets at most two in, and one of another handler at most that for each that its own handler
  * has to serve. A job that is only staged takes nothing away from other handlers. */
@@ -107,6 +143,8 @@ void promises_check_start(struct world *w, const struct route *begins)
 	const struct lane *lane = begins->lane;
 	unsigned b = route_index(w, begins);
 	bool staged = lane->assigned > lane_width(lane);
+	check_rate(w, &w->due_ns[b], &begins->rate);
+	check_rate(w, &list_entry(lane->executor, struct fake_executor, base)->due_ns, &lane->rate);
 	memset(w->overtaken[b], 0, sizeof w->overtaken[b]);
 	for (unsigned a = 0; a < w->n_routes; a++) {
 		const struct route *waits = w->routes[a];
@@ -124,7 +162,7 @@ void promises_check_start(struct world *w, const struct route *begins)
 static bool waits_for_nobody(const struct world *w, unsigned route)
 {
 	const struct route *r = w->routes[route];
-	if (w->consumers[route] != CONSUMES)
+	if (w->consumers[route] != CONSUMES || w->suspended[route] != TAKES)
 		return true;
 	const struct fake_source *source = list_entry(r->source, struct fake_source, base);
 	const struct budget *budget = &w->core.dispatch.budget;
@@ -165,6 +203,8 @@ void promises_check_turn(struct world *w)
 {
 	books_check_turn(w);
 	deadlines_check_turn(w);
+	pauses_check_turn(w);
+	check_blockers(w);
 	check_budgets(w);
 	check_no_idle_room(w);
 	check_given_back(w);

@@ -83,10 +83,14 @@ static const char *event_name(enum event_kind kind)
 	    [EV_ADD] = "queue added",
 	    [EV_CANCELLED] = "queue cancelled",
 	    [EV_LEFT] = "queue left",
+	    [EV_SUSPENDED] = "queue suspended",
 	    [EV_OTHER] = "the other worker takes some",
 	    [EV_OTHER_ENDS] = "the other worker ends one",
 	    [EV_END_OF_RUN] = "run ends",
 	    [EV_SAY] = "handler says something",
+	    [EV_BEGIN] = "connected, or not",
+	    [EV_BREAK] = "handler breaks",
+	    [EV_PROBED] = "handler is looked at",
 	    [EV_RETRACT] = "process dies with unread jobs",
 	    [EV_SHRINK] = "handler shrinks",
 	    [EV_GROW] = "handler grows",
@@ -113,8 +117,8 @@ static void happen(struct world *w, const struct event *ev)
 		handlers_reload(w);
 	else if (ev->executor != NULL)
 		handlers_happen(w, ev);
-	else
-		broker_happens(w, ev);
+	else if (!broker_happens(w, ev))
+		sources_happen(w, ev);
 }
 
 /* --- time ------------------------------------------------------------------------------------ */
@@ -152,7 +156,7 @@ static void turn(struct world *w, bool late)
 	core_drain_turn(&w->core);
 	for (unsigned e = 0; e < w->n_executors; e++)
 		handlers_begin_staged(w, &w->executors[e]);
-	broker_attend(w);
+	intake_attend(w);
 	promises_check_turn(w);
 }
 

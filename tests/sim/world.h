@@ -8,11 +8,14 @@
  *     sim.c       which seeds; what to do about one that breaks
  *     plan.c      a seed becomes a world, and a schedule of what happens in it
  *     world.c     time, events, turns
- *     broker.c    messages and queues, the other worker, fake sources
+ *     broker.c    messages and queues, the other worker
+ *     intake.c    how jobs come to the core
+ *     sources.c   how brokers are told what became of them
  *     handlers.c  fake executors
  *     books.c     deliveries, their fates, the report and the exit code that follow
  *     memory.c    second deliveries
  *     deadlines.c the times of a stop
+ *     pauses.c    handlers that cannot begin jobs
  *     promises.c  what holds at the end of each turn
  *
  * Thread: one.
@@ -83,6 +86,7 @@ struct message {
 /* --- in the core ------------------------------------------------------------------------------ */
 
 enum where {
+	ARRIVES, /* within deliver() only */
 	HELD,
 	AWAITS, /* the end of the run whose second delivery it is */
 	STAGED,
@@ -101,6 +105,7 @@ struct delivery {
 	struct message *message;
 	struct fake_source *source;
 	unsigned number, route;
+	char id[32];
 	uint64_t epoch; /* of its channel */
 	enum where where;
 	struct content content;
@@ -112,6 +117,9 @@ struct delivery {
 	bool lost;              /* its channel has gone while it was here */
 	bool kept;              /* its end could not be told, and is remembered */
 	unsigned kept_by;       /* with this route */
+	struct verdict told;    /* as it would have been told */
+	bool copied;            /* and the copy of it is there */
+	bool over;              /* a second delivery would not be known any more */
 	uint64_t taken_ns, begun_ns, ended_ns;
 	enum asked asked;
 	uint64_t asked_ns, killed_ns, extended_ns;
@@ -120,13 +128,15 @@ struct delivery {
 	bool touched;  /* its handler has said something, so it cannot be taken for unseen */
 	bool has_left;
 	unsigned due, left; /* checkpoints: it was handed, it left; 0: it forgot the one it had */
-	bool copied;        /* first of two steps: the copy is there */
 	bool immortal;      /* nothing ends it */
 };
 
 struct queue {
 	struct list waiting; /* struct message.in_queue, by position */
 	char name[16];
+	bool owes; /* something was lost that it has not given out again */
+	/* Of its jobs here, as long as it has a route; see books.c. */
+	uint64_t fates[FATE_COUNT], waited_ns, ran_ns;
 };
 
 struct fake_source {
@@ -139,6 +149,7 @@ struct fake_source {
 	bool asks;      /* for so many jobs of each queue, as for lists; or is sent them */
 	bool two_steps; /* what becomes a copy is copied first, and answered then */
 	unsigned limits_heard;
+	bool flushed;
 	struct list told; /* jobs being settled (in_source) */
 };
 
@@ -152,18 +163,31 @@ struct fake_list {
 	uint64_t since_ns; /* then, since when */
 };
 
+/* Of a handler that cannot begin jobs: see pauses.c. */
+struct pause_book {
+	bool is, asked, tries, begun; /* begun: the trial has */
+	uint64_t since_ns, wait_ns;
+	unsigned failures;
+	const struct delivery *trial;
+};
+
 struct fake_executor {
 	struct executor base;
 	struct world *world;
 	unsigned index;
-	unsigned begun; /* running now */
-	bool threads;   /* cannot be killed */
-	bool resizes;   /* its children come and go */
-	bool as_wide;   /* as the configuration says */
-	bool busy;      /* one of its ops is under way */
-	unsigned most;  /* jobs it may have: more than its limit, if that was lowered below them */
+	unsigned begun;           /* running now */
+	bool threads;             /* cannot be killed */
+	bool resizes;             /* its children come and go */
+	bool as_wide;             /* as the configuration says */
+	bool connects;            /* a job begins some time after it was given */
+	bool probes;              /* can tell without a job whether it could begin one */
+	bool busy;                /* one of its ops is under way */
+	uint64_t broken_until_ns; /* it cannot begin jobs */
+	struct pause_book pause;
+	unsigned most; /* jobs it may have: more than its limit, if that was lowered below them */
 	unsigned notices;
 	struct lane *lane;
+	uint64_t due_ns;     /* its rate: when its next start would be, evenly */
 	struct list staged;  /* struct job.in_executor */
 	struct list running; /* struct job.in_executor */
 };
@@ -176,6 +200,9 @@ enum consumer {
 	LEAVING, /* its channel is being closed */
 	LEFT_CONSUMER,
 };
+
+/* Of a route whose handler is paused. */
+enum suspension { TAKES, SUSPENDING, SUSPENDED };
 
 enum event_kind {
 	EV_NONE,
@@ -196,10 +223,14 @@ enum event_kind {
 	EV_ADD,        /* queue in `number`: it is wanted again */
 	EV_CANCELLED,  /* route in `number`: what a retired one awaits */
 	EV_LEFT,       /* route in `number` */
+	EV_SUSPENDED,  /* route in `number`: nothing more comes */
 	EV_OTHER,      /* queue in `number`: the other worker takes some */
 	EV_OTHER_ENDS, /* message in `number` */
 	EV_END_OF_RUN, /* executor, job */
 	EV_SAY,        /* executor, job: a checkpoint, more time, progress */
+	EV_BEGIN,      /* executor, job: it is connected, or cannot be */
+	EV_BREAK,      /* executor: for `number` of milliseconds */
+	EV_PROBED,     /* executor */
 	EV_RETRACT,    /* executor: a process dies with jobs that it has not read */
 	EV_SHRINK,     /* executor: `number` of its children die, or are retired */
 	EV_GROW,       /* executor: as many are back */
@@ -223,7 +254,9 @@ struct event {
 struct deadlines {
 	bool stopping, hurried; /* hurried: somebody asked for it */
 	bool killing;           /* and would not wait for the grace */
-	uint64_t began_ns, heard_ns;
+	bool signalled;         /* and when that last counted: */
+	uint64_t signal_ns;
+	uint64_t began_ns;
 	uint64_t ask_ns, kill_ns, end_ns; /* end: there is a moment left for the exit itself */
 	uint64_t return_kill_ns;          /* of those who are asked at once */
 	bool insisted;                    /* ... nor until all is told */
@@ -262,20 +295,23 @@ struct world {
 	struct route *routes[MAX_ROUTES]; /* NULL: gone */
 	struct list held[MAX_ROUTES];     /* struct delivery.in_held, in the order taken */
 	uint64_t epochs[MAX_ROUTES];      /* rises as its channel goes */
+	uint64_t due_ns[MAX_ROUTES];      /* its rate: when its next start would be, evenly */
 	struct fake_list lists[MAX_ROUTES];
 	unsigned queue_of[MAX_ROUTES]; /* ... and the queue each is, or was, one of */
 	enum consumer consumers[MAX_ROUTES];
+	enum suspension suspended[MAX_ROUTES];
 	unsigned n_sources, n_executors, n_queues, n_routes, prefetch, concurrency;
 	unsigned most, most_of[MAX_ROUTES]; /* the same of all, and of each queue */
 	unsigned
 	    mischief; /* percent of calls in which an edge does what its contract allows besides */
 	unsigned lateness; /* percent of turns that are late */
+	uint64_t span_ms;  /* how long things happen; the stop comes in its first two thirds */
+	bool breaks;       /* there are handlers that cannot begin jobs at times */
 	uint64_t retired, gone, reloads, recognised, others;
 	unsigned overtaken[MAX_ROUTES]
 			  [MAX_ROUTES]; /* how often [a] had to see [b] served instead */
 	unsigned last_checkpoint;
 	uint64_t last_position;
-	unsigned limits_changed;
 	size_t n_works, n_messages, n_deliveries, n_events;
 	size_t first_here; /* of the deliveries: those before it have left */
 	uint64_t next_order;
@@ -320,16 +356,32 @@ void unschedule_job(struct world *w, const struct job *job);
 /* --- broker.c --- */
 
 void broker_publish(struct world *w, unsigned queue, struct content content);
-void broker_happens(struct world *w, const struct event *ev);
-void broker_attend(struct world *w); /* the end of a turn: who asks for jobs looks for room */
+struct message *broker_new_message(struct world *w, unsigned queue, unsigned work);
+void broker_give_back(struct world *w, struct message *m);
 unsigned broker_waiting(const struct world *w, unsigned route);
+unsigned broker_unacked(const struct world *w, unsigned queue);
+unsigned broker_consumer_of(struct world *w, unsigned queue);
+bool broker_happens(struct world *w, const struct event *ev); /* whether it was its own */
 unsigned route_index(const struct world *w, const struct route *route);
 unsigned route_now(const struct world *w, unsigned queue); /* MAX_ROUTES: it has none */
 void route_add(struct world *w, unsigned queue, struct lane *lane);
 void route_gone(void *world, struct route *route);
 struct fake_source *source_of_queue(struct world *w, unsigned queue);
-extern const struct source_ops fake_source_ops;
+
+/* --- intake.c --- */
+
+bool source_delivers(const struct fake_source *source);
+size_t intake_here(const struct world *w, unsigned route); /* jobs of it that are in the core */
+void intake_deliver(struct fake_source *source);
+void intake_claimed(struct world *w, const struct event *ev);
+void intake_look(struct fake_source *source);
+void intake_attend(struct world *w); /* the end of a turn: who asks for jobs looks for room */
+
+/* --- sources.c --- */
+
+void sources_happen(struct world *w, const struct event *ev);
 void source_destroy(struct fake_source *source);
+extern const struct source_ops fake_source_ops;
 
 /* --- handlers.c --- */
 
@@ -337,7 +389,7 @@ void handlers_happen(struct world *w, const struct event *ev);
 void handlers_begin_staged(struct world *w, struct fake_executor *e);
 void handlers_reload(struct world *w);
 bool route_may_begin(const struct world *w, const struct route *r, const struct lane *served);
-extern const struct executor_ops fake_executor_ops;
+extern const struct executor_ops fake_executor_ops[]; /* with a probe, and without */
 
 /* --- books.c --- */
 
@@ -348,15 +400,22 @@ struct delivery *books_oldest_held(struct world *w, unsigned route);
 struct verdict books_verdict(const struct world *w, const struct delivery *d);
 void books_leaves(struct world *w, struct delivery *d, enum fate fate);
 void books_merge(struct world *w, struct delivery *first);
+void books_bury(struct world *w, unsigned queue, uint64_t count);
+void books_ran(struct world *w, const struct delivery *d);
+void books_route_gone(struct world *w, unsigned route);
 void books_check_turn(struct world *w);
 void books_check_end(struct world *w); /* nobody is left */
 unsigned checkpoint_number(struct span text);
 
 /* --- memory.c --- */
 
-/* The delivery, running or ended, that `d`, just given out, must be taken for; NULL: none. */
-struct delivery *memory_first_of(struct world *w, struct delivery *d);
-void memory_keep(struct world *w, struct delivery *d, enum settled how);
+bool memory_knows(const struct world *w, const struct delivery *d); /* it must not run */
+/* `d`, just given out, awaits the end of `first`, says the core. */
+void memory_meet(struct world *w, struct delivery *first, struct delivery *d);
+/* `d`, just given out, is settled as one that has ended. */
+void memory_recall(struct world *w, struct delivery *d);
+void memory_keep(struct world *w, struct delivery *d); /* it could not be told */
+void memory_over(struct world *w, unsigned queue);
 void memory_route_gone(struct world *w, unsigned route);
 
 /* --- deadlines.c --- */
@@ -366,8 +425,23 @@ void deadlines_extend(struct world *w, uint64_t more_ms);
 void deadlines_stop_begins(struct world *w); /* the core begins one by itself */
 bool deadlines_may_ask(const struct world *w, const struct delivery *d);
 bool deadlines_may_kill(const struct world *w, const struct delivery *d);
-uint64_t timeout_due_ns(const struct delivery *d); /* UINT64_MAX: never */
+/* When its timeout asks it to stop, and has it killed; UINT64_MAX: never. */
+uint64_t timeout_due_ns(const struct delivery *d);
+uint64_t timeout_kill_ns(const struct world *w, const struct delivery *d);
 void deadlines_check_turn(struct world *w);
+
+/* --- pauses.c --- */
+
+void pauses_could_not_begin(struct fake_executor *e);
+void pauses_started(struct fake_executor *e, struct delivery *d);
+void pauses_begun(struct fake_executor *e, const struct delivery *d);
+void pauses_ended(struct fake_executor *e, const struct delivery *d);
+void pauses_left(struct fake_executor *e, const struct delivery *d);
+void pauses_probe(struct fake_executor *e);
+void pauses_answer(struct fake_executor *e, bool could);
+void pauses_resized(struct fake_executor *e, unsigned before);
+unsigned pauses_room(const struct fake_executor *e);
+void pauses_check_turn(struct world *w);
 
 /* --- promises.c --- */
 
