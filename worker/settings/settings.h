@@ -174,14 +174,15 @@ struct handler_settings {
 	const char *const *withheld; /* but not these, unless they are named; the same for all */
 	struct child_limits limits;
 	size_t output_line_bytes; /* longest output line logged whole; 2k */
+	unsigned output_lines;    /* of each job that are logged; 1000; 0 = all */
 	/* exec */
 	enum exit_codes exit_codes;
-	unsigned output_lines; /* of each job that are logged; 1000; 0 = all */
 	/* pool */
 	unsigned processes;        /* pool 1; isolated plugin 1 */
 	unsigned per_process;      /* jobs in one process at once; 0 = what it says itself */
 	uint64_t ready_timeout_ms; /* from its start to its ready line; 10s */
 	uint64_t stall_timeout_ms; /* how long it may leave what we write unread; 30s */
+	uint64_t leave_timeout_ms; /* for an idle one to end after its stdin, at our exit; 1s */
 	unsigned max_jobs;         /* a process is replaced after so many; 0 = never */
 	size_t max_memory_bytes;   /* ... and beyond this resident size; 0 = never */
 	/* plugin */

@@ -330,9 +330,10 @@ const struct key_row table_keys[] = {
      .preset = "outfall", .choices = exit_codes,
      .help = "What an exit status means. \"outfall\": 0 done, 65 dead, others retry. "
 	     "\"cli-consumer\": as rabbitmq-cli-consumer has it."},
-    {SECTION_HANDLER, "output_lines", VALUE_COUNT, FIELD(handler_settings, output_lines), ONLY_EXEC,
+    {SECTION_HANDLER, "output_lines", VALUE_COUNT, FIELD(handler_settings, output_lines), CHILDREN,
      .preset = "1000", .zero = "all", RANGE(1, 1000000000),
-     .help = "The most lines of one job's output that are logged; the rest is counted."},
+     .help = "The most lines of one job's output that are logged; the rest is counted. Of a process that "
+	     "stays: of its stderr, from one answer to the next."},
 
     {SECTION_HANDLER, "processes", VALUE_COUNT, FIELD(handler_settings, processes),
      POOLS, .preset = "1", RANGE(1, 1024),
@@ -346,6 +347,10 @@ const struct key_row table_keys[] = {
     {SECTION_HANDLER, "stall_timeout", VALUE_DURATION, FIELD(handler_settings, stall_timeout_ms),
      POOLS, .preset = "30s", RANGE(10, 24 HOURS),
      .help = "How long a process may leave unread what it is sent; then it is replaced."},
+    {SECTION_HANDLER, "leave_timeout", VALUE_DURATION, FIELD(handler_settings, leave_timeout_ms),
+     POOLS, .preset = "1s", RANGE(0, 1 HOURS),
+     .help = "How long an idle process may take to end, once its stdin has, when the worker stops. All "
+	     "of them end at the same time, and the drain's deadline stands."},
     {SECTION_HANDLER, "max_jobs", VALUE_COUNT, FIELD(handler_settings, max_jobs), POOLS,
      .preset = "none", .zero = "none", RANGE(1, 1000000000),
      .help = "A process is replaced after so many jobs."},

@@ -32,6 +32,13 @@ static void each_end_has_its_outcome(void **state)
 	    {EXITED(75),      CHILD_KILLED,     OUTCOME_RETRY,     false, "exit status 75"    },
 	    {EXITED(1),       CHILD_LEFT_ALONE, OUTCOME_RETRY,     false, "exit status 1"     },
 	    {EXITED(143),     CHILD_ASKED,      OUTCOME_RETRY,     false, "exit status 143"   },
+ /* A shell's word for a crash under it. */
+	    {EXITED(139),     CHILD_LEFT_ALONE, OUTCOME_RETRY,     true,  "exit status 139"   },
+	    {EXITED(134),     CHILD_ASKED,      OUTCOME_RETRY,     true,  "exit status 134"   },
+	    {EXITED(137),     CHILD_LEFT_ALONE, OUTCOME_RETRY,     true,  "exit status 137"   },
+	    {EXITED(137),     CHILD_KILLED,     OUTCOME_RETRY,     false, "exit status 137"   },
+	    {EXITED(130),     CHILD_LEFT_ALONE, OUTCOME_RETRY,     false, "exit status 130"   },
+	    {EXITED(143),     CHILD_LEFT_ALONE, OUTCOME_RETRY,     false, "exit status 143"   },
  /* A signal is a crash unless it was ours. */
 	    {KILLED(SIGSEGV), CHILD_LEFT_ALONE, OUTCOME_RETRY,     true,  "ended by SIGSEGV"  },
 	    {KILLED(SIGTERM), CHILD_LEFT_ALONE, OUTCOME_RETRY,     true,  "ended by SIGTERM"  },

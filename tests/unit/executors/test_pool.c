@@ -1044,6 +1044,66 @@ static void a_drain_ends_those_that_are_starting(void **state)
 	assert_int_equal(f.fake.finished, 0);
 }
 
+/* All at the same time, and not for one moment longer than the last one takes. */
+static void destroying_lets_the_idle_end(void **state)
+{
+	(void)state;
+	struct fixture f;
+	prepare(&f, (char[]){"lingers=100"});
+	f.handler.processes = 4;
+	f.handler.leave_timeout_ms = 20000;
+	begin(&f);
+	await_width(&f, 4);
+	uint64_t begun_ns = loop_now_ns(f.fake.loop);
+	f.fake.executor->ops->destroy(f.fake.executor);
+	uint64_t took_ns = loop_now_ns(f.fake.loop) - begun_ns;
+	assert_true(took_ns >= 100 * 1000000 && took_ns < UINT64_C(10) * 1000000000);
+	children_destroy(f.children);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* none was left behind */
+	fake_host_close(&f.fake);
+}
+
+static void the_drains_end_is_waited_for_by_nobody(void **state)
+{
+	(void)state;
+	struct fixture f;
+	prepare(&f, (char[]){"stubborn"});
+	f.handler.leave_timeout_ms = 60000;
+	begin(&f);
+	await_width(&f, 1);
+	children_set_end(f.children, loop_now_ns(f.fake.loop) + 50 * 1000000);
+	close_fixture(&f);
+}
+
+static void a_complaining_process_has_its_share_of_the_log(void **state)
+{
+	(void)state;
+	struct fixture f;
+	prepare(&f, (char[]){""});
+	f.handler.output_lines = 5;
+	begin(&f);
+	await_width(&f, 1);
+	run_one(&f, "complain:100000");
+	run_one(&f, "complain:3"); /* an answer was between */
+	run_one(&f, "done");
+	assert_int_equal(f.fake.kinds[OUTCOME_DONE], 3);
+	await_logged(&f, "handler wrote more than output_lines");
+	assert_in_range(count_logged(&f, "line=complaint"), 5, 15);
+	close_fixture(&f);
+}
+
+static void its_last_words_are_with_its_end(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_fixture(&f, (char[]){""}, 1);
+	run_one(&f, "complain-exit:3");
+	fake_assert_logged(&f.fake, "warn  process ended");
+	fake_assert_logged(&f.fake, "last_words=\"KeyError: 'x'\"");
+	await_width(&f, 1);
+	close_fixture(&f);
+}
+
 static void destroying_waits_for_nobody(void **state)
 {
 	(void)state;
@@ -1174,6 +1234,10 @@ int main(void)
 	    cmocka_unit_test(a_drain_tells_each_and_lets_the_idle_go),
 	    cmocka_unit_test(a_drain_ends_those_that_are_starting),
 	    cmocka_unit_test(destroying_waits_for_nobody),
+	    cmocka_unit_test(destroying_lets_the_idle_end),
+	    cmocka_unit_test(the_drains_end_is_waited_for_by_nobody),
+	    cmocka_unit_test(a_complaining_process_has_its_share_of_the_log),
+	    cmocka_unit_test(its_last_words_are_with_its_end),
 	    cmocka_unit_test(every_failed_allocation_is_survived),
 	};
 	return cmocka_run_group_tests(tests, open_what_stays, NULL);

@@ -41,7 +41,7 @@ struct children {
 	bool gave_birth; /* `place` is valid */
 	struct birth_place place;
 	struct signal_watch *sigchld;
-	uint64_t grace_ms;
+	uint64_t grace_ms, end_ns;
 	struct strays *strays;
 	struct guardian *guardian;
 	struct child guard; /* its process; pid 0: there is none */
@@ -186,6 +186,11 @@ void children_set_grace(struct children *children, uint64_t grace_ms)
 	children->grace_ms = grace_ms;
 }
 
+void children_set_end(struct children *children, uint64_t end_ns)
+{
+	children->end_ns = end_ns;
+}
+
 uint64_t children_grace_ms(const struct children *children)
 {
 	return children->grace_ms;
@@ -263,6 +268,7 @@ enum status children_create(struct loop *loop, struct log *log, struct children 
 	children->loop = loop;
 	children->log = log;
 	children->grace_ms = GRACE_MS;
+	children->end_ns = UINT64_MAX;
 	children->guard.ended = guard_ended;
 	children->guard.report_fd = -1;
 	for (int i = 0; i < BUCKETS; i++)
@@ -340,22 +346,28 @@ static uint64_t now_ns(void) /* the loop's clock */
 	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
-/* Without pidfd_open() (before Linux 5.3) there is no waiting with a limit, and so none. */
+/* Without pidfd_open() (before Linux 5.3) there is no waiting with a limit, and so none. The end of another
+ * interrupts the poll. */
 static void await_end(pid_t pid, uint64_t until_ns)
 {
+	enum { LONGEST_MS = 1000 * 60 * 60 };
 	struct pollfd ended = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
-	uint64_t at_ns = now_ns();
+	uint64_t at_ns;
 	if (ended.fd < 0)
 		return;
-	if (at_ns < until_ns)
-		(void)poll(&ended, 1, (int)((until_ns - at_ns + 999999) / 1000000));
+	while ((at_ns = now_ns()) < until_ns) {
+		uint64_t left_ms = (until_ns - at_ns + 999999) / 1000000;
+		int n = poll(&ended, 1, (int)(left_ms < LONGEST_MS ? left_ms : LONGEST_MS));
+		if (n > 0 || (n < 0 && errno != EINTR))
+			break;
+	}
 	(void)close(ended.fd);
 }
 
 bool children_reap(struct children *children, struct child *child, uint64_t until_ns)
 {
 	int status;
-	await_end(child->pid, until_ns);
+	await_end(child->pid, until_ns < children->end_ns ? until_ns : children->end_ns);
 	if (waitpid(child->pid, &status, WNOHANG) == 0)
 		return false;
 	list_remove(&child->in_bucket);

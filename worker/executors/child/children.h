@@ -81,6 +81,9 @@ bool children_group_lives(struct children *children, struct child *child);
 /* The caller looks no more after what is left: it has the grace, then it is killed. */
 void children_leave_group(struct children *children, struct child *child);
 
+/* No children_reap() waits beyond that. UINT64_MAX, as it is at first: no limit. */
+void children_set_end(struct children *children, uint64_t end_ns);
+
 /* Waits for its end, until then at most, and reaps it; `ended` is not called. For the exit, when the
  * loop turns no more. False: it still runs. */
 bool children_reap(struct children *children, struct child *child, uint64_t until_ns);

@@ -86,6 +86,18 @@ void lines_feed(struct lines *lines, struct span bytes, line_found *found, void 
 	}
 }
 
+unsigned lines_skip(struct lines *lines, struct span bytes)
+{
+	const char *newline, *end = bytes.ptr + bytes.len;
+	unsigned n = 0;
+	lines->part_bytes = 0;
+	lines->goes_on = false;
+	for (const char *at = bytes.ptr; (newline = memchr(at, '\n', (size_t)(end - at))) != NULL;
+	     at = newline + 1)
+		n++;
+	return n;
+}
+
 void lines_flush(struct lines *lines, line_found *found, void *arg)
 {
 	if (lines->part_bytes > 0 || lines->goes_on)

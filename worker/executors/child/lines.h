@@ -33,6 +33,9 @@ void lines_fini(struct lines *lines);
  * split is always passed on, so that one knows where the next begins. */
 void lines_feed(struct lines *lines, struct span bytes, line_found *found, void *arg);
 
+/* For what nobody wants to hear: how many lines end in there. One that was begun is dropped. */
+unsigned lines_skip(struct lines *lines, struct span bytes);
+
 /* The output ended: an unfinished line is as good as a whole one. */
 void lines_flush(struct lines *lines, line_found *found, void *arg);
 

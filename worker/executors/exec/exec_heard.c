@@ -17,8 +17,9 @@
 #include <unistd.h>
 
 enum {
-	READ_BYTES = 4096, /* from one pipe at a time */
-	SHOWN_BYTES = 200, /* of a line that is no good */
+	READ_BYTES = 4096,  /* from one pipe at a time */
+	SKIP_BYTES = 65536, /* where lines are only counted */
+	SHOWN_BYTES = 200,  /* of a line that is no good */
 };
 
 static const enum pipe_end heard_ends[] = {PIPE_STDOUT, PIPE_STDERR, PIPE_SAID};
@@ -162,19 +163,34 @@ static void end_output(struct slot *slot, enum pipe_end end)
 		lines_fini(&slot->out[end].lines);
 }
 
+static bool is_only_counted(const struct slot *slot, enum pipe_end end)
+{
+	unsigned most = slot->exec->settings->output_lines;
+	return end != PIPE_SAID && most != 0 && slot->lines_logged >= most;
+}
+
+static void take_output(struct slot *slot, enum pipe_end end, struct span bytes)
+{
+	struct stream stream = {slot, end};
+	struct lines *lines = &slot->out[end].lines;
+	if (is_only_counted(slot, end))
+		slot->lines_left_out += lines_skip(lines, bytes);
+	else
+		lines_feed(lines, bytes, take_line, &stream);
+}
+
 /* One piece. Closes when that was all. */
 static void read_output(struct slot *slot, enum pipe_end end)
 {
-	struct stream stream = {slot, end};
 	struct output *out = &slot->out[end];
-	char bytes[READ_BYTES];
-	ssize_t n =
-	    read(slot->pipes[end].fd, bytes, out->left < sizeof bytes ? out->left : sizeof bytes);
+	char bytes[SKIP_BYTES];
+	size_t most = is_only_counted(slot, end) ? sizeof bytes : READ_BYTES;
+	ssize_t n = read(slot->pipes[end].fd, bytes, out->left < most ? out->left : most);
 	bool nothing = n < 0 && (errno == EINTR || errno == EAGAIN);
 	if (nothing && out->left == SIZE_MAX)
 		return; /* it may still come */
 	if (n > 0) {
-		lines_feed(&out->lines, span_of(bytes, (size_t)n), take_line, &stream);
+		take_output(slot, end, span_of(bytes, (size_t)n));
 		if (out->left != SIZE_MAX)
 			out->left -= (size_t)n;
 	}

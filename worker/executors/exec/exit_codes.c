@@ -36,22 +36,36 @@ static const struct meaning cli_consumer_meanings[] = {
     {-1, OUTCOME_RETRY,  false},
 };
 
-static struct outcome outcome_of_status(enum exit_codes codes, int code)
+/* How a shell says that the program under it died of a signal. SIGTERM and its like are left out: programs
+ * use these numbers for an end in order. */
+static bool is_shells_crash(int code)
 {
-	const struct meaning *meaning =
-	    codes == EXIT_CODES_CLI_CONSUMER ? cli_consumer_meanings : own_meanings;
-	while (meaning->code != code && meaning->code != -1)
-		meaning++;
-	struct outcome outcome = {.kind = meaning->kind, .failed = meaning->failed};
-	if (outcome.kind != OUTCOME_DONE)
-		(void)snprintf(outcome.reason, sizeof outcome.reason, "exit status %d", code);
-	return outcome;
+	static const int signals[] = {SIGILL,  SIGTRAP, SIGABRT, SIGBUS, SIGFPE,
+				      SIGKILL, SIGSEGV, SIGSYS,  SIGXCPU};
+	for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+		if (code == 128 + signals[i])
+			return true;
+	return false;
 }
 
 static bool was_ours(int signum, enum child_stop stop)
 {
 	return (stop != CHILD_LEFT_ALONE && signum == SIGTERM) ||
 	       (stop == CHILD_KILLED && signum == SIGKILL);
+}
+
+static struct outcome outcome_of_status(enum exit_codes codes, int code, enum child_stop stop)
+{
+	const struct meaning *meaning =
+	    codes == EXIT_CODES_CLI_CONSUMER ? cli_consumer_meanings : own_meanings;
+	while (meaning->code != code && meaning->code != -1)
+		meaning++;
+	struct outcome outcome = {.kind = meaning->kind, .failed = meaning->failed};
+	outcome.crashed =
+	    meaning->code == -1 && is_shells_crash(code) && !was_ours(code - 128, stop);
+	if (outcome.kind != OUTCOME_DONE)
+		(void)snprintf(outcome.reason, sizeof outcome.reason, "exit status %d", code);
+	return outcome;
 }
 
 static struct outcome outcome_of_signal(int signum, enum child_stop stop)
@@ -73,5 +87,5 @@ struct outcome outcome_of_exit(enum exit_codes codes, int status, enum child_sto
 {
 	if (WIFSIGNALED(status))
 		return outcome_of_signal(WTERMSIG(status), stop);
-	return outcome_of_status(codes, WEXITSTATUS(status));
+	return outcome_of_status(codes, WEXITSTATUS(status), stop);
 }

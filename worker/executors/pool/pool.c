@@ -45,7 +45,7 @@ enum {
 	ESCAPED = 6,       /* bytes of JSON for one of a checkpoint, at worst */
 	LINE_SPARE = 4096, /* of a line, beside its checkpoint */
 };
-#define FAREWELL_NS UINT64_C(3000000) /* from the end of its stdin until it is killed at the exit */
+#define KILLED_NS UINT64_C(3000000) /* for one that was killed: to be reaped */
 #define STEADY_NS                                                                                  \
 	UINT64_C(5000000000) /* ready for so long, it did not end because it cannot start */
 
@@ -447,22 +447,33 @@ static void forget_tasks(struct pool *pool, struct pool_child *child)
 	}
 }
 
-/* Those that are idle were told to end when the drain began, so what is waited for here is little. The
- * jobs of the others have been given up; what is killed is not waited for. */
+/* Those that are idle have seen the end of their stdin since the drain began, in all pools, so the time that
+ * each has passes for all of them at once; and the last one that goes ends the waiting. The jobs of the others
+ * have been given up. */
+static void end_process(struct pool *pool, struct pool_child *child)
+{
+	bool killed = child->state == POOL_KILLED;
+	uint64_t patience_ns =
+	    killed ? KILLED_NS : pool->settings.leave_timeout_ms * UINT64_C(1000000);
+	if (!pool_child_bury(child, patience_ns)) {
+		pool_child_kill(child);
+		children_forget(pool->shared.children, &child->child);
+	}
+	pool_child_destroy(child);
+}
+
 static void end_processes(struct pool *pool)
 {
 	pool->closing = true;
 	list_each (it, &pool->all) {
-		forget_tasks(pool, child_at(it));
-		pool_child_dismiss(child_at(it));
+		struct pool_child *child = child_at(it);
+		if (child->jobs.count > 0)
+			pool_child_kill(child);
+		forget_tasks(pool, child);
+		pool_child_dismiss(child);
 	}
 	list_each_safe (it, &pool->all) {
-		struct pool_child *child = child_at(it);
-		if (!pool_child_bury(child, FAREWELL_NS)) {
-			pool_child_kill(child);
-			children_forget(pool->shared.children, &child->child);
-		}
-		pool_child_destroy(child);
+		end_process(pool, child_at(it));
 	}
 }
 

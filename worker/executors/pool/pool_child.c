@@ -48,7 +48,8 @@ enum {
 	BAD_LINES = 20,               /* in a row: more, and it does not speak our language */
 	BAD_LINE_SHOWN = 160,         /* bytes of each that are logged */
 	MISTAKES_SAID = 20,           /* of one process */
-	LEAVE_MS = 5000,              /* to end by itself once its stdin is closed */
+	LEAVE_MS = 5000,              /* to end by itself once its stdin is closed; at least */
+	SKIP_BYTES = 65536,           /* of stderr a turn, where it is only counted */
 	MUTE_MS = 1000,               /* the same for one that has closed its stdout */
 	DYING_MS = 50,                /* from that until it is not just about to be reaped */
 	STUCK_MS = 500,               /* killed and not reaped by then: stuck in the kernel */
@@ -119,12 +120,18 @@ static void close_end(struct pool_child *c, int end)
 
 static void leave(struct pool_child *c, uint64_t wait_ms, const char *late_why);
 
+static uint64_t leave_ms(const struct pool_child *c)
+{
+	uint64_t wanted_ms = c->shared->settings->leave_timeout_ms;
+	return wanted_ms > LEAVE_MS ? wanted_ms : LEAVE_MS;
+}
+
 static void rest_if_idle(struct pool_child *c)
 {
 	if (c->jobs.count > 0)
 		return;
 	if (c->state == POOL_RETIRING || (c->state == POOL_READY && c->shared->draining))
-		leave(c, LEAVE_MS, "it did not end after its stdin was closed");
+		leave(c, leave_ms(c), "it did not end after its stdin was closed");
 }
 
 static void end_task(struct pool_child *c, struct pool_task *task, const struct outcome *outcome)
@@ -292,7 +299,7 @@ static void stdin_was_closed(struct pool_child *c)
 	c->by_itself = true;
 	give_up_untouched(c);
 	if (c->state == POOL_STARTING)
-		leave(c, LEAVE_MS, "it did not end after it had closed its stdin");
+		leave(c, leave_ms(c), "it did not end after it had closed its stdin");
 	else if (c->state == POOL_READY)
 		pool_child_retire(c);
 }
@@ -378,7 +385,7 @@ void pool_child_notify(struct pool_child *c, uint64_t remaining_ms)
 		return;
 	(void)outbox_put_drain(&c->outbox, remaining_ms); /* without memory it learns by its EOF */
 	if (c->state == POOL_STARTING)
-		leave(c, LEAVE_MS, "it did not end after its stdin was closed");
+		leave(c, leave_ms(c), "it did not end after its stdin was closed");
 	write_later(c);
 	loop_turn_again(c->shared->loop);
 }
@@ -413,6 +420,35 @@ static void log_output(const struct pool_child *c, const char *stream, struct sp
 		log_say(c->shared->log, LOG_INFO, "handler wrote", kv_text("handler", name_of(c)),
 			kv_int("pid", c->child.pid), kv_text("stream", stream),
 			kv_span("line", line), kv_text("cut", cut));
+}
+
+static bool may_complain(const struct pool_child *c)
+{
+	unsigned most = c->shared->settings->output_lines;
+	return most == 0 || c->complaints < most;
+}
+
+static void hear_complaint(void *arg, struct span line, enum line_end end)
+{
+	struct pool_child *c = arg;
+	(void)snprintf(c->last_words, sizeof c->last_words, "%.*s", (int)line.len, line.ptr);
+	if (may_complain(c)) {
+		c->complaints++;
+		log_output(c, "stderr", line, end);
+	} else {
+		c->complaints_left_out++;
+	}
+}
+
+/* An answer gives it a new share. */
+static void forgive_complaints(struct pool_child *c)
+{
+	if (c->complaints_left_out > 0)
+		log_say(c->shared->log, LOG_WARN,
+			"handler wrote more than output_lines, not logged",
+			kv_text("handler", name_of(c)), kv_int("pid", c->child.pid),
+			kv_int("lines", c->complaints_left_out));
+	c->complaints = c->complaints_left_out = 0;
 }
 
 static struct span cut_to(struct span line, size_t most)
@@ -529,6 +565,8 @@ static void look_for_wear(struct pool_child *c)
 static void hear_result(struct pool_child *c, struct pool_task *task, const struct outcome *outcome)
 {
 	c->results++;
+	if (c->complaints > 0)
+		forgive_complaints(c);
 	if (outbox_holds(&task->letter)) {
 		task->answered = true;
 		task->outcome = *outcome;
@@ -605,11 +643,6 @@ static void hear_line(void *arg, struct span line, enum line_end end)
 	}
 }
 
-static void hear_complaint(void *arg, struct span line, enum line_end end)
-{
-	log_output(arg, "stderr", line, end);
-}
-
 /* Nobody says anything after it. Nine times in ten SIGCHLD is on its way. */
 static void stdout_was_closed(struct pool_child *c)
 {
@@ -639,10 +672,13 @@ static void stderr_has_bytes(void *arg, unsigned events)
 {
 	(void)events;
 	struct pool_child *c = arg;
-	char bytes[COMPLAINS_BYTES];
-	ssize_t n = read(c->fds[STDERR], bytes, sizeof bytes);
-	if (n > 0)
+	char bytes[SKIP_BYTES];
+	bool heard = may_complain(c);
+	ssize_t n = read(c->fds[STDERR], bytes, heard ? COMPLAINS_BYTES : sizeof bytes);
+	if (n > 0 && heard)
 		lines_feed(&c->complains, span_of(bytes, (size_t)n), hear_complaint, c);
+	else if (n > 0)
+		c->complaints_left_out += lines_skip(&c->complains, span_of(bytes, (size_t)n));
 	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 		watch_set(c->watches[STDERR], 0);
 }
@@ -719,8 +755,9 @@ static void lose_jobs(struct pool_child *c)
 	}
 }
 
-static void log_end(const struct pool_child *c)
+static void log_end(struct pool_child *c)
 {
+	forgive_complaints(c);
 	const struct spawn spawn = {.path = c->shared->settings->command[0],
 				    .profile = c->shared->profile};
 	char how[32];
@@ -739,8 +776,9 @@ static void log_end(const struct pool_child *c)
 		: well ? LOG_INFO
 		       : LOG_WARN,
 		"process ended", kv_text("handler", name_of(c)), kv_int("pid", c->child.pid),
-		kv_text("by", how), kv_int("jobs", c->jobs.count),
-		kv_int("jobs_done", (int64_t)c->results));
+		kv_text("by", how),
+		kv_text("last_words", c->last_words[0] != '\0' ? c->last_words : NULL),
+		kv_int("jobs", c->jobs.count), kv_int("jobs_done", (int64_t)c->results));
 }
 
 static void end(struct pool_child *c)

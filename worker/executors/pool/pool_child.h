@@ -91,11 +91,12 @@ struct pool_child {
 
 	struct outbox outbox;
 	uint64_t read_to; /* of what was sent, once nobody reads it any more; before: UINT64_MAX */
-	struct lines says, complains; /* its stdout and stderr */
-	bool skipping;                /* the rest of a line that was too long */
-	bool deaf;                    /* we listen no more */
-	unsigned bad_lines;           /* in a row */
-	unsigned mistakes;            /* in lines that say something all the same */
+	struct lines says, complains;             /* its stdout and stderr */
+	bool skipping;                            /* the rest of a line that was too long */
+	bool deaf;                                /* we listen no more */
+	unsigned bad_lines;                       /* in a row */
+	unsigned complaints, complaints_left_out; /* lines of stderr since its last answer */
+	unsigned mistakes;                        /* in lines that say something all the same */
 
 	struct pool_jobs jobs;
 	unsigned unread_answers; /* tasks answered before their body was out */
@@ -107,8 +108,9 @@ struct pool_child {
 	bool mute;      /* it closed its stdout */
 	bool by_itself; /* it closed one of its ends: nobody has asked it to leave */
 
-	const char *broken;  /* why we killed it; NULL: for a job, or not at all */
-	char killed_for[64]; /* that job's id, cut; "": none */
+	char last_words[160]; /* a line of its stderr, cut: mostly why it ended */
+	const char *broken;   /* why we killed it; NULL: for a job, or not at all */
+	char killed_for[64];  /* that job's id, cut; "": none */
 };
 
 /* On success the process runs, in the state POOL_STARTING. */

@@ -1,7 +1,7 @@
 /* pool_scripted - a pool process that does what each job's body says, good and bad.
  *
  *     pool_scripted [concurrency=N] [banner] [never-ready] [late=MS] [leaves=JOBS] [deaf-to-cancel]
- *                   [stubborn] [dies-starting] [reads-by-byte]
+ *                   [stubborn] [lingers=MS] [dies-starting] [reads-by-byte]
  *
  * It answers at once, or holds a job ("hold") until another says "release". A held job that is
  * cancelled is returned. It notes each notice on stderr. */
@@ -17,7 +17,7 @@
 enum { MOST_HELD = 4096 };
 
 struct process {
-	unsigned concurrency, leaves, done;
+	unsigned concurrency, leaves, done, lingers_ms;
 	bool deaf_to_cancel, stubborn;
 	char *grown;
 	char *held[MOST_HELD];
@@ -173,6 +173,13 @@ static void obey(struct process *p, const struct incoming *job)
 	} else if (IS("close-stdin")) {
 		(void)close(0);
 		result(job->id, "done", "");
+	} else if (IS("complain")) {
+		for (unsigned i = 0; i < n; i++)
+			fprintf(stderr, "complaint\n");
+		result(job->id, "done", "");
+	} else if (IS("complain-exit")) {
+		fprintf(stderr, "Traceback\nKeyError: 'x'\n");
+		_exit((int)n);
 	} else if (IS("shut-stdin")) { /* with the next job unread in it */
 		wait_until_sent_more();
 		(void)close(0);
@@ -253,6 +260,7 @@ static void start(struct process *p, int argc, char **argv)
 			(void)setvbuf(stdin, NULL, _IONBF, 0);
 		else if (sscanf(argv[i], "concurrency=%u", &p->concurrency) +
 			     sscanf(argv[i], "late=%u", &late_ms) +
+			     sscanf(argv[i], "lingers=%u", &p->lingers_ms) +
 			     sscanf(argv[i], "leaves=%u", &p->leaves) !=
 			 1)
 			_exit(7);
@@ -273,5 +281,8 @@ int main(int argc, char **argv)
 	free(text);
 	if (p.stubborn)
 		wait_for_ever();
+	(void)usleep(p.lingers_ms * 1000);
+	if (p.lingers_ms > 0)
+		fprintf(stderr, "flushed\n");
 	return 0;
 }
