@@ -313,6 +313,8 @@ static void check_block(const struct rules *rules, const struct block *block)
 	    [SECTION_ADMIN] = check_admin,
 	};
 	check_title(rules, block);
+	if (document_counterpart(rules->document, block) != block)
+		return; /* there twice: the first one's values are not what this one says */
 	if (block->section == SECTION_DRAIN) {
 		check_drain(rules, block);
 		check_report(rules, block);

@@ -223,7 +223,7 @@ static void add(struct parser *p, struct said *said, const struct token *token)
 		said->place = token->place;
 	said->expansions[said->n] = token->expansions;
 	said->texts[said->n++] = token->text;
-	said->expanded |= token->expansions != NULL;
+	said->expanded |= token->expansions != NULL || token->unset != NULL;
 	if (said->unset == NULL)
 		said->unset = token->unset;
 }
