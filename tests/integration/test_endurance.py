@@ -4,11 +4,11 @@ import os
 import unittest
 from pathlib import Path
 
-from worker import BUILD, RedisCase, wait_for
+from worker import BUILD, RedisCase, is_guardian, wait_for
 
 
 def children(pid):
-    """Process ids and states of the worker's children: {1234: "S"}."""
+    """Process ids and states of the worker's children that run handlers: {1234: "S"}."""
     found = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -17,7 +17,7 @@ def children(pid):
             fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
         except OSError:
             continue  # it ended meanwhile
-        if int(fields[1]) == pid:
+        if int(fields[1]) == pid and not is_guardian(entry.name):
             found[int(entry.name)] = fields[0]
     return found
 
