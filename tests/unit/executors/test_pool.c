@@ -1092,6 +1092,44 @@ static void a_complaining_process_has_its_share_of_the_log(void **state)
 	close_fixture(&f);
 }
 
+static bool left_lives;
+
+static void look_for_left(struct fake_host *fake, struct job *job)
+{
+	char path[32], state = 'X';
+	char *text = fake_log_text(fake);
+	const char *found = strstr(text, "line=\"left ");
+	(void)job;
+	assert_non_null(found);
+	(void)snprintf(path, sizeof path, "/proc/%d/stat", atoi(found + 11));
+	free(text);
+	FILE *file = fopen(path, "re");
+	if (file != NULL) {
+		(void)!fscanf(file, "%*d (%*[^)]) %c", &state);
+		(void)fclose(file);
+	}
+	left_lives = state != 'Z' && state != 'X';
+}
+
+/* The job will run again; who was at it with the process may not be any more. */
+static void what_a_dead_process_left_ends_before_its_jobs_are_told(void **state)
+{
+	(void)state;
+	struct fixture f;
+	prepare(&f, (char[]){""});
+	children_set_grace(f.children, 50);
+	begin(&f);
+	await_width(&f, 1);
+	f.fake.on_finished = look_for_left;
+	run_one(&f, "leave-exit:3");
+	assert_int_equal(f.fake.last.kind, OUTCOME_RETRY);
+	assert_true(f.fake.last.crashed);
+	assert_string_equal(f.fake.last.reason, "its process ended with status 3 and no answer");
+	assert_false(left_lives);
+	await_width(&f, 1);
+	close_fixture(&f);
+}
+
 static void its_last_words_are_with_its_end(void **state)
 {
 	(void)state;
@@ -1238,6 +1276,7 @@ int main(void)
 	    cmocka_unit_test(the_drains_end_is_waited_for_by_nobody),
 	    cmocka_unit_test(a_complaining_process_has_its_share_of_the_log),
 	    cmocka_unit_test(its_last_words_are_with_its_end),
+	    cmocka_unit_test(what_a_dead_process_left_ends_before_its_jobs_are_told),
 	    cmocka_unit_test(every_failed_allocation_is_survived),
 	};
 	return cmocka_run_group_tests(tests, open_what_stays, NULL);

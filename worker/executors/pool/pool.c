@@ -455,11 +455,8 @@ static void end_process(struct pool *pool, struct pool_child *child)
 	bool killed = child->state == POOL_KILLED;
 	uint64_t patience_ns =
 	    killed ? KILLED_NS : pool->settings.leave_timeout_ms * UINT64_C(1000000);
-	if (!pool_child_bury(child, patience_ns)) {
-		pool_child_kill(child);
-		children_forget(pool->shared.children, &child->child);
-	}
-	pool_child_destroy(child);
+	(void)pool_child_bury(child, patience_ns);
+	pool_child_destroy(child); /* kills it if it is still there */
 }
 
 static void end_processes(struct pool *pool)

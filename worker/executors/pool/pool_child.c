@@ -35,7 +35,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -52,7 +51,6 @@ enum {
 	SKIP_BYTES = 65536,           /* of stderr a turn, where it is only counted */
 	MUTE_MS = 1000,               /* the same for one that has closed its stdout */
 	DYING_MS = 50,                /* from that until it is not just about to be reaped */
-	STUCK_MS = 500,               /* killed and not reaped by then: stuck in the kernel */
 	WEIGH_NS = 100 * 1000 * 1000, /* between two looks at its memory */
 };
 
@@ -73,6 +71,11 @@ static const struct {
     [POOL_GONE] = {"gone",     0							     },
 };
 
+static pid_t pid_of(const struct pool_child *c)
+{
+	return c->process.child.pid;
+}
+
 static const char *name_of(const struct pool_child *c)
 {
 	return c->shared->settings->name;
@@ -83,7 +86,7 @@ static void move(struct pool_child *c, enum pool_state next)
 {
 	must((states[c->state].may & MAY(next)) != 0);
 	log_say(c->shared->log, LOG_DEBUG, "process moved", kv_text("handler", name_of(c)),
-		kv_int("pid", c->child.pid), kv_text("from", states[c->state].name),
+		kv_int("pid", pid_of(c)), kv_text("from", states[c->state].name),
 		kv_text("to", states[next].name));
 	c->state = next;
 	timer_stop(c->timer);
@@ -222,21 +225,13 @@ static void leave(struct pool_child *c, uint64_t wait_ms, const char *late_why)
 		close_end(c, STDIN);
 }
 
-/* Not reaped, so its number is still its own. It may have left its group, which does not save it. */
-static void kill_group(const struct pool_child *c)
-{
-	(void)kill(-c->child.pid, SIGKILL);
-	(void)kill(c->child.pid, SIGKILL);
-}
-
 void pool_child_kill(struct pool_child *c)
 {
-	kill_group(c);
+	process_kill(&c->process);
 	if (c->state == POOL_KILLED)
 		return;
 	move(c, POOL_KILLED);
 	stop_writing(c);
-	timer_start(c->timer, STUCK_MS);
 }
 
 /* It is of no more use, whatever it may still say. */
@@ -245,7 +240,7 @@ static void break_down(struct pool_child *c, const char *why)
 	if (c->deaf || c->reaped)
 		return;
 	log_say(c->shared->log, LOG_WARN, "process killed", kv_text("handler", name_of(c)),
-		kv_int("pid", c->child.pid), kv_int("jobs", c->jobs.count), kv_text("why", why));
+		kv_int("pid", pid_of(c)), kv_int("jobs", c->jobs.count), kv_text("why", why));
 	c->broken = why;
 	c->deaf = true;
 	pool_child_kill(c);
@@ -254,11 +249,13 @@ static void break_down(struct pool_child *c, const char *why)
 
 void pool_child_kill_for(struct pool_child *c, const struct pool_task *task)
 {
-	if (c->state == POOL_KILLED)
+	if (c->state == POOL_KILLED) {
+		process_kill(&c->process); /* what is left of its group may have been only asked */
 		return;
+	}
 	(void)snprintf(c->killed_for, sizeof c->killed_for, "%s", task->job->id);
 	log_say(c->shared->log, LOG_WARN, "process killed", kv_text("handler", name_of(c)),
-		kv_int("pid", c->child.pid), kv_int("jobs", c->jobs.count),
+		kv_int("pid", pid_of(c)), kv_int("jobs", c->jobs.count),
 		kv_text("why", "a job did not stop"), KV_JOB(task->job));
 	pool_child_kill(c);
 }
@@ -294,7 +291,7 @@ static void stdin_was_closed(struct pool_child *c)
 	if (c->state > POOL_RETIRING)
 		return;
 	log_say(c->shared->log, LOG_INFO, "process closed its stdin",
-		kv_text("handler", name_of(c)), kv_int("pid", c->child.pid),
+		kv_text("handler", name_of(c)), kv_int("pid", pid_of(c)),
 		kv_int("jobs", c->jobs.count));
 	c->by_itself = true;
 	give_up_untouched(c);
@@ -415,11 +412,11 @@ static void log_output(const struct pool_child *c, const char *stream, struct sp
 	if (task != NULL)
 		log_say(c->shared->log, LOG_INFO, "handler wrote", KV_RUN(task->job, name_of(c)),
 			kv_text("stream", stream), kv_span("line", line), kv_text("cut", cut),
-			kv_int("pid", c->child.pid));
+			kv_int("pid", pid_of(c)));
 	else
 		log_say(c->shared->log, LOG_INFO, "handler wrote", kv_text("handler", name_of(c)),
-			kv_int("pid", c->child.pid), kv_text("stream", stream),
-			kv_span("line", line), kv_text("cut", cut));
+			kv_int("pid", pid_of(c)), kv_text("stream", stream), kv_span("line", line),
+			kv_text("cut", cut));
 }
 
 static bool may_complain(const struct pool_child *c)
@@ -446,7 +443,7 @@ static void forgive_complaints(struct pool_child *c)
 	if (c->complaints_left_out > 0)
 		log_say(c->shared->log, LOG_WARN,
 			"handler wrote more than output_lines, not logged",
-			kv_text("handler", name_of(c)), kv_int("pid", c->child.pid),
+			kv_text("handler", name_of(c)), kv_int("pid", pid_of(c)),
 			kv_int("lines", c->complaints_left_out));
 	c->complaints = c->complaints_left_out = 0;
 }
@@ -464,7 +461,7 @@ static void bad_line(struct pool_child *c, const char *why, struct span line)
 		log_output(c, "stdout", cut_to(line, c->complains.limit), LINE_WHOLE);
 	else if (c->bad_lines <= BAD_LINES)
 		log_say(c->shared->log, LOG_WARN, "line of a process ignored",
-			kv_text("handler", name_of(c)), kv_int("pid", c->child.pid),
+			kv_text("handler", name_of(c)), kv_int("pid", pid_of(c)),
 			kv_int("in_a_row", c->bad_lines), kv_text("why", why),
 			kv_span("line", cut_to(line, BAD_LINE_SHOWN)));
 	else if (c->state != POOL_STARTING)
@@ -480,7 +477,7 @@ static void hear_ready(struct pool_child *c, unsigned concurrency)
 	if (c->state == POOL_READY) {
 		if (concurrency != before)
 			log_say(c->shared->log, LOG_INFO, "process changed its concurrency",
-				kv_text("handler", name_of(c)), kv_int("pid", c->child.pid),
+				kv_text("handler", name_of(c)), kv_int("pid", pid_of(c)),
 				kv_int("from", before), kv_int("to", concurrency));
 		c->shared->changed(c->shared, c);
 		return;
@@ -491,7 +488,7 @@ static void hear_ready(struct pool_child *c, unsigned concurrency)
 	}
 	c->ready_ns = loop_now_ns(c->shared->loop);
 	log_say(c->shared->log, LOG_INFO, "process ready", kv_text("handler", name_of(c)),
-		kv_int("pid", c->child.pid), kv_int("concurrency", concurrency),
+		kv_int("pid", pid_of(c)), kv_int("concurrency", concurrency),
 		kv_ns("after_ms", c->ready_ns - c->started_ns));
 	move(c, POOL_READY);
 }
@@ -500,7 +497,7 @@ static void hear_log(struct pool_child *c, const struct child_says *says)
 {
 	struct span none = {0};
 	log_say(c->shared->log, says->level, "handler wrote", kv_text("handler", name_of(c)),
-		kv_int("pid", c->child.pid), kv_span("job", says->id.len > 0 ? says->id : none),
+		kv_int("pid", pid_of(c)), kv_span("job", says->id.len > 0 ? says->id : none),
 		kv_span("line", says->text));
 }
 
@@ -513,7 +510,7 @@ static void hear_facts(struct pool_child *c, struct job *job, const struct child
 		host->extend(host, job, says->extend_ms);
 	if (says->has_checkpoint && !host->checkpoint(host, job, says->checkpoint))
 		log_say(c->shared->log, LOG_WARN, "checkpoint refused, it is too large",
-			kv_text("handler", name_of(c)), kv_int("pid", c->child.pid), KV_JOB(job),
+			kv_text("handler", name_of(c)), kv_int("pid", pid_of(c)), KV_JOB(job),
 			kv_int("bytes", (int64_t)says->checkpoint.len));
 }
 
@@ -540,7 +537,7 @@ static bool is_too_large(struct pool_child *c)
 	if (now_ns - c->weighed_ns < WEIGH_NS)
 		return false;
 	c->weighed_ns = now_ns;
-	return resident_bytes(c->child.pid) > c->shared->settings->max_memory_bytes;
+	return resident_bytes(pid_of(c)) > c->shared->settings->max_memory_bytes;
 }
 
 static void look_for_wear(struct pool_child *c)
@@ -556,7 +553,7 @@ static void look_for_wear(struct pool_child *c)
 	if (why == NULL)
 		return;
 	log_say(c->shared->log, LOG_INFO, "process will be replaced",
-		kv_text("handler", name_of(c)), kv_int("pid", c->child.pid), kv_text("why", why),
+		kv_text("handler", name_of(c)), kv_int("pid", pid_of(c)), kv_text("why", why),
 		kv_int("jobs_done", (int64_t)c->results));
 	c->worn = true;
 	c->shared->worn(c->shared, c);
@@ -584,7 +581,7 @@ static void note_mistake(struct pool_child *c, const char *what, const char *why
 {
 	if (c->mistakes++ < MISTAKES_SAID)
 		log_say(c->shared->log, LOG_WARN, what, kv_text("handler", name_of(c)),
-			kv_int("pid", c->child.pid), kv_text("why", why),
+			kv_int("pid", pid_of(c)), kv_text("why", why),
 			kv_span("line", cut_to(line, BAD_LINE_SHOWN)));
 }
 
@@ -762,7 +759,7 @@ static void log_end(struct pool_child *c)
 				    .profile = c->shared->profile};
 	char how[32];
 	struct error why;
-	if (children_never_ran(&c->child, &spawn, &why)) {
+	if (children_never_ran(&c->process.child, &spawn, &why)) {
 		log_say(c->shared->log, LOG_ERROR, "process not started",
 			kv_text("handler", name_of(c)), kv_why(&why));
 		return;
@@ -775,7 +772,7 @@ static void log_end(struct pool_child *c)
 		asked  ? LOG_DEBUG
 		: well ? LOG_INFO
 		       : LOG_WARN,
-		"process ended", kv_text("handler", name_of(c)), kv_int("pid", c->child.pid),
+		"process ended", kv_text("handler", name_of(c)), kv_int("pid", pid_of(c)),
 		kv_text("by", how),
 		kv_text("last_words", c->last_words[0] != '\0' ? c->last_words : NULL),
 		kv_int("jobs", c->jobs.count), kv_int("jobs_done", (int64_t)c->results));
@@ -792,11 +789,17 @@ static void end(struct pool_child *c)
 	c->shared->ended(c->shared, c);
 }
 
-static void was_reaped(struct child *child, int status, const struct rusage *usage)
+static struct pool_child *child_of(struct process *process)
 {
-	struct pool_child *c = list_entry(child, struct pool_child, child);
+	return list_entry(process, struct pool_child, process);
+}
+
+/* What it has started itself may be at the jobs it has: they are told when that has ended, too. */
+static enum process_rest leader_ended(struct process *process, int status,
+				      const struct rusage *usage)
+{
+	struct pool_child *c = child_of(process);
 	(void)usage;
-	children_leave_group(c->shared->children, child);
 	c->reaped = true;
 	c->status = status;
 	count_read(c);
@@ -805,17 +808,24 @@ static void was_reaped(struct child *child, int status, const struct rusage *usa
 	outbox_drop_all(&c->outbox);
 	give_up_untouched(c);
 	log_end(c);
-	end(c);
+	if (c->jobs.count == 0)
+		return REST_MAY_STAY;
+	if (c->state != POOL_KILLED)
+		move(c, POOL_KILLED);
+	return REST_MUST_END;
 }
 
 /* On a dead disk, for instance. We will not wait for that. */
-static void give_up_stuck(struct pool_child *c)
+static void process_gone(struct process *process, enum process_end how)
 {
-	log_say(c->shared->log, LOG_ERROR, "process killed, but the kernel keeps it",
-		kv_text("handler", name_of(c)), kv_int("pid", c->child.pid));
-	children_forget(c->shared->children, &c->child);
+	struct pool_child *c = child_of(process);
+	if (how == PROCESS_IS_KEPT)
+		log_say(c->shared->log, LOG_ERROR, "process killed, but the kernel keeps it",
+			kv_text("handler", name_of(c)), kv_int("pid", pid_of(c)));
 	end(c);
 }
+
+static const struct process_ops process_ops = {leader_ended, process_gone};
 
 static void has_not_left(struct pool_child *c)
 {
@@ -842,9 +852,7 @@ static void time_is_up(void *arg)
 	case POOL_LEAVING:
 		has_not_left(c);
 		break;
-	case POOL_KILLED:
-		give_up_stuck(c);
-		break;
+	case POOL_KILLED: /* has no timer here: process.h */
 	case POOL_GONE:
 	case POOL_STATES:
 		break;
@@ -859,23 +867,10 @@ void pool_child_dismiss(struct pool_child *c)
 
 bool pool_child_bury(struct pool_child *c, uint64_t patience_ns)
 {
-	return children_reap(c->shared->children, &c->child, c->dismissed_ns + patience_ns);
+	return process_reap(&c->process, c->dismissed_ns + patience_ns);
 }
 
 /* --- its start ------------------------------------------------------------------------------------- */
-
-/* Ours never blocks; the child's does, as programs expect. */
-static enum status open_pipe(struct pool_child *c, int end, int *ret_childs, struct error *why)
-{
-	int ends[2];
-	if (pipe2(ends, O_CLOEXEC) != 0)
-		return error_system(why, errno, "pipe");
-	c->fds[end] = ends[end == STDIN ? 1 : 0];
-	*ret_childs = ends[end == STDIN ? 0 : 1];
-	if (fcntl(c->fds[end], F_SETFL, O_NONBLOCK) != 0)
-		return error_system(why, errno, "pipe");
-	return ST_OK;
-}
 
 static enum status watch_pipes(struct pool_child *c, struct error *why)
 {
@@ -896,9 +891,10 @@ static enum status watch_pipes(struct pool_child *c, struct error *why)
 static enum status spawn(struct pool_child *c, struct error *why)
 {
 	int childs[3] = {-1, -1, -1};
-	enum status st = ST_OK;
+	enum status st =
+	    process_init(&c->process, &process_ops, c->shared->loop, c->shared->children, why);
 	for (int i = 0; i < 3 && st == ST_OK; i++)
-		st = open_pipe(c, i, &childs[i], why);
+		st = process_pipe(i == STDIN ? WE_WRITE : WE_READ, &c->fds[i], &childs[i], why);
 	if (st == ST_OK)
 		st = watch_pipes(c, why);
 	if (st == ST_OK) {
@@ -910,7 +906,7 @@ static enum status spawn(struct pool_child *c, struct error *why)
 		    .fds = {childs[0], childs[1], childs[2]},
 		    .n_fds = 3,
 		};
-		st = children_spawn(c->shared->children, &how, &c->child, why);
+		st = process_start(&c->process, &how, why);
 	}
 	for (int i = 0; i < 3; i++)
 		if (childs[i] >= 0)
@@ -927,7 +923,6 @@ static void init(struct pool_child *c, struct pool_shared *shared, struct pool_p
 	c->place = place;
 	c->read_to = UINT64_MAX;
 	c->state = POOL_STARTING;
-	c->child.ended = was_reaped;
 	c->fds[STDIN] = c->fds[STDOUT] = c->fds[STDERR] = -1;
 	outbox_init(&c->outbox);
 	lines_init(&c->says, shared->line_limit);
@@ -952,7 +947,7 @@ enum status pool_child_start(struct pool_shared *shared, struct pool_place *plac
 	watch_set(c->watches[STDERR], WATCH_READ);
 	timer_start(c->timer, shared->settings->ready_timeout_ms);
 	log_say(shared->log, LOG_DEBUG, "process started", kv_text("handler", name_of(c)),
-		kv_int("pid", c->child.pid));
+		kv_int("pid", pid_of(c)));
 	*ret_child = c;
 	return ST_OK;
 }
@@ -964,6 +959,7 @@ void pool_child_destroy(struct pool_child *c)
 	list_remove(&c->in_to_write);
 	for (int i = 0; i < 3; i++)
 		close_end(c, i);
+	process_fini(&c->process);
 	timer_destroy(c->timer);
 	outbox_fini(&c->outbox);
 	lines_fini(&c->says);

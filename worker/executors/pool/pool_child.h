@@ -18,8 +18,8 @@
 
 #include "base/error.h"
 #include "base/list.h"
-#include "executors/child/children.h"
 #include "executors/child/lines.h"
+#include "executors/child/process.h"
 #include "executors/pool/pool_jobs.h"
 #include "executors/pool/pool_outbox.h"
 
@@ -40,8 +40,8 @@ enum pool_state {
 	POOL_READY,
 	POOL_RETIRING, /* gets no more jobs, and finishes those it has */
 	POOL_LEAVING,  /* its stdin is closed: it is to end by itself */
-	POOL_KILLED,
-	POOL_GONE, /* reaped, or given up */
+	POOL_KILLED,   /* or it ended under its jobs, and what it started is to end */
+	POOL_GONE,     /* reaped, or given up */
 	POOL_STATES,
 };
 
@@ -80,7 +80,7 @@ struct pool_child {
 	struct pool_place *place; /* the one it fills or is to fill; NULL: none any more */
 	enum pool_state state;
 
-	struct child child;
+	struct process process;
 	int status;  /* valid if reaped */
 	bool reaped; /* else the kernel keeps it */
 	int fds[3];  /* our ends of its stdin, stdout, stderr; -1: closed */
