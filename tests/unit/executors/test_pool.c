@@ -885,27 +885,63 @@ static void a_flood_does_not_keep_the_loop(void **state)
 
 /* --- recycling -------------------------------------------------------------------------------------- */
 
-static void max_jobs_replaces_without_a_hole(void **state)
+static struct {
+	int pid;
+	unsigned jobs;
+} served[64];
+
+static void note_server(struct fake_host *fake, struct job *job)
+{
+	int pid = atoi(fake->last.reason);
+	unsigned i = 0;
+	(void)job;
+	while (i < 63 && served[i].pid != 0 && served[i].pid != pid)
+		i++;
+	served[i].pid = pid;
+	served[i].jobs++;
+}
+
+/* However many jobs there are at once, and whatever they find. */
+static void max_jobs_is_a_limit(void **state)
+{
+	(void)state;
+	static const unsigned limits[] = {1, 3};
+	for (unsigned i = 0; i < 2; i++) {
+		struct fixture f;
+		prepare(&f, (char[]){"concurrency=2"});
+		f.handler.processes = 2;
+		f.handler.max_jobs = limits[i];
+		begin(&f);
+		memset(served, 0, sizeof served);
+		f.fake.on_finished = note_server;
+		for (int n = 0; n < 24; n++)
+			start(&f, "pid");
+		fake_run_until(&f.fake, 24);
+		for (unsigned k = 0; k < 64; k++)
+			assert_true(served[k].jobs <= limits[i]);
+		assert_int_equal(f.fake.kinds[OUTCOME_DONE], 24);
+		close_fixture(&f);
+	}
+}
+
+static void the_next_one_gets_ready_while_the_last_job_runs(void **state)
 {
 	(void)state;
 	struct fixture f;
-	prepare(&f, (char[]){"concurrency=2 late=20"});
+	prepare(&f, (char[]){"concurrency=2"});
 	f.handler.max_jobs = 3;
 	begin(&f);
 	await_width(&f, 2);
-	unsigned resized = f.fake.resized;
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 2; i++)
 		run_one(&f, "done");
+	assert_int_equal(f.fake.executor->width, 1);
 	struct job *last = hold(&f); /* of the old one: it keeps it */
-	assert_int_equal(count_logged(&f, "process ready"), 1);
-	await_width(&f, 3); /* the new one's two, and this */
-	assert_int_equal(f.fake.resized, resized + 1);
+	await_width(&f, 3);          /* the new one's two, and this */
 	for (int i = 0; i < 2; i++)
 		hold(&f);
-	assert_int_equal(f.fake.finished, 3);
 	stop(&f, last, STOP_ASK);
-	fake_run_until(&f.fake, 4);
-	assert_int_equal(f.fake.last_serial, 4);
+	fake_run_until(&f.fake, 3);
+	assert_int_equal(f.fake.last_serial, 3);
 	assert_int_equal(f.fake.executor->width, 2);
 	await_logged(&f, "by=\"status 0\""); /* the end of its stdin was enough */
 	assert_int_equal(count_logged(&f, "process ready"), 2);
@@ -920,11 +956,11 @@ static void one_that_breaks_down_meanwhile_is_replaced(void **state)
 	prepare(&f, (char[]){"concurrency=2 late=20"});
 	f.handler.max_jobs = 1;
 	begin(&f);
-	await_width(&f, 2);
+	await_width(&f, 1); /* of two, there is one job left for it */
 	run_one(&f, "done");
 	run_one(&f, "mute");
 	assert_string_equal(f.fake.last.reason, "its process was killed: it closed its stdout");
-	await_width(&f, 2);
+	await_width(&f, 1);
 	close_fixture(&f);
 }
 
@@ -945,11 +981,12 @@ static void max_memory_replaces_too(void **state)
 	close_fixture(&f);
 }
 
-static void one_worn_process_is_replaced_at_a_time(void **state)
+/* One after the other, four that take their time to get ready would take it four times. */
+static void all_that_have_had_their_share_are_replaced_at_once(void **state)
 {
 	(void)state;
 	struct fixture f;
-	prepare(&f, (char[]){"late=20"});
+	prepare(&f, (char[]){"late=200"});
 	f.handler.processes = 4;
 	f.handler.max_jobs = 1;
 	begin(&f);
@@ -957,16 +994,10 @@ static void one_worn_process_is_replaced_at_a_time(void **state)
 	for (int i = 0; i < 4; i++)
 		start(&f, "done");
 	fake_run_until(&f.fake, 4);
-	unsigned running = 0, most = 0;
-	while (count_logged(&f, "process ready") < 8) {
-		unsigned ended = count_logged(&f, "process ended");
-		running = count_logged(&f, "process started") - ended;
-		most = running > most ? running : most;
-		struct count_wait wait = {&f, "process ready", count_logged(&f, "process ready")};
-		fake_run_while_not(&f.fake, is_counted, &wait);
-		assert_true(f.fake.executor->width >= 4);
-	}
-	assert_int_in_range(most, 4, 6); /* one on its way, one on its way out */
+	struct count_wait wait = {&f, "process ready", 4};
+	fake_run_while_not(&f.fake, is_counted, &wait);
+	assert_int_equal(count_logged(&f, "process started"), 8);
+	await_width(&f, 4);
 	close_fixture(&f);
 }
 
@@ -1264,10 +1295,11 @@ int main(void)
 	    cmocka_unit_test(a_death_noticed_while_writing_is_logged_as_one),
 	    cmocka_unit_test(a_closed_stdin_retires_it),
 	    cmocka_unit_test(a_flood_does_not_keep_the_loop),
-	    cmocka_unit_test(max_jobs_replaces_without_a_hole),
+	    cmocka_unit_test(max_jobs_is_a_limit),
+	    cmocka_unit_test(the_next_one_gets_ready_while_the_last_job_runs),
 	    cmocka_unit_test(one_that_breaks_down_meanwhile_is_replaced),
 	    cmocka_unit_test(max_memory_replaces_too),
-	    cmocka_unit_test(one_worn_process_is_replaced_at_a_time),
+	    cmocka_unit_test(all_that_have_had_their_share_are_replaced_at_once),
 	    cmocka_unit_test(one_that_renews_itself_is_not_made_to_wait),
 	    cmocka_unit_test(a_drain_tells_each_and_lets_the_idle_go),
 	    cmocka_unit_test(a_drain_ends_those_that_are_starting),

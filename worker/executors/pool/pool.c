@@ -1,15 +1,13 @@
-/* A pool has as many places as the settings say processes. Each place is filled by one process, and a
- * second one may be on its way there:
+/* A pool has as many places as the settings say processes. Each place is filled by one process:
  *
- *     place:   child   ready, serves            (or none)
- *              coming  starting                 (or none)
- *              again   when to start the next   (armed after a failure)
+ *     place:   child   starting, or ready and serves   (or none)
+ *              again   when to start the next           (armed while there is none)
  *
  * A process that ended leaves its place empty, and another is started after a wait that doubles with
- * each failure in a row. One that is worn (max_jobs, max_memory) serves on until the one that comes
- * for it is ready; then it retires: gets no more jobs, finishes what it has, sees the end of its stdin.
- * So capacity never has a hole, and as only one worn process is replaced at a time, there is never more
- * than one process too many.
+ * each failure in a row. One that has had its share (max_jobs, max_memory) retires at once: gets no more
+ * jobs, finishes what it has, sees the end of its stdin. Its place is another's from that moment on, and that
+ * one is started without a wait, whatever the other places do. A limit is a limit: who sets one of one
+ * job wants no process to see two.
  *
  * Width is what the ready processes can have at once, and on top of that what the retiring ones still
  * have, so that their last jobs take no place from the new one.
@@ -51,7 +49,7 @@ enum {
 
 struct pool_place {
 	struct pool *pool;
-	struct pool_child *child, *coming;
+	struct pool_child *child; /* NULL: none */
 	struct reconnect backoff;
 	struct timer *again;
 };
@@ -237,7 +235,7 @@ static void task_finished(struct pool_shared *shared, struct pool_child *child,
 {
 	struct pool *pool = pool_that(shared);
 	struct job *job = drop_task(pool, task);
-	if (child->state == POOL_RETIRING)
+	if (child->state == POOL_RETIRING || pool->settings.max_jobs != 0)
 		recount(pool);
 	note_room(pool, child);
 	pool->base.host->finished(pool->base.host, job, outcome);
@@ -262,45 +260,17 @@ static void task_not_begun(struct pool_shared *shared, struct pool_task *task)
 	loop_turn_again(shared->loop);
 }
 
-static bool replaces_another(const struct pool *pool)
-{
-	for (unsigned i = 0; i < pool->settings.processes; i++) {
-		const struct pool_place *place = &pool->places[i];
-		bool begins = place->coming != NULL || timer_armed(place->again);
-		if (place->child != NULL && begins)
-			return true;
-	}
-	return false;
-}
-
-static void begin_replacement(struct pool *pool)
-{
-	if (pool->shared.draining || replaces_another(pool))
-		return;
-	for (unsigned i = 0; i < pool->settings.processes; i++) {
-		struct pool_place *place = &pool->places[i];
-		if (place->child == NULL || !place->child->worn)
-			continue;
-		timer_start(place->again, 0);
-		return;
-	}
-}
-
-static void process_worn(struct pool_shared *shared, struct pool_child *child)
-{
-	(void)child;
-	begin_replacement(pool_that(shared));
-}
-
 /* What ends as soon as it is ready has not started any better than what never got ready. One that
- * ended by itself after some jobs, and well, renews itself, and is not made to wait. */
+ * has had its share, or ended by itself after some jobs, and well, renews itself, and is not made to wait. */
 static uint64_t wait_before_next(struct pool_place *place, const struct pool_child *child)
 {
 	uint32_t random = (uint32_t)child->started_ns;
 	uint64_t now_ns = loop_now_ns(child->shared->loop);
 	bool steady = child->ready_ns != 0 && now_ns - child->ready_ns >= STEADY_NS;
-	bool renews = child->state == POOL_GONE && child->reaped && child->status == 0 &&
-		      child->results > 0 && child->jobs.count == 0;
+	bool had_enough = child->state == POOL_RETIRING && !child->by_itself;
+	bool ended_well = child->state == POOL_GONE && child->reaped && child->status == 0 &&
+			  child->results > 0 && child->jobs.count == 0;
+	bool renews = had_enough || ended_well;
 	(void)!getrandom(&random, sizeof random, GRND_NONBLOCK);
 	if (steady || renews)
 		reconnect_worked(&place->backoff);
@@ -317,29 +287,12 @@ static void expect_next(struct pool_place *place, uint64_t wait_ms)
 	timer_start(place->again, wait_ms);
 }
 
-/* Its place needs another. Where that is already coming, or serves, all is well. */
 static void vacate(struct pool_place *place, struct pool_child *child)
 {
-	uint64_t wait_ms = wait_before_next(place, child);
+	must(place->child == child && !timer_armed(place->again));
 	child->place = NULL;
-	if (place->child == child)
-		place->child = NULL;
-	if (place->coming == child)
-		place->coming = NULL;
-	if (place->coming == NULL && !timer_armed(place->again))
-		expect_next(place, wait_ms);
-}
-
-static void fill(struct pool_place *place, struct pool_child *child)
-{
-	struct pool_child *before = place->child;
-	place->child = child;
-	place->coming = NULL;
-	if (before == NULL)
-		return;
-	before->place = NULL;
-	if (before->state < POOL_RETIRING) /* else it broke down meanwhile, and is on its way out */
-		pool_child_retire(before);
+	place->child = NULL;
+	expect_next(place, wait_before_next(place, child));
 }
 
 static void process_changed(struct pool_shared *shared, struct pool_child *child)
@@ -353,10 +306,7 @@ static void process_changed(struct pool_shared *shared, struct pool_child *child
 		; /* how it ends says whether another is to wait */
 	else if (place != NULL && child->state > POOL_READY)
 		vacate(place, child);
-	else if (place != NULL && place->coming == child && child->state == POOL_READY)
-		fill(place, child);
 	recount(pool);
-	begin_replacement(pool);
 	give_waiting(pool);
 }
 
@@ -372,15 +322,15 @@ static void start_process(void *arg)
 	struct pool_place *place = arg;
 	struct pool *pool = place->pool;
 	struct error why;
-	must(place->coming == NULL);
+	must(place->child == NULL);
 	char *path = NULL;
 	enum status st = program_find(pool->settings.command[0], &path, &why);
 	pool->shared.path = path;
 	if (st == ST_OK)
-		st = pool_child_start(&pool->shared, place, &place->coming, &why);
+		st = pool_child_start(&pool->shared, place, &place->child, &why);
 	memory_free(path);
 	if (st == ST_OK) {
-		list_append(&pool->all, &place->coming->in_all);
+		list_append(&pool->all, &place->child->in_all);
 		return;
 	}
 	log_say(pool->shared.log, LOG_ERROR, "process not started",
@@ -548,7 +498,6 @@ static void init(struct pool *pool, struct loop *loop, struct log *log, struct c
 	    .changed = process_changed,
 	    .finished = task_finished,
 	    .not_begun = task_not_begun,
-	    .worn = process_worn,
 	    .ended = process_ended,
 	};
 	list_init(&pool->shared.unbegun);

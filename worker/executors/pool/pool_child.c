@@ -93,6 +93,13 @@ static void move(struct pool_child *c, enum pool_state next)
 	c->shared->changed(c->shared, c);
 }
 
+/* How many jobs it may still be given; a limit is a limit. */
+static uint64_t jobs_left(const struct pool_child *c)
+{
+	unsigned most = c->shared->settings->max_jobs;
+	return most != 0 ? most - c->given : UINT64_MAX;
+}
+
 unsigned pool_child_capacity(const struct pool_child *c)
 {
 	unsigned most = c->shared->settings->per_process;
@@ -100,7 +107,11 @@ unsigned pool_child_capacity(const struct pool_child *c)
 		return c->jobs.count; /* they are on top of what the next one can have */
 	if (c->state != POOL_READY)
 		return 0;
-	return most != 0 && most < c->concurrency ? most : c->concurrency;
+	if (most == 0 || most > c->concurrency)
+		most = c->concurrency;
+	if (jobs_left(c) < most && jobs_left(c) + c->jobs.count < most)
+		return (unsigned)jobs_left(c) + c->jobs.count;
+	return most;
 }
 
 bool pool_child_is_open(const struct pool_child *c)
@@ -266,6 +277,56 @@ void pool_child_retire(struct pool_child *c)
 	rest_if_idle(c);
 }
 
+/* --- its share ------------------------------------------------------------------------------------- */
+
+/* /proc/PID/statm: its size and what of that is in memory, in pages. */
+static size_t resident_bytes(pid_t pid)
+{
+	char text[128];
+	unsigned long pages = 0;
+	(void)snprintf(text, sizeof text, "/proc/%d/statm", (int)pid);
+	int fd = open(text, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	ssize_t n = read(fd, text, sizeof text - 1);
+	(void)close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	if (sscanf(text, "%*u %lu", &pages) != 1)
+		return 0;
+	return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static bool is_too_large(struct pool_child *c)
+{
+	uint64_t now_ns = loop_now_ns(c->shared->loop);
+	if (now_ns - c->weighed_ns < WEIGH_NS)
+		return false;
+	c->weighed_ns = now_ns;
+	return resident_bytes(pid_of(c)) > c->shared->settings->max_memory_bytes;
+}
+
+static void had_enough(struct pool_child *c, const char *why)
+{
+	log_say(c->shared->log, LOG_INFO, "process will be replaced",
+		kv_text("handler", name_of(c)), kv_int("pid", pid_of(c)), kv_text("why", why),
+		kv_int("jobs_given", (int64_t)c->given));
+	pool_child_retire(c);
+}
+
+/* Its last job is given and on its way: the next one gets ready meanwhile. */
+static void retire_if_used_up(struct pool_child *c)
+{
+	if (c->state == POOL_READY && !c->reaped && jobs_left(c) == 0)
+		had_enough(c, "max_jobs");
+}
+
+static void retire_if_too_large(struct pool_child *c)
+{
+	if (c->state == POOL_READY && !c->reaped && c->shared->settings->max_memory_bytes != 0 &&
+	    is_too_large(c))
+		had_enough(c, "max_memory");
+}
+
 /* --- writing -------------------------------------------------------------------------------------- */
 
 static void note_begun(struct pool_child *c)
@@ -336,6 +397,7 @@ void pool_child_write(struct pool_child *c)
 		all_is_written(c);
 	if (c->unread_answers > 0)
 		tell_answered(c);
+	retire_if_used_up(c);
 	rest_if_idle(c);
 }
 
@@ -360,6 +422,7 @@ bool pool_child_give(struct pool_child *c, struct pool_task *task)
 	if (!outbox_put_job(&c->outbox, &task->letter, task->job, c->shared->settings->timeout_ms))
 		return false;
 	task->child = c;
+	c->given++;
 	pool_jobs_add(&c->jobs, task);
 	write_later(c);
 	return true;
@@ -373,6 +436,7 @@ void pool_child_take_back(struct pool_child *c, struct pool_task *task)
 	list_remove(&task->in_unbegun);
 	pool_jobs_remove(&c->jobs, task);
 	task->child = NULL;
+	c->given--;
 	task->job->begun_ns = 0;
 }
 
@@ -514,51 +578,6 @@ static void hear_facts(struct pool_child *c, struct job *job, const struct child
 			kv_int("bytes", (int64_t)says->checkpoint.len));
 }
 
-/* /proc/PID/statm: its size and what of that is in memory, in pages. */
-static size_t resident_bytes(pid_t pid)
-{
-	char text[128];
-	unsigned long pages = 0;
-	(void)snprintf(text, sizeof text, "/proc/%d/statm", (int)pid);
-	int fd = open(text, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	ssize_t n = read(fd, text, sizeof text - 1);
-	(void)close(fd);
-	text[n > 0 ? n : 0] = '\0';
-	if (sscanf(text, "%*u %lu", &pages) != 1)
-		return 0;
-	return pages * (size_t)sysconf(_SC_PAGESIZE);
-}
-
-static bool is_too_large(struct pool_child *c)
-{
-	uint64_t now_ns = loop_now_ns(c->shared->loop);
-	if (now_ns - c->weighed_ns < WEIGH_NS)
-		return false;
-	c->weighed_ns = now_ns;
-	return resident_bytes(pid_of(c)) > c->shared->settings->max_memory_bytes;
-}
-
-static void look_for_wear(struct pool_child *c)
-{
-	const struct handler_settings *s = c->shared->settings;
-	const char *why = NULL;
-	if (c->worn || c->reaped || c->state != POOL_READY)
-		return;
-	if (s->max_jobs != 0 && c->results >= s->max_jobs)
-		why = "max_jobs";
-	else if (s->max_memory_bytes != 0 && is_too_large(c))
-		why = "max_memory";
-	if (why == NULL)
-		return;
-	log_say(c->shared->log, LOG_INFO, "process will be replaced",
-		kv_text("handler", name_of(c)), kv_int("pid", pid_of(c)), kv_text("why", why),
-		kv_int("jobs_done", (int64_t)c->results));
-	c->worn = true;
-	c->shared->worn(c->shared, c);
-}
-
 static void hear_result(struct pool_child *c, struct pool_task *task, const struct outcome *outcome)
 {
 	c->results++;
@@ -572,7 +591,7 @@ static void hear_result(struct pool_child *c, struct pool_task *task, const stru
 	}
 	outbox_forget(&task->letter);
 	end_task(c, task, outcome);
-	look_for_wear(c);
+	retire_if_too_large(c);
 	rest_if_idle(c);
 }
 

@@ -68,8 +68,6 @@ struct pool_shared {
 	void (*finished)(struct pool_shared *shared, struct pool_child *child,
 			 struct pool_task *task, const struct outcome *outcome);
 	void (*not_begun)(struct pool_shared *shared, struct pool_task *task);
-	/* It has had its share of jobs or memory and is to be replaced. Once. */
-	void (*worn)(struct pool_shared *shared, struct pool_child *child);
 	/* The last word: the pool destroys it. */
 	void (*ended)(struct pool_shared *shared, struct pool_child *child);
 };
@@ -101,12 +99,11 @@ struct pool_child {
 	struct pool_jobs jobs;
 	unsigned unread_answers; /* tasks answered before their body was out */
 	unsigned concurrency;    /* 0: not said yet */
-	uint64_t results;
+	uint64_t given, results;
 	uint64_t started_ns, ready_ns, weighed_ns;
 	uint64_t dismissed_ns; /* its stdin was closed */
-	bool worn;
-	bool mute;      /* it closed its stdout */
-	bool by_itself; /* it closed one of its ends: nobody has asked it to leave */
+	bool mute;             /* it closed its stdout */
+	bool by_itself;        /* it closed one of its ends: nobody has asked it to leave */
 
 	char last_words[160]; /* a line of its stderr, cut: mostly why it ended */
 	const char *broken;   /* why we killed it; NULL: for a job, or not at all */
