@@ -116,6 +116,7 @@ redis    "cache" { url = "redis://127.0.0.1:$(cat "$place/redis.port")/0"
 handler  "resize" { type = "exec"  command = {"/bin/sh", "$top/config/handlers/resize.sh"} }
 CONF
 sed 's/^/  | /' "$place/outfall.conf"
+export RUNTIME_DIRECTORY="$place"       # the admin socket goes there
 export REPORT="$place/report-0.json" # each worker gets its own
 export ALBUM="$place/album" WORK_SECONDS=0.3 # for resize.sh
 outfall check -c "$place/outfall.conf" || give_up "the configuration should be good"

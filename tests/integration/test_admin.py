@@ -8,6 +8,7 @@ import json
 import os
 import re
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -19,7 +20,7 @@ import unittest
 
 import websockets
 
-from worker import OUTFALL, RabbitCase, RedisCase, patience, wait_for
+from worker import BUILD, OUTFALL, RabbitCase, RedisCase, patience, wait_for
 
 TOKEN = "a-token-of-some-length"
 TIGHT = 'timeout = "3s"  reserve = "500ms"  grace = "300ms"'
@@ -349,12 +350,26 @@ class Guard(AdminCase):
         self.assert_not_had(third, f"admin.agent 127.0.0.1:{self.port}: Address already in use")
         self.assertEqual(worker.stop()[0], 0)
 
+    @unittest.skipIf(os.environ.get("OUTFALL_TEST_SANITIZE"), "a sanitizer wants to be the first library")
+    def test_every_interface_of_a_host_without_ipv6(self):
+        shim = BUILD / "tests" / "integration" / "no_ipv6.so"
+        worker = self.start(
+            self.config(self.queue.section(), 'admin { http = "*:0" }\n'),
+            environment={"LD_PRELOAD": str(shim)},
+        )
+        bound = worker.wait_event("admin listening", 2)["http"]
+        self.port = int(bound.rsplit(":", 1)[1])
+        self.assertEqual(self.get("/livez").status, 200)
+        self.assertEqual(worker.stop()[0], 0)
+
     def test_a_socket_that_cannot_be_made(self):
+        """The configuration says so already; what it cannot see, the start meets."""
         file = self.directory / "file"
         file.touch()
-        for path, why in ((file, "there is a file that is no socket"), (file / "x", "Not a directory")):
+        for path, why in ((file, "is a file that is no socket"), (file / "x", "Not a directory")):
             worker = self.start(self.config(self.queue.section(), f'admin {{ socket = "{path}" }}\n'))
-            self.assert_not_had(worker, f"admin.socket {path}: {why}")
+            self.assertEqual(worker.wait_exit(), 78)
+            self.assertRegex(worker.log_text(), rf":\d+: error: admin: .*{why}\n")
 
 
 class Harm(AdminCase):
@@ -471,7 +486,10 @@ class Harm(AdminCase):
 class Siege(AdminCase):
     """Nothing that an admin client does holds the loop, grows the worker, or keeps a probe out."""
 
-    LAG_MOST_S = 0.05
+    @staticmethod
+    def on_this_machine(seconds):
+        """The loop waits for a processor as well, where many want one."""
+        return seconds * patience() * max(1, os.getloadavg()[0] / os.cpu_count())
 
     def resident_kb(self, worker):
         return int(re.search(r"VmRSS:\s+(\d+)", open(f"/proc/{worker.pid}/status").read())[1])
@@ -514,8 +532,8 @@ class Siege(AdminCase):
         text = self.get("/metrics").body.decode()
         lag = float(re.search(r"^outfall_loop_lag_seconds (\S+)", text, re.M)[1])
         self.figure(f"/livez within {longest * 1000:.0f} ms, lag {lag * 1000:.1f} ms")
-        self.assertLess(longest, 1 * patience())
-        self.assertLess(lag, self.LAG_MOST_S * patience())
+        self.assertLess(longest, self.on_this_machine(1))
+        self.assertLess(lag, self.on_this_machine(0.05))
 
     def test_floods_of_frames(self):
         worker = self.start_admin()
@@ -565,6 +583,28 @@ class Siege(AdminCase):
         self.assertEqual(code, 0)
         self.assertLess(seconds, 2 * patience())
 
+    def test_many_scrapes_at_once(self):
+        """With 200 lists one takes some milliseconds to be made. They are made one after the other, and who
+        comes last with a small question has not to wait for them: epoll tells the order of the answers."""
+        lists = "".join(f'  list "l{n}" {{ handler = "h" }}\n' for n in range(200))
+        worker = self.start_admin(f'redis "cache" {{\n  url = "{self.queue.url()}"\n{lists}}}\n')
+        worker.send(signal.SIGSTOP)
+        crowd = [self.raw(b"GET /metrics HTTP/1.0\r\n\r\n") for _ in range(50)]
+        crowd.append(self.raw(b"GET /livez HTTP/1.0\r\n\r\n"))
+        order = []
+        with contextlib.closing(select.epoll()) as epoll:
+            for sock in crowd:
+                epoll.register(sock, select.EPOLLIN | select.EPOLLONESHOT)
+            worker.send(signal.SIGCONT)
+            while len(order) < len(crowd):
+                order += [fd for fd, _ in epoll.poll(20 * patience(), len(crowd))]
+        self.assertLess(order.index(crowd[-1].fileno()), 30)
+        for sock in crowd:
+            answer = sock.makefile("rb").read()
+            self.assertIn(b" 200 ", answer[:20])
+            self.assertTrue(answer.endswith(b"\n"))
+        self.assertEqual(worker.stop()[0], 0)
+
     def test_listeners_have_places_of_their_own(self):
         worker = self.start_admin()
         resident_kb = self.resident_kb(worker)
@@ -611,10 +651,8 @@ class Siege(AdminCase):
             probe.bind(("127.0.0.1", 0))
             agent = probe.getsockname()[1]
         worker = self.start_admin(extra=f'agent = "127.0.0.1:{agent}"')
-        taken = {int(fd) for fd in os.listdir(f"/proc/{worker.pid}/fd")}
-        lowest = min(set(range(100)) - taken)
         soft, hard = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (lowest, hard))
+        resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (3, hard))
         late = [socket.create_connection(("127.0.0.1", port), 5) for port in (agent, self.port)]
         worker.wait_event("admin cannot accept connections, trying again each second", 2)
 
@@ -877,6 +915,59 @@ class Silence(AdminCase):
         self.assertFalse(closed)
         self.assertIn(b"\x89\x00", b"".join(said))
         self.assertIn(b"\x03\xf0it does not answer a ping", b"".join(said))
+
+
+class ByDefault(AdminCase):
+    """Nobody said where the socket is: worker and ctl find each other."""
+
+    def start_plain(self, admin="", **environment):
+        worker = self.start(self.config(self.queue.section(), admin), environment=environment)
+        worker.wait_event("worker started")
+        return worker
+
+    def ctl_in(self, **environment):
+        return self.run_outfall("ctl", "status", env={"PATH": os.environ["PATH"], **environment})
+
+    def test_in_the_folder_that_systemd_made(self):
+        there = {"RUNTIME_DIRECTORY": f"{self.directory}:/elsewhere"}
+        worker = self.start_plain(**there)
+        self.assertEqual(worker.wait_event("admin listening")["socket"], f"{self.directory}/admin.sock")
+        self.assertIn(f"pid {worker.pid}", self.ctl_in(**there).stdout)
+        second = self.start_plain(**there)  # goes without
+        self.assertIn("answers there already", second.wait_event("no admin socket, ctl cannot reach this worker")["why"])
+        self.assertIn(f"pid {worker.pid}", self.ctl_in(**there).stdout)
+        self.assertEqual([second.stop()[0], worker.stop()[0]], [0, 0])
+        self.assertFalse((self.directory / "admin.sock").exists())
+        self.assertEqual(self.ctl_in(**there).returncode, 69)
+
+    def test_none_means_none(self):
+        worker = self.start_plain('admin { socket = "none" }\n')
+        self.assertEqual(worker.events("admin listening"), [])
+        self.assertFalse((self.directory / "admin.sock").exists())
+        done = self.run_outfall("ctl", "-c", worker.config_path, "status")
+        self.assertEqual(done.returncode, 64)
+        self.assertIn("has no admin.socket", done.stderr)
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_a_folder_that_cannot_be_is_no_error(self):
+        worker = self.start_plain(RUNTIME_DIRECTORY="/proc/nowhere/" + "x" * 200)
+        self.assertEqual(worker.stop()[0], 0)
+
+    @unittest.skipUnless(os.geteuid() == 0, "LOUD SKIP: only root can be somebody else")
+    def test_in_a_users_own_folder(self):
+        os.chmod(self.directory, 0o777)
+        os.chmod(self.directory.parent, 0o711)
+        nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+        own = {"XDG_RUNTIME_DIR": str(self.directory), "RUNTIME_DIRECTORY": ""}
+        worker = self.start(self.config(self.queue.section()), environment=own, wrapper=nobody)
+        path = self.directory / "outfall" / "admin.sock"
+        self.assertEqual(worker.wait_event("admin listening")["socket"], str(path))
+        done = subprocess.run(
+            [*nobody, OUTFALL, "ctl", "status"], env=own, capture_output=True, text=True
+        )
+        self.assertIn("has been open", done.stdout)
+        self.assertEqual(worker.stop()[0], 0)
+        self.assertFalse(path.parent.exists())  # it was made for this
 
 
 class Terminal(RabbitCase):

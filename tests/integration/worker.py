@@ -234,7 +234,9 @@ class WorkerCase(unittest.TestCase):
 
     def start(self, config, environment=None, wrapper=(), arguments=None):
         name = f"worker{len(self.workers) + 1}"
-        environment = dict(environment or {}, OUTFALL_TEST_RECORD=str(self.record.path))
+        # The default socket is made there, and not where the machine's own workers have theirs.
+        environment = {"RUNTIME_DIRECTORY": str(self.directory), **(environment or {})}
+        environment["OUTFALL_TEST_RECORD"] = str(self.record.path)
         worker = Worker(self.directory, config, name, environment, wrapper, arguments)
         self.workers.append(worker)
         return worker

@@ -2,6 +2,7 @@
 #include "admin/admin.h"
 
 #include "admin/agent.h"
+#include "admin/default_socket.h"
 #include "admin/events.h"
 #include "admin/listener.h"
 #include "admin/pages.h"
@@ -31,6 +32,7 @@ struct admin {
 	struct agent *agent;
 	size_t n_servers;
 	struct listener_file file;
+	struct default_socket default_socket;
 	struct turn_hook hook;
 	enum phase told; /* the last phase that those who listen were told of */
 	uint64_t started_ns;
@@ -144,15 +146,28 @@ static enum status add_server(struct admin *a, const struct gate *gate, int fd, 
 	return st;
 }
 
-static enum status listen_unix(struct admin *a, const struct admin_settings *s, struct error *why)
+static enum status listen_unix(struct admin *a, const char *path, unsigned mode, struct error *why)
 {
 	int fd;
-	enum status st = listener_open_unix(s->socket, s->socket_mode, &fd, &a->file, why);
+	enum status st = listener_open_unix(path, mode, &fd, &a->file, why);
 	if (st == ST_OK)
 		st = add_server(a, &(struct gate){.is_unix = true}, fd, why);
 	if (st == ST_OK)
-		log_say(a->worker.log, LOG_INFO, "admin listening", kv_text("socket", s->socket));
+		log_say(a->worker.log, LOG_INFO, "admin listening", kv_text("socket", path));
 	return st;
+}
+
+/* Nobody has asked for it, so a worker goes without where it cannot be had: it is the second one on this host,
+ * or has no folder to put it in. */
+static void listen_by_default(struct admin *a, const struct admin_settings *s)
+{
+	struct error why;
+	enum status st = default_socket_make(&a->default_socket, &why);
+	if (st == ST_OK)
+		st = listen_unix(a, a->default_socket.path, s->socket_mode, &why);
+	if (st != ST_OK)
+		log_say(a->worker.log, LOG_INFO, "no admin socket, ctl cannot reach this worker",
+			kv_why(&why));
 }
 
 static enum status listen_tcp(struct admin *a, const struct admin_settings *s, struct error *why)
@@ -203,7 +218,9 @@ static enum status open_all(struct admin *a, const struct admin_settings *s, str
 	}
 	enum status st = ST_OK;
 	if (s->socket != NULL)
-		st = listen_unix(a, s, why);
+		st = listen_unix(a, s->socket, s->socket_mode, why);
+	else if (!s->no_socket)
+		listen_by_default(a, s);
 	if (s->http != NULL && st == ST_OK)
 		st = listen_tcp(a, s, why);
 	if (s->agent != NULL && st == ST_OK)
@@ -215,7 +232,7 @@ enum status admin_create(const struct admin_settings *settings, const struct adm
 			 struct admin **ret_admin, struct error *why)
 {
 	*ret_admin = NULL;
-	if (settings->socket == NULL && settings->http == NULL && settings->agent == NULL)
+	if (settings->no_socket && settings->http == NULL && settings->agent == NULL)
 		return ST_OK;
 	struct admin *a = memory_clear(1, sizeof *a);
 	if (a == NULL)
@@ -300,12 +317,13 @@ void admin_destroy(struct admin *a)
 	if (a == NULL)
 		return;
 	loop_remove_hook(&a->hook);
+	listener_remove_file(&a->file);
 	feed_cut(a->feed); /* gives its sockets back to the servers, which then close them */
 	for (size_t i = 0; i < a->n_servers; i++)
 		server_close(a->servers[i]);
 	feed_destroy(a->feed);
 	agent_close(a->agent);
 	census_destroy(a->pages.census);
-	listener_remove_file(&a->file);
+	default_socket_remove_folder(&a->default_socket);
 	memory_free(a);
 }

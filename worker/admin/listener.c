@@ -4,14 +4,21 @@
 #include "settings/listen_address.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { BACKLOG = 64 };
+enum {
+	BACKLOG = 64,
+	LOCK_TRIES = 200, /* two seconds; it is held for some system calls */
+};
 
 static int open_socket(int family)
 {
@@ -26,18 +33,6 @@ static enum status not_had(struct error *why, const char *key, const char *what)
 
 /* --- Unix --- */
 
-/* Nobody answers behind this file. */
-static bool is_left_behind(const struct sockaddr_un *un)
-{
-	int fd = open_socket(AF_UNIX);
-	if (fd < 0)
-		return false;
-	bool refused =
-	    connect(fd, (const struct sockaddr *)un, sizeof *un) != 0 && errno == ECONNREFUSED;
-	(void)close(fd); /* a probe */
-	return refused;
-}
-
 /* Born with its mode: between bind and a chmod anybody could have come in. */
 static int bind_with_mode(int fd, const struct sockaddr_un *un, unsigned mode)
 {
@@ -49,23 +44,107 @@ static int bind_with_mode(int fd, const struct sockaddr_un *un, unsigned mode)
 	return result;
 }
 
-static enum status bind_unix(int fd, const struct sockaddr_un *un, unsigned mode, struct error *why)
+/* 0: somebody answers behind this file; else why nobody did. */
+static int knock(const struct sockaddr_un *un)
+{
+	int fd = open_socket(AF_UNIX);
+	if (fd < 0)
+		return errno;
+	int errnum = connect(fd, (const struct sockaddr *)un, sizeof *un) != 0 ? errno : 0;
+	(void)close(fd);                      /* a probe */
+	return errnum == EAGAIN ? 0 : errnum; /* its queue is full, so it has one */
+}
+
+static const char *owner_of(const struct stat *st, char *buf, size_t size)
+{
+	const struct passwd *user = getpwuid(st->st_uid);
+	(void)snprintf(buf, size, "%s", user != NULL ? user->pw_name : "");
+	if (user == NULL)
+		(void)snprintf(buf, size, "user %u", (unsigned)st->st_uid);
+	return buf;
+}
+
+/* A worker that was killed leaves its file behind. */
+static enum status remove_left_behind(const struct sockaddr_un *un, struct error *why)
 {
 	struct stat st;
-	if (bind_with_mode(fd, un, mode) == 0)
-		return ST_OK;
-	if (errno != EADDRINUSE)
-		return not_had(why, "admin.socket", un->sun_path);
-	if (lstat(un->sun_path, &st) == 0 && !S_ISSOCK(st.st_mode))
+	char owner[64];
+	if (lstat(un->sun_path, &st) != 0) /* gone meanwhile */
+		return errno == ENOENT ? ST_OK : not_had(why, "admin.socket", un->sun_path);
+	if (!S_ISSOCK(st.st_mode))
 		return error_set(why, ST_REFUSED,
 				 "admin.socket %s: there is a file that is no socket",
 				 un->sun_path);
-	if (!is_left_behind(un))
+	int errnum = knock(un);
+	if (errnum == 0)
 		return error_set(why, ST_REFUSED, "admin.socket %s: somebody answers there already",
 				 un->sun_path);
-	if (unlink(un->sun_path) != 0 || bind_with_mode(fd, un, mode) != 0)
-		return not_had(why, "admin.socket", un->sun_path);
-	return ST_OK;
+	if (errnum != ECONNREFUSED && errnum != ENOENT)
+		return error_set(why, ST_REFUSED,
+				 "admin.socket %s: a socket of %s is there, which this user may "
+				 "not connect to: %s; remove it if its worker has gone",
+				 un->sun_path, owner_of(&st, owner, sizeof owner),
+				 strerror(errnum));
+	if (unlink(un->sun_path) == 0 || errno == ENOENT)
+		return ST_OK;
+	return error_set(why, ST_REFUSED,
+			 "admin.socket %s: %s has left it behind, and it cannot be removed: %s",
+			 un->sun_path, owner_of(&st, owner, sizeof owner), strerror(errno));
+}
+
+/* --- one at a time ---
+ * Between finding a file left behind and taking its place another worker may do the same, and the later
+ * one would take the place of a socket that is in use. So it is done under a lock, which is a file
+ * beside for as long as that takes. */
+
+static void lock_name(const struct sockaddr_un *un, char *buf, size_t size)
+{
+	(void)snprintf(buf, size, "%s.lock", un->sun_path);
+}
+
+/* Whoever had it before may have removed the file that we have locked. */
+static bool is_the_file(int fd, const char *path)
+{
+	struct stat ours, there;
+	return fstat(fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_dev == there.st_dev &&
+	       ours.st_ino == there.st_ino;
+}
+
+static int try_lock(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -1;
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0 && is_the_file(fd, path))
+		return fd;
+	(void)close(fd);
+	errno = EWOULDBLOCK;
+	return -1;
+}
+
+static enum status lock(const struct sockaddr_un *un, int *ret_fd, struct error *why)
+{
+	const struct timespec moment = {.tv_nsec = 10 * 1000 * 1000};
+	char path[sizeof un->sun_path + sizeof ".lock"];
+	lock_name(un, path, sizeof path);
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		*ret_fd = try_lock(path);
+		if (*ret_fd >= 0)
+			return ST_OK;
+		if (errno != EWOULDBLOCK)
+			return not_had(why, "admin.socket", un->sun_path);
+		(void)nanosleep(&moment, NULL); /* a signal makes it shorter */
+	}
+	return error_set(why, ST_REFUSED, "admin.socket %s: %s is locked by another process",
+			 un->sun_path, path);
+}
+
+static void unlock(const struct sockaddr_un *un, int fd)
+{
+	char path[sizeof un->sun_path + sizeof ".lock"];
+	lock_name(un, path, sizeof path);
+	(void)unlink(path); /* what stays is locked by the next */
+	(void)close(fd);
 }
 
 static enum status listen_on(int fd, const char *key, const char *what, struct error *why)
@@ -73,6 +152,27 @@ static enum status listen_on(int fd, const char *key, const char *what, struct e
 	if (listen(fd, BACKLOG) == 0)
 		return ST_OK;
 	return not_had(why, key, what);
+}
+
+static enum status bind_unix(int fd, const struct sockaddr_un *un, unsigned mode, struct error *why)
+{
+	enum status st = remove_left_behind(un, why);
+	if (st != ST_OK)
+		return st;
+	if (bind_with_mode(fd, un, mode) != 0)
+		return not_had(why, "admin.socket", un->sun_path);
+	return listen_on(fd, "admin.socket", un->sun_path, why);
+}
+
+static enum status open_unix(int fd, const struct sockaddr_un *un, unsigned mode, struct error *why)
+{
+	int locked;
+	enum status st = lock(un, &locked, why);
+	if (st != ST_OK)
+		return st;
+	st = bind_unix(fd, un, mode, why);
+	unlock(un, locked);
+	return st;
 }
 
 enum status listener_open_unix(const char *path, unsigned mode, int *ret_fd,
@@ -85,9 +185,7 @@ enum status listener_open_unix(const char *path, unsigned mode, int *ret_fd,
 	int fd = open_socket(AF_UNIX);
 	if (fd < 0)
 		return not_had(why, "admin.socket", path);
-	enum status result = bind_unix(fd, &un, mode, why);
-	if (result == ST_OK)
-		result = listen_on(fd, "admin.socket", path, why);
+	enum status result = open_unix(fd, &un, mode, why);
 	if (result == ST_OK && stat(path, &st) != 0)
 		result = not_had(why, "admin.socket", path);
 	if (result != ST_OK) {
@@ -129,6 +227,11 @@ enum status listener_open_tcp(const char *key, const char *text, int *ret_fd, ch
 	bool good = listen_address_parse(text, &address);
 	must(good); /* check_admin.c has seen to it */
 	int fd = open_socket(address.at.ss_family);
+	if (fd < 0 && errno == EAFNOSUPPORT && text[0] == '*') {
+		listen_address_any_ipv4(
+		    &address); /* a host without IPv6 has these interfaces only */
+		fd = open_socket(address.at.ss_family);
+	}
 	if (fd < 0)
 		return not_had(why, key, text);
 	enum status result = bind_tcp(fd, &address, key, text, why);

@@ -18,9 +18,11 @@ struct listener_file {
 	ino_t inode;
 };
 
-/* A file that a worker left behind when it was killed is replaced; one that answers is not. */
+/* A file that a worker left behind when it was killed is replaced, by one of those that try at once; one
+ * that answers is not. */
 enum status listener_open_unix(const char *path, unsigned mode, int *ret_fd,
 			       struct listener_file *ret_file, struct error *why);
+/* While it still listens: nobody takes its place before, so it is the right file that goes. */
 void listener_remove_file(const struct listener_file *file);
 
 /* `key` is what asked for it, for errors. `ret_bound`: the address with the port that the kernel chose, for people; at least 64 bytes. */

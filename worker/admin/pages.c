@@ -368,6 +368,12 @@ static const struct page *find_page(const char *path)
 	return NULL;
 }
 
+bool pages_is_dear(const char *path)
+{
+	const struct page *page = find_page(path);
+	return page != NULL && (page->answer == metrics || page->answer == status);
+}
+
 static bool is_method(const struct page *page, const char *method)
 {
 	return strcmp(page->method, method) == 0 ||

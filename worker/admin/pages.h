@@ -57,6 +57,10 @@ struct answer {
 void pages_answer(const struct pages *pages, const struct gate *gate, const struct request *request,
 		  struct answer *ret_answer);
 
+/* Whether making this page takes long where there are many queues and jobs: such are made a few in each
+ * turn, so that who asks for many at once waits, and nobody else. */
+bool pages_is_dear(const char *path);
+
 /* What a request for the end is told: that it has come, or that it has not in the time it gave. */
 void pages_wait_over(const struct pages *pages, struct answer *ret_answer);
 

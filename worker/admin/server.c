@@ -12,13 +12,14 @@
  *     fresh --headers--> asking --answered--> idle --headers--> asking ...
  *                          | |--drain?wait--> waiting --the end, or its time--> asking
  *                          | |--who else takes?--> counting --it is known--> asking
- *                          | \--reload--> reloading --it is over, or its time--> asking
+ *                          | |--reload--> reloading --it is over, or its time--> asking
+ *                          | \--a dear page, not in this turn--> queued --its turn--> asking
  *                          \--upgrade--> joining --> listening (the feed has it)
  *     any but listening --out of time, or of a place; hung up--> cut
  *
  * There is no call to cut a connection. Shutting down its socket does it: the library then reads the
- * end of it. One that is suspended (waiting, counting, reloading) is not read from until it is resumed, so we
- * watch it for the hang-up ourselves. */
+ * end of it. One that is suspended (waiting, counting, reloading, queued) is not read from until it is
+ * resumed, so we watch it for the hang-up ourselves. */
 #include "admin/server.h"
 
 #include "admin/acceptor.h"
@@ -39,8 +40,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define S_NS  UINT64_C(1000000000)
-#define MS_NS UINT64_C(1000000)
+#define S_NS           UINT64_C(1000000000)
+#define MS_NS          UINT64_C(1000000)
+#define MAKING_MOST_NS (5 * MS_NS)
 
 enum {
 	HEADERS_MOST_BYTES = 16 * 1024,
@@ -57,6 +59,7 @@ enum peer_state {
 	PEER_WAITING,   /* its answer waits for the end of the drain; suspended */
 	PEER_COUNTING,  /* ... for the end of a census; suspended */
 	PEER_RELOADING, /* ... for a reload; suspended */
+	PEER_QUEUED,    /* ... for its turn; suspended */
 	PEER_IDLE,      /* answered, and may ask again */
 	PEER_JOINING,   /* the feed: its upgrade is on its way */
 	PEER_LISTENING, /* to the feed */
@@ -64,9 +67,10 @@ enum peer_state {
 };
 
 static const uint64_t time_for_ns[] = {
-    [PEER_FRESH] = 10 * S_NS,     [PEER_ASKING] = 30 * S_NS,     [PEER_WAITING] = UINT64_MAX,
-    [PEER_COUNTING] = UINT64_MAX, [PEER_RELOADING] = 8 * S_NS,   [PEER_IDLE] = 75 * S_NS,
-    [PEER_JOINING] = 30 * S_NS,   [PEER_LISTENING] = UINT64_MAX, [PEER_CUT] = UINT64_MAX,
+    [PEER_FRESH] = 10 * S_NS,     [PEER_ASKING] = 30 * S_NS,   [PEER_WAITING] = UINT64_MAX,
+    [PEER_COUNTING] = UINT64_MAX, [PEER_RELOADING] = 8 * S_NS, [PEER_QUEUED] = 30 * S_NS,
+    [PEER_IDLE] = 75 * S_NS,      [PEER_JOINING] = 30 * S_NS,  [PEER_LISTENING] = UINT64_MAX,
+    [PEER_CUT] = UINT64_MAX,
 };
 
 struct peer {
@@ -80,6 +84,7 @@ struct peer {
 	uint64_t until_ns; /* then it is cut, or told that the wait is over; UINT64_MAX: never */
 	bool waited;       /* and is to be told so */
 	bool counted;      /* the census that it waited for is over */
+	bool called;       /* it was queued, and this is its turn */
 	uint64_t reload;   /* the number of the reload that it waits for; 0: none */
 	size_t discarded;  /* bytes of its request's body */
 };
@@ -90,11 +95,13 @@ struct server {
 	struct MHD_Daemon *daemon;
 	struct acceptor *acceptor;
 	struct watch *watch;
-	struct timer *again; /* the library has more to do */
+	struct turn_hook hook;
+	bool more; /* the library has: in the next turn, so that others have theirs */
 	struct timer *impatience;
 	uint64_t impatient_ns; /* what it is set for; UINT64_MAX: it is not */
 	struct list peers;
-	bool closing; /* nothing is answered any more */
+	uint64_t making_ns; /* answers, in this turn */
+	bool closing;       /* nothing is answered any more */
 };
 
 /* --- time --- */
@@ -129,7 +136,7 @@ static int descriptor_of(const struct peer *peer)
 static bool is_suspended(const struct peer *peer)
 {
 	return peer->state == PEER_WAITING || peer->state == PEER_COUNTING ||
-	       peer->state == PEER_RELOADING;
+	       peer->state == PEER_RELOADING || peer->state == PEER_QUEUED;
 }
 
 /* From its suspension into this state; the library asks for the answer again. */
@@ -169,6 +176,12 @@ static void run_out(struct peer *peer)
 		cut(peer);
 }
 
+static void go_on(struct server *s)
+{
+	s->more = true;
+	loop_turn_again(s->parts.loop);
+}
+
 /* Nobody waits for that answer any more: half a close is as good as a whole one, they look alike. */
 static void peer_hung_up(void *arg, unsigned events)
 {
@@ -176,7 +189,7 @@ static void peer_hung_up(void *arg, unsigned events)
 	struct server *s = peer->server;
 	(void)events;
 	cut(peer);
-	timer_start(s->again, 0);
+	go_on(s);
 }
 
 static void suspend(struct peer *peer, enum peer_state state)
@@ -193,8 +206,18 @@ static bool run_library(struct server *s);
 
 static void serve(struct server *s)
 {
+	s->more = false;
 	if (run_library(s))
-		timer_start(s->again, 0);
+		go_on(s);
+}
+
+/* No timer of 0 ms: libuv before 1.45 runs one that is set anew from within itself without end, and looks
+ * at no descriptor meanwhile. */
+static void server_turn(void *arg)
+{
+	struct server *s = arg;
+	if (s->more)
+		serve(s);
 }
 
 static void lost_patience(void *arg)
@@ -224,10 +247,11 @@ static size_t count_peers(const struct server *s, unsigned states)
 	return n;
 }
 
-#define IN(state) (1u << (state))
-#define SUSPENDED (IN(PEER_WAITING) | IN(PEER_COUNTING) | IN(PEER_RELOADING))
-#define IN_PLACES (IN(PEER_FRESH) | IN(PEER_ASKING) | IN(PEER_IDLE) | SUSPENDED)
-#define WITH_FEED (IN(PEER_JOINING) | IN(PEER_LISTENING))
+#define IN(state)     (1u << (state))
+#define WAITERS       (IN(PEER_WAITING) | IN(PEER_COUNTING) | IN(PEER_RELOADING))
+#define ANSWERED_SOON (IN(PEER_ASKING) | IN(PEER_QUEUED))
+#define IN_PLACES     (IN(PEER_FRESH) | IN(PEER_IDLE) | ANSWERED_SOON | WAITERS)
+#define WITH_FEED     (IN(PEER_JOINING) | IN(PEER_LISTENING))
 
 static struct peer *find_oldest(const struct server *s, unsigned states)
 {
@@ -248,7 +272,7 @@ static void make_room(struct server *s)
 		return;
 	struct peer *peer = find_oldest(s, IN(PEER_FRESH) | IN(PEER_IDLE));
 	if (peer == NULL)
-		peer = find_oldest(s, IN(PEER_ASKING));
+		peer = find_oldest(s, ANSWERED_SOON);
 	if (peer != NULL)
 		cut(peer);
 }
@@ -308,7 +332,7 @@ static void listener_left(void *arg)
 	struct peer *peer = arg;
 	struct server *s = peer->server;
 	(void)MHD_upgrade_action(peer->upgrade, MHD_UPGRADE_ACTION_CLOSE); /* cannot fail once */
-	timer_start(s->again, 0);
+	go_on(s);
 }
 
 static void upgraded(void *arg, struct MHD_Connection *connection, void *asked, const char *early,
@@ -418,7 +442,7 @@ static enum MHD_Result refuse_waiter(const struct peer *peer)
 static enum MHD_Result begin_wait(struct peer *peer, const struct answer *answer)
 {
 	struct server *s = peer->server;
-	if (count_peers(s, SUSPENDED) >= WAITERS_MOST)
+	if (count_peers(s, WAITERS) >= WAITERS_MOST)
 		return refuse_waiter(peer);
 	suspend(peer, PEER_WAITING);
 	if (answer->wait_ms < (UINT64_MAX - loop_now_ns(s->parts.loop)) / MS_NS)
@@ -429,7 +453,7 @@ static enum MHD_Result begin_wait(struct peer *peer, const struct answer *answer
 
 static enum MHD_Result begin_counting(struct peer *peer)
 {
-	if (count_peers(peer->server, SUSPENDED) >= WAITERS_MOST)
+	if (count_peers(peer->server, WAITERS) >= WAITERS_MOST)
 		return refuse_waiter(peer);
 	suspend(peer, PEER_COUNTING);
 	return MHD_YES;
@@ -437,7 +461,7 @@ static enum MHD_Result begin_counting(struct peer *peer)
 
 static enum MHD_Result begin_reloading(struct peer *peer, const struct answer *answer)
 {
-	if (count_peers(peer->server, SUSPENDED) >= WAITERS_MOST)
+	if (count_peers(peer->server, WAITERS) >= WAITERS_MOST)
 		return refuse_waiter(peer);
 	peer->reload = answer->reload;
 	suspend(peer, PEER_RELOADING);
@@ -466,6 +490,17 @@ static bool will_send_too_much(struct MHD_Connection *connection)
 	return length != NULL && (strlen(length) > 9 || atol(length) > DISCARDED_MOST_BYTES);
 }
 
+/* Whoever asks for hundreds of them at once gets some in each turn, one after the other. */
+static bool must_queue(struct peer *peer, const char *path)
+{
+	struct server *s = peer->server;
+	bool called = peer->called;
+	peer->called = false;
+	if (called || !pages_is_dear(path))
+		return false;
+	return s->making_ns > MAKING_MOST_NS || count_peers(s, IN(PEER_QUEUED)) > 0;
+}
+
 static enum MHD_Result answer_request(struct peer *peer, const char *method, const char *path)
 {
 	struct server *s = peer->server;
@@ -487,10 +522,12 @@ static enum MHD_Result answer_request(struct peer *peer, const char *method, con
 	    .late = peer->waited,
 	};
 	struct answer answer;
+	uint64_t begun_ns = loop_now_ns(s->parts.loop);
 	if (peer->waited && peer->reload == 0)
 		pages_wait_over(s->parts.pages, &answer);
 	else
 		pages_answer(s->parts.pages, &s->gate, &request, &answer);
+	s->making_ns += loop_now_ns(s->parts.loop) - begun_ns;
 	peer->waited = false;
 	peer->counted = false;
 	peer->reload = 0;
@@ -541,6 +578,10 @@ static enum MHD_Result requested(void *arg, struct MHD_Connection *connection, c
 	}
 	if (peer->discarded > BODY_MOST_BYTES)
 		return refuse_body(s, connection);
+	if (must_queue(peer, path)) {
+		suspend(peer, PEER_QUEUED);
+		return MHD_YES;
+	}
 	return answer_request(peer, method, path);
 }
 
@@ -551,15 +592,22 @@ static void server_came(void *arg, int fd, const struct sockaddr *from, socklen_
 	struct server *s = arg;
 	make_room(s);
 	(void)MHD_add_connection(s->daemon, fd, from, len); /* closes it where it has no memory */
-	timer_start(s->again, 0);
+	go_on(s);
 }
 
 /* True: it has more to do at once. */
 static bool run_library(struct server *s)
 {
 	MHD_UNSIGNED_LONG_LONG ms;
+	struct peer *next = find_oldest(s, IN(PEER_QUEUED));
+	s->making_ns = 0;
+	if (next != NULL) {
+		next->called = true;
+		wake(next);
+	}
 	(void)MHD_run(s->daemon); /* fails only for daemons of other kinds */
-	return MHD_get_timeout(s->daemon, &ms) == MHD_YES && ms == 0;
+	return count_peers(s, IN(PEER_QUEUED)) > 0 ||
+	       (MHD_get_timeout(s->daemon, &ms) == MHD_YES && ms == 0);
 }
 
 bool server_run(struct server *s)
@@ -571,11 +619,6 @@ bool server_run(struct server *s)
 static void readable(void *arg, unsigned events)
 {
 	(void)events;
-	serve(arg);
-}
-
-static void run_again(void *arg)
-{
 	serve(arg);
 }
 
@@ -622,10 +665,11 @@ void server_poll(const struct server *s, struct pollfd *fds)
 static bool join_loop(struct server *s, int listener)
 {
 	struct loop *loop = s->parts.loop;
-	s->again = timer_create_on(loop, run_again, s);
+	s->hook = (struct turn_hook){.run = server_turn, .arg = s};
+	loop_add_hook(loop, TURN_WRITE, &s->hook);
 	s->impatience = timer_create_on(loop, lost_patience, s);
 	s->watch = watch_create(loop, library_fd(s), readable, s);
-	if (s->again == NULL || s->impatience == NULL || s->watch == NULL)
+	if (s->impatience == NULL || s->watch == NULL)
 		return false;
 	s->acceptor = acceptor_create(loop, s->parts.log, listener, server_came, s);
 	if (s->acceptor == NULL)
@@ -638,7 +682,7 @@ static void leave_loop(struct server *s)
 {
 	acceptor_destroy(s->acceptor); /* closes the listening socket, too */
 	watch_destroy(s->watch);
-	timer_destroy(s->again);
+	loop_remove_hook(&s->hook);
 	timer_destroy(s->impatience);
 }
 
@@ -676,7 +720,7 @@ void server_answer_counted(struct server *s)
 		peer->counted = true;
 		wake(peer);
 	}
-	timer_start(s->again, 0);
+	go_on(s);
 }
 
 /* One that waits for a later reload asks in vain, and waits on. */
@@ -687,7 +731,7 @@ void server_answer_reloaded(struct server *s)
 		if (peer->state == PEER_RELOADING)
 			wake(peer);
 	}
-	timer_start(s->again, 0);
+	go_on(s);
 }
 
 void server_set_token(struct server *s, const char *token)
@@ -700,7 +744,7 @@ void server_answer_waiting(struct server *s)
 {
 	list_each (it, &s->peers) {
 		struct peer *peer = list_entry(it, struct peer, node);
-		if (is_suspended(peer))
+		if (is_suspended(peer) && peer->state != PEER_QUEUED)
 			end_wait(peer);
 	}
 }

@@ -11,6 +11,7 @@
 #include "commands/commands.h"
 
 #include "admin/client.h"
+#include "admin/default_socket.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "commands/ctl_tables.h"
@@ -28,8 +29,6 @@
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
-
-#define DEFAULT_SOCKET "/run/outfall/admin.sock"
 
 static const char help[] =
     "usage: outfall ctl [-c FILE | -s SOCKET] COMMAND\n"
@@ -50,7 +49,8 @@ static const char help[] =
     "  extend TIME         give running jobs more time, while draining: 5m\n"
     "  reload              read the configuration again\n"
     "\n"
-    "  -s, --socket PATH   the worker's admin.socket; default: " DEFAULT_SOCKET "\n"
+    "  -s, --socket PATH   the worker's admin.socket; default: admin.sock in\n"
+    "                      $XDG_RUNTIME_DIR/outfall (not root's), or in /run/outfall\n"
     "  -c, --config FILE   ... or the one in this configuration\n"
     "      --json          what the worker answers, for scripts\n"
     "  -h, --help          this text\n"
@@ -436,8 +436,9 @@ static int with_config(struct ctl *ctl, const char *path, int argc, char **argv)
 	int code = command_loaded(path, st, &problems);
 	if (code != EX_OK)
 		return code;
-	ctl->socket = settings->admin.socket;
-	if (ctl->socket != NULL)
+	if (settings->admin.socket != NULL)
+		ctl->socket = settings->admin.socket;
+	if (!settings->admin.no_socket)
 		code = run_word(ctl, argc, argv);
 	else
 		code = command_usage("ctl", "%s has no admin.socket", path);
@@ -459,7 +460,9 @@ int command_ctl(int argc, char **argv)
 	    {"help",                  no_argument, NULL, 'h'},
 	    {0		   },
 	};
-	struct ctl ctl = {.socket = DEFAULT_SOCKET};
+	struct default_socket by_default;
+	default_socket_find(&by_default);
+	struct ctl ctl = {.socket = by_default.path};
 	const char *config = NULL;
 	int c;
 	while ((c = getopt_long(argc, argv, ":s:c:h", options, NULL)) != -1) {

@@ -109,7 +109,7 @@ void check_admin(const struct rules *rules, const struct block *block)
 	if (admin->token != NULL && strlen(admin->token) < TOKEN_LEAST)
 		problems_warn(rules->problems, block_place(block, "token_file"),
 			      "admin: a token of less than %d letters can be guessed", TOKEN_LEAST);
-	if (admin->socket == NULL && block_said(block, "socket_mode")->n > 0)
+	if (admin->no_socket && block_said(block, "socket_mode")->n > 0)
 		problems_warn(rules->problems, block_place(block, "socket_mode"),
 			      "admin: socket_mode has no effect without socket");
 }

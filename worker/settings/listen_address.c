@@ -121,3 +121,10 @@ void listen_address_print(const struct listen_address *address, char *buf, size_
 	(void)inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host);
 	(void)snprintf(buf, size, "%s:%u", host, ntohs(v4->sin_port));
 }
+
+void listen_address_any_ipv4(struct listen_address *address)
+{
+	struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = listen_address_port(address)};
+	*address = (struct listen_address){.len = sizeof any};
+	memcpy(&address->at, &any, sizeof any);
+}

@@ -26,6 +26,9 @@ void listen_address_set_port(struct listen_address *address, in_port_t port);
 /* Whether one who listens on the first keeps others from the second. */
 bool listen_addresses_clash(const struct listen_address *a, const struct listen_address *b);
 
+/* The same port on every interface, IPv4 alone. */
+void listen_address_any_ipv4(struct listen_address *address);
+
 /* The other way round. */
 void listen_address_print(const struct listen_address *address, char *buf, size_t size);
 

@@ -151,12 +151,19 @@ static struct secrets_desk desk_of(struct loading *l, const struct block *block)
 	return (struct secrets_desk){block, l->region, &l->files, l->problems};
 }
 
+void load_socket(struct admin_settings *admin, const char *said)
+{
+	admin->no_socket = said != NULL && strcmp(said, ADMIN_NO_SOCKET) == 0;
+	admin->socket = admin->no_socket ? NULL : said;
+}
+
 static void resolve_admin(struct loading *l)
 {
 	struct block *block = the_block(l, SECTION_ADMIN);
 	const struct said *token = block_said(block, "token_file");
 	struct admin_settings *admin = &l->settings->admin;
 	*admin = *(struct admin_settings *)block->fields;
+	load_socket(admin, admin->socket);
 	resolve_mode(l, block_said(block, "socket_mode"));
 	if (token->n == 1 && !token->unset && token->texts[0][0] != '\0') {
 		struct secrets_desk desk = desk_of(l, block);

@@ -28,6 +28,9 @@ enum status load_end(struct loading *l, const char *path, struct settings **ret_
 enum parse_result load_parse(struct loading *l, const char *path, struct problems *syntax,
 			     struct problems *values);
 
+/* What was said for admin's socket, which may be "none", or NULL: nothing. */
+void load_socket(struct admin_settings *admin, const char *said);
+
 /* A struct for the block, filled. */
 void load_fields(struct loading *l, struct block *block);
 void *load_array(struct loading *l, enum section section, size_t n);

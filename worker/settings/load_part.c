@@ -36,7 +36,7 @@ enum status settings_load_socket(const char *path, struct settings **ret_setting
 	if (said != NULL && said->n > 0) {
 		make_warnings(problems);
 		report_unset(&l, said);
-		l.settings->admin.socket = said->texts[0];
+		load_socket(&l.settings->admin, said->texts[0]);
 	}
 	return load_end(&l, path, ret_settings);
 }

@@ -216,7 +216,8 @@ enum last_consumer { LAST_CONSUMER_IGNORE, LAST_CONSUMER_WARN, LAST_CONSUMER_REF
 
 struct admin_settings {
 	struct place place;
-	const char *socket;   /* path of a Unix socket; NULL: none */
+	const char *socket;   /* path of a Unix socket; NULL: the default one, if it can be had */
+	bool no_socket;       /* not even that: "none" */
 	unsigned socket_mode; /* of that file; 0660 */
 	const char *http;     /* "host:port", see listen_address.h; NULL: none */
 	const char *agent;    /* the same, for HAProxy's agent check; NULL: none */
@@ -224,6 +225,8 @@ struct admin_settings {
 	const char *token; /* what a POST over http must bring; NULL: nothing will do. A secret */
 	enum last_consumer last_consumer;
 };
+
+#define ADMIN_NO_SOCKET "none"
 
 struct log_settings {
 	enum log_level level;

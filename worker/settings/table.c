@@ -407,7 +407,9 @@ const struct key_row table_keys[] = {
 	     "lists. Such a job is claimed alone, so that its neighbours are not blamed."},
 
     {SECTION_ADMIN, "socket", VALUE_TEXT, FIELD(admin_settings, socket),
-     .help = "A Unix socket that answers everything; whoever may open it may steer. Default: none."},
+     .help = "A Unix socket that answers everything; whoever may open it may steer. \"none\": none. Default: "
+	     "admin.sock in $RUNTIME_DIRECTORY, in $XDG_RUNTIME_DIR/outfall (not root's), or in /run/outfall, "
+	     "if it can be made there."},
     {SECTION_ADMIN, "socket_mode", VALUE_TEXT, NO_FIELD, .preset = "0660",
      .help = "Who may: the permissions of that file, in octal digits."},
     {SECTION_ADMIN, "http", VALUE_TEXT, FIELD(admin_settings, http),

@@ -139,7 +139,7 @@ static const struct row rows[] = {
 	{"a secret for each kind of value", "rabbitmq \"m\" { url = \"amqp://h\" heartbeat = " SECRET "\nqueue \"q\" { dlx = true handler = " SECRET "\nretry = " SECRET " priority = " SECRET "} }\n"
 		"retry \"default\" { jitter = " SECRET "}\nadmin { socket_mode = " SECRET " }",
 		{{1, "error: heartbeat cannot be this"}, {2, "error: queue \"q\": there is no handler of that name"}, {3, "error: priority cannot be this"},
-		 {3, "error: queue \"q\": there is no retry of that name"}, {4, "error: jitter cannot be this"}, {5, "error: socket_mode cannot be this"}, {5, "warning: admin: socket_mode has no effect"}}},
+		 {3, "error: queue \"q\": there is no retry of that name"}, {4, "error: jitter cannot be this"}, {5, "error: socket_mode cannot be this"}}},
 	{"what looks like a variable in a password", GOOD "worker { name = \"p${" SECRET "}\"\n}\nlog { level = \"${OUTFALL_TEST_UNSET-" SECRET "}\" }",
 		{{3, "error: a variable is not set"}, {5, "error: a variable is not set"}}},
 
@@ -260,7 +260,7 @@ static const struct row rows[] = {
 		{{4, "error: socket_mode cannot be \"7777\""}}},
 	{"no token", GOOD "admin { http = \"*:0\"\ntoken_file = \"/nonexistent/t\" }",
 		{{4, "error: the file of token_file cannot be read: No such file"}}},
-	{"keys without their like", GOOD "admin { hosts = {a}\nsocket_mode = 0600 }",
+	{"keys without their like", GOOD "admin { hosts = {a} socket = none\nsocket_mode = 0600 }",
 		{{3, "warning: admin: hosts has no effect without http"}, {4, "warning: admin: socket_mode has no effect"}}},
 
 	{"no folder but a file", GOOD "admin { socket = \"secret\" }", {{3, "error: admin: where the socket should be is a file that is no socket"}}},
