@@ -2,6 +2,7 @@
 drains is left within one check, and no request is lost for it."""
 
 import http.client
+import re
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ class Balancers(AdminCase):
         self.ports = []
         workers = []
         for n in range(2):
-            admin = f'admin {{ http = "127.0.0.1:0"  agent = "127.0.0.1:0"  hosts = {{"workers"}} }}\n'
+            admin = f'admin {{ socket = "none"  http = "127.0.0.1:0"  agent = "127.0.0.1:0"  hosts = {{"workers", "jobs.example"}} }}\n'
             workers.append(self.start(self.config(self.queue.section(extra="prefetch = 1"), admin)))
             http_port, agent_port = (
                 int(event[key].rsplit(":", 1)[1])
@@ -44,10 +45,10 @@ class Balancers(AdminCase):
         self.addCleanup(process.wait)
         self.addCleanup(process.terminate)
 
-    def ask_front(self, path="/health"):
+    def ask_front(self, path="/health", **headers):
         connection = http.client.HTTPConnection("127.0.0.1", self.front, timeout=20 * patience())
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers=headers)
             response = connection.getresponse()
             return response.status, response.read()
         except OSError:
@@ -142,6 +143,10 @@ class Nginx(Balancers):
         self.run_balancer("/usr/sbin/nginx", "-e", f"{self.directory}/nginx.err", "-p", str(self.directory),
                           "-c", f"{self.directory}/nginx.conf")  # fmt: skip
         wait_for("nginx", lambda: self.ask_front()[0] == 200)
+        [name] = re.findall(r"server_name (\S+);", (BALANCERS / "nginx.conf").read_text())
+        self.assertIn(f'hosts = {{"{name}"}}', (BALANCERS / "nginx.conf").read_text())
+        self.assertEqual(self.ask_front(Host=name)[0], 200)  # a browser's, which comes through
+        self.assertEqual(self.ask_front(Host="evil.example")[0], 403)
         self.queue.publish([f"j{n}:gate:{self.gate()}" for n in range(2)])
         self.record.wait_begun(2)
         self.start_asking()

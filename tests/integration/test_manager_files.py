@@ -22,7 +22,7 @@ def seconds(text):
 class Kubernetes(WorkerCase):
     def setUp(self):
         super().setUp()
-        documents = list(yaml.safe_load_all((KUBERNETES / "worker.yaml").read_text()))
+        documents = list(yaml.safe_load_all((BUILD / "worker.yaml").read_text()))
         self.by_kind = {document["kind"]: document for document in documents}
         self.pod = self.by_kind["Deployment"]["spec"]["template"]["spec"]
         self.container = self.pod["containers"][0]
@@ -48,7 +48,7 @@ class Kubernetes(WorkerCase):
         self.assertLess(seconds(stop), kill)
         self.assertGreater(seconds(stop), kill / 2)
         self.assertLessEqual(seconds(hook[hook.index("--timeout") + 1]), seconds(stop))
-        self.assertNotIn("timeout", re.search(r"drain\s*\{(.*?)\}", self.outfall_conf)[1])  # "auto"
+        self.assertNotRegex(self.outfall_conf, r"drain\s*\{[^}]*timeout")  # "auto"
 
     def test_hook_and_probes_find_the_admin_server(self):
         hook = self.container["lifecycle"]["preStop"]["exec"]["command"]
@@ -90,8 +90,8 @@ class Kubernetes(WorkerCase):
 class Unit(unittest.TestCase):
     def verify(self, built, name):
         text = (BUILD / built).read_text()
-        text, n = re.subn(r"(?m)^ExecStart=\S*/outfall ", f"ExecStart={OUTFALL} ", text)
-        self.assertEqual(n, 1)
+        text, n = re.subn(r"(?m)^(Exec\w+)=\S*/outfall ", rf"\1={OUTFALL} ", text)
+        self.assertEqual(n, 2)
         path = folder("unit") / name
         path.write_text(text)
         done = subprocess.run(
@@ -103,8 +103,19 @@ class Unit(unittest.TestCase):
 
     def test_one_worker(self):
         text = self.verify("outfall.service", "outfall.service")
-        for line in ("Type=notify", "KillMode=mixed", "OOMPolicy=continue", "RuntimeDirectory=outfall"):
+        for line in ("Type=notify", "KillMode=mixed", "OOMPolicy=continue", "RuntimeDirectory=outfall",
+                     "LimitCORE=0", "UMask=0027", "ProtectProc=invisible"):  # fmt: skip
             self.assertIn(f"\n{line}\n", text)
+        reload = re.findall(r"(?m)^ExecReload=(.*)$", text)
+        self.assertRegex(reload[0], r"/outfall check -c /etc/outfall/outfall.conf$")  # in front of the signal
+        self.assertEqual(reload[1:], ["/bin/kill -HUP $MAINPID"])
+
+    def test_what_it_leaves_open_is_little(self):
+        done = subprocess.run(
+            ["systemd-analyze", "security", "--offline=true", "--threshold=18", str(BUILD / "outfall.service")],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stdout[-2000:])
 
     def test_many(self):
         text = self.verify("outfall@.service", "outfall@one.service")
@@ -120,6 +131,12 @@ class Installed(unittest.TestCase):
             for name in ("outfall.service", "outfall@.service", "outfall.supervisor.conf",
                          "kubernetes/worker.yaml", "kubernetes/keda.yaml"):  # fmt: skip
                 self.assertTrue((share / name).is_file(), name)
+
+    def test_all_start_the_program_that_was_installed(self):
+        binary = f"{re.search(r'^CMAKE_INSTALL_PREFIX:PATH=(.*)$', (BUILD / 'CMakeCache.txt').read_text(), re.M)[1]}/bin/outfall"
+        for name in ("outfall.service", "outfall@.service", "outfall.supervisor.conf", "worker.yaml"):
+            found = set(re.findall(r"[\w./]*/bin/outfall\b", (BUILD / name).read_text()))
+            self.assertEqual((name, found), (name, {binary}))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ whatever it was told to wait."""
 import getpass
 import http.client
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,9 +16,9 @@ import xmlrpc.client
 
 from supervisor.xmlrpc import SupervisorTransport  # Debian's package supervisor
 
-from brokers import TOP, patience, wait_for
+from brokers import patience, wait_for
 from ports import free_port
-from worker import OUTFALL, RedisCase, Worker
+from worker import BUILD, OUTFALL, RedisCase, Worker
 
 UNSAID = "supervisord did not say how long it waits, set OUTFALL_STOP_TIMEOUT to its stopwaitsecs"
 SUPERVISORD = shutil.which("supervisord", path="/usr/bin:/usr/local/bin")
@@ -285,12 +286,12 @@ class Elsewhere(RedisCase):
 class TheFile(SupervisordCase):
     def test_the_program_file_that_we_ship(self):
         """Only what differs on this machine is replaced: paths, the user."""
-        text = (TOP / "config" / "outfall.supervisor.conf").read_text()
+        text = (BUILD / "outfall.supervisor.conf").read_text()
         self.config_path.write_text(
             self.config(self.queue.section()).replace("@REPORT@", f"{self.directory}/w0.report.json")
         )
         for there, here in (
-            ("/usr/bin/outfall", str(OUTFALL)),
+            (re.search(r"(?m)^command=(\S+) run", text)[1], str(OUTFALL)),
             ("/etc/outfall/outfall.conf", str(self.config_path)),
             ("/var/log/supervisor/%(program_name)s_%(process_num)02d.log", f"{self.directory}/w0.log"),
             ("user=outfall", f"user={getpass.getuser()}"),
