@@ -54,6 +54,9 @@ static void take_over_end(struct job *to, struct job *from)
 	to->copied = from->copied;
 	to->left = from->left;
 	from->left = (struct left_checkpoint){0};
+	failure_destroy(to->failure);
+	to->failure = from->failure;
+	from->failure = NULL;
 }
 
 static void settle_again(struct core *core, struct job *job, struct job *kept)
@@ -132,6 +135,8 @@ static void blame_timeout(struct job *job)
 	outcome->kind = OUTCOME_RETRY;
 	outcome->crashed = false;
 	say_timeout(job, outcome->reason, sizeof outcome->reason);
+	failure_destroy(job->failure); /* what it said then is not why */
+	job->failure = NULL;
 }
 
 /* Out of the ledger; freed, unless a thread still reads it. */
@@ -230,6 +235,13 @@ static bool checkpoint(struct executor_host *host, struct job *job, struct span 
 	return true;
 }
 
+static void explain(struct executor_host *host, struct job *job, const struct failure *said)
+{
+	(void)host;
+	must(job->state == JOB_RUNNING);
+	job_explain(job, said);
+}
+
 static void tell_room(struct route *route)
 {
 	if (route->source->ops->room_came != NULL)
@@ -274,15 +286,20 @@ static void log_fate(struct core *core, const struct job *job, enum fate fate)
 		return;
 	const struct route *route = job->route;
 	const struct usage *cost = &job->outcome.usage;
+	const struct span none = {0}, why = job_reason(job);
 	uint64_t ran_ns = job->begun_ns != 0 ? job->finished_ns - job->begun_ns : 0;
-	log_say(core->log, level, "job settled", KV_JOB(job), kv_text("source", route->source_name),
-		kv_text("queue", route->name), kv_text("fate", fate_name(fate)),
-		kv_text("dead_to", fate == FATE_DEAD ? route->dead_to : NULL),
-		kv_int("attempt", job->attempt), kv_ns("ran_ms", ran_ns),
-		kv_known(kv_int("after_ms", (int64_t)job->verdict.delay_ms)),
-		kv_known(kv_ns("cpu_ms", cost->cpu_ns)),
-		kv_known(kv_int("peak_kb", (int64_t)(cost->peak_bytes / 1024))),
-		kv_text("reason", job->outcome.reason[0] != '\0' ? job->outcome.reason : NULL));
+	log_say(
+	    core->log, level, "job settled", KV_JOB(job), kv_text("source", route->source_name),
+	    kv_text("queue", route->name), kv_text("fate", fate_name(fate)),
+	    kv_text("dead_to", fate == FATE_DEAD ? route->dead_to : NULL),
+	    kv_int("attempt", job->attempt), kv_ns("ran_ms", ran_ns),
+	    kv_known(kv_int("after_ms", (int64_t)job->verdict.delay_ms)),
+	    kv_known(kv_ns("cpu_ms", cost->cpu_ns)),
+	    kv_known(kv_int("peak_kb", (int64_t)(cost->peak_bytes / 1024))),
+	    kv_span(
+		"error",
+		job->failure != NULL && job->failure->class.len > 0 ? job->failure->class : none),
+	    kv_span("reason", why.len > 0 ? why : none));
 }
 
 static void count_fate(struct core *core, const struct job *job, enum fate fate)
@@ -483,6 +500,7 @@ void core_init(struct core *core, const struct clock *clock, struct log *log, un
 	    .progress = progress,
 	    .extend = extend,
 	    .checkpoint = checkpoint,
+	    .explain = explain,
 	    .resized = resized,
 	};
 	core->clock = clock;

@@ -81,7 +81,14 @@ async function main() {
   process.exitCode = EXIT_STATUS.retry; // should Node find nothing more to wait for
   process.on('SIGTERM', () => stop.abort());
   const job = new Job(await facts().catch(() => null), await buffer(process.stdin));
-  const result = { outcome: 'done', ...(await handle(job)) };
+  let result;
+  try {
+    result = { outcome: 'done', ...(await handle(job)) };
+  } catch (error) {
+    const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
+    job.tell({ error: { class: name, message, backtrace: stack?.split('\n').slice(1) } });
+    throw error;
+  }
   if (result.checkpoint !== undefined) job.tell({ checkpoint: result.checkpoint });
   if (result.reason !== undefined) console.error(result.reason);
   process.exit(EXIT_STATUS[result.outcome] ?? EXIT_STATUS.retry); // not known: never done

@@ -89,7 +89,16 @@ $told = @fopen('php://fd/3', 'rb');
 $facts = $told !== false ? json_decode((string) fgets($told), true) : null;
 $says = is_array($facts) ? fopen('php://fd/4', 'wb') : null;
 $job = new Job($facts ?? [], (string) stream_get_contents(STDIN), $says);
-$result = (handle($job) ?? []) + ['outcome' => 'done'];
+try {
+    $result = (handle($job) ?? []) + ['outcome' => 'done'];
+} catch (Throwable $error) {
+    $job->tell(error: [
+        'class' => $error::class,
+        'message' => $error->getMessage(),
+        'backtrace' => ["{$error->getFile()}:{$error->getLine()}", ...explode("\n", $error->getTraceAsString())],
+    ]);
+    throw $error;
+}
 if (isset($result['checkpoint'])) {
     $job->tell(checkpoint: $result['checkpoint']);
 }

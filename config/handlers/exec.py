@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 
 SLICE_BYTES = 64 * 1024
 WORK_SECONDS = float(os.environ.get("WORK_SECONDS", "0"))  # for each slice, to make it look like work
@@ -72,18 +73,23 @@ class Job:
     def tell(self, **facts: object) -> None:
         """progress=0.5, note="half of it", checkpoint="line 7", extend_ms=60000"""
         if self.facts:
-            os.write(4, json.dumps(facts).encode() + b"\n")
+            os.write(4, json.dumps(facts, default=str).encode() + b"\n")
 
 
 def main() -> int:
     sys.stdout.reconfigure(line_buffering=True)  # prints are in the log at once
     job = Job()
-    result = handle(job) or {"outcome": "done"}
+    try:
+        result = {"outcome": "done", **(handle(job) or {})}
+    except Exception as error:
+        where = [f"{at.filename}:{at.lineno}: {at.name}" for at in traceback.extract_tb(error.__traceback__)]
+        job.tell(error={"class": type(error).__name__, "message": str(error), "backtrace": where[::-1]})
+        raise
     if "checkpoint" in result:
         job.tell(checkpoint=result["checkpoint"])
     if "reason" in result:
         print(result["reason"], file=sys.stderr)
-    return EXIT_STATUS[result["outcome"]]
+    return EXIT_STATUS.get(result["outcome"], os.EX_TEMPFAIL)  # not known: never done
 
 
 sys.exit(main())

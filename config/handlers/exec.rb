@@ -67,7 +67,12 @@ end
 
 $stdout.sync = true # prints are in the log at once
 job = Job.new
-result = { outcome: 'done' }.merge(handle(job) || {})
+begin
+  result = { outcome: 'done' }.merge(handle(job) || {})
+rescue StandardError, NotImplementedError => e
+  job.tell(error: { class: e.class.name, message: e.message.scrub, backtrace: e.backtrace })
+  raise
+end
 job.tell(checkpoint: result[:checkpoint]) if result[:checkpoint]
 warn result[:reason] if result[:reason]
-exit EXIT_STATUS.fetch(result[:outcome])
+exit EXIT_STATUS.fetch(result[:outcome], 75) # not known: never done

@@ -78,16 +78,25 @@ function say(line) {
   stdout.write(`${JSON.stringify(line)}\n`);
 }
 
+// An Error as a reason is what it says: JSON would make nothing of it.
+function answer(job, result) {
+  const { reason } = result ?? {};
+  return JSON.stringify({ type: 'result', id: job.id, outcome: 'done', ...result,
+    reason: reason === undefined ? reason : String(reason) });
+}
+
 async function run(job) {
-  let result;
+  let line;
   try {
-    result = await handle(job);
-  } catch (error) {
+    line = answer(job, await handle(job));
+  } catch (error) { // also of JSON, about what it cannot write: each job gets its answer
     console.error(error);
-    result = { outcome: 'retry', reason: String(error) };
+    const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
+    const told = { class: name, message, backtrace: stack?.split('\n').slice(1) };
+    line = answer(job, { outcome: 'retry', reason: error, error: told });
   }
   jobs.delete(job.id);
-  say({ type: 'result', id: job.id, outcome: 'done', ...result });
+  stdout.write(`${line}\n`);
 }
 
 function hear(told, body) {

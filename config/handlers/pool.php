@@ -107,7 +107,16 @@ final class Pool
     /** @param array<string, mixed> $line */
     public function say(array $line): void
     {
-        fwrite($this->out, json_encode($line, JSON_INVALID_UTF8_SUBSTITUTE | JSON_THROW_ON_ERROR) . "\n");
+        fwrite($this->out, $this->encode($line));
+    }
+
+    /** @param array<string, mixed> $line an exception as a reason is what it says: JSON would make nothing of it */
+    private function encode(array $line): string
+    {
+        if (($line['reason'] ?? null) instanceof Stringable) {
+            $line['reason'] = (string) $line['reason'];
+        }
+        return json_encode($line, JSON_INVALID_UTF8_SUBSTITUTE | JSON_THROW_ON_ERROR) . "\n";
     }
 
     /** What has been said meanwhile. */
@@ -142,14 +151,19 @@ final class Pool
 
     private function answer(Job $job): void
     {
+        $result = ['type' => 'result', 'id' => $job->id, 'outcome' => 'done'];
         try {
-            $result = handle($job) ?? [];
-        } catch (Throwable $error) {
+            $line = $this->encode([...$result, ...(handle($job) ?? [])]);
+        } catch (Throwable $error) { // also about what JSON cannot write: each job gets its answer
             file_put_contents('php://stderr', "$error\n");
-            $result = ['outcome' => 'retry', 'reason' => $error->getMessage()];
+            $line = $this->encode([...$result, 'outcome' => 'retry', 'reason' => $error->getMessage(), 'error' => [
+                'class' => $error::class,
+                'message' => $error->getMessage(),
+                'backtrace' => ["{$error->getFile()}:{$error->getLine()}", ...explode("\n", $error->getTraceAsString())],
+            ]]);
         }
         unset($this->jobs[$job->id]);
-        $this->say(['type' => 'result', 'id' => $job->id, 'outcome' => 'done', ...$result]);
+        fwrite($this->out, $line);
     }
 }
 

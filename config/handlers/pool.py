@@ -81,20 +81,30 @@ jobs: dict[str, Job] = {}
 lock = threading.Lock()
 
 
-def say(line: dict) -> None:
+def encode(line: dict) -> bytes:
+    return json.dumps(line, default=str).encode() + b"\n"
+
+
+def say(line: dict | bytes) -> None:
     with lock:
-        stdout.write(json.dumps(line).encode() + b"\n")
+        stdout.write(line if isinstance(line, bytes) else encode(line))
+
+
+def failure(error: BaseException) -> dict:
+    where = [f"{at.filename}:{at.lineno}: {at.name}" for at in traceback.extract_tb(error.__traceback__)]
+    told = {"class": type(error).__name__, "message": str(error), "backtrace": where[::-1]}
+    return {"outcome": "retry", "reason": repr(error), "error": told}
 
 
 def run(job: Job) -> None:
     result = {"type": "result", "id": job.id, "outcome": "done"}
     try:
-        result.update(handle(job) or {})
-    except BaseException as error:  # sys.exit() too: each job gets its answer
+        line = encode({**result, **(handle(job) or {})})
+    except BaseException as error:  # sys.exit(), and what JSON cannot write, too: each job gets its answer
         traceback.print_exc()
-        result.update(outcome="retry", reason=repr(error))
+        line = encode({**result, **failure(error)})
     del jobs[job.id]
-    say(result)
+    say(line)
 
 
 def cancel_all(*_: object) -> None:

@@ -76,11 +76,14 @@ $stdout.reopen($stderr)
 
 def say(line) = OUT.write("#{JSON.generate(line)}\n")
 
+def answer(job, result) = "#{JSON.generate({ type: 'result', id: job.id, outcome: 'done' }.merge(result))}\n"
+
 def run(job)
-  handle(job) || {}
-rescue StandardError => e
+  answer(job, handle(job) || {})
+rescue Exception => e # exit, and what JSON cannot write, too: each job gets its answer
   warn e.full_message(highlight: false)
-  { outcome: 'retry', reason: e.message.scrub }
+  said = { class: e.class.name, message: e.message.scrub, backtrace: e.backtrace }
+  answer(job, { outcome: 'retry', reason: e.message.scrub, error: said })
 end
 
 jobs = {}
@@ -88,9 +91,9 @@ inbox = Queue.new
 Thread.abort_on_exception = true
 worker = Thread.new do # this thread works, the main one listens
   while (job = inbox.pop)
-    result = run(job)
+    line = run(job)
     jobs.delete(job.id)
-    say({ type: 'result', id: job.id, outcome: 'done' }.merge(result))
+    OUT.write(line)
   end
 end
 trap('TERM') do

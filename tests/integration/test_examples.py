@@ -49,10 +49,27 @@ class Python:
     check = [program, "-W", "error", "-c", "import pathlib, sys; compile(pathlib.Path(sys.argv[1]).read_text(), 'x', 'exec')"]
 
 
+    odd = {
+        "unknown": 'def handle(job):\n    return {"outcome": "failed"}\n',
+        "error": 'def handle(job):\n    return {"outcome": "reject", "reason": ValueError("no such page")}\n',
+        "raises": 'def handle(job):\n    raise ValueError("402 insufficient_funds")\n',
+        "unwritable": 'def handle(job):\n    return {("a", 1): b"x"}\n',
+        "leaves": 'def handle(job):\n    sys.exit(0)\n',
+    }
+
+
 class Node:
     program, ending, strict = "node", "js", ["--throw-deprecation", "--unhandled-rejections=strict"]
     check = [program, "--check"]
     at_once = 4
+
+
+    odd = {
+        "unknown": "async function handle() { return { outcome: 'failed' }; }\n",
+        "error": "async function handle() { return { outcome: 'reject', reason: new Error('no such page') }; }\n",
+        "raises": "async function handle() { throw new RangeError('402 insufficient_funds'); }\n",
+        "unwritable": "async function handle() { return { outcome: 'done', n: 1n }; }\n",
+    }
 
 
 class Php:
@@ -61,15 +78,33 @@ class Php:
     pool_hears_sigterm = False
 
 
+    odd = {
+        "unknown": "function handle(Job $job): ?array { return ['outcome' => 'failed']; }\n",
+        "error": "function handle(Job $job): ?array { return ['outcome' => 'reject', 'reason' => new Exception('no such page')]; }\n",
+        "raises": "function handle(Job $job): ?array { throw new RangeException('402 insufficient_funds'); }\n",
+        "unwritable": "function handle(Job $job): ?array { return ['outcome' => 'done', 'n' => NAN]; }\n",
+    }
+
+
 class Ruby:
     program, ending, strict = "ruby", "rb", ["-w"]
     check = [program, "-wc"]
+
+
+    odd = {
+        "unknown": "def handle(_job) = { outcome: 'failed' }\n",
+        "error": "def handle(_job) = { outcome: 'reject', reason: RuntimeError.new('no such page') }\n",
+        "raises": "def handle(_job) = raise(ArgumentError, '402 insufficient_funds')\n",
+        "unwritable": "def handle(_job) = { outcome: 'done', n: Float::NAN }\n",
+        "leaves": "def handle(_job) = raise(NotImplementedError, 'later')\n",
+    }
 
 
 class Shell:
     program, ending, strict = "sh", "sh", []
     check = [program, "-n"]
     reasons_in_the_log = True  # its answers have the exit status
+    odd = {}
 
 
 class ExampleCase:
@@ -89,8 +124,10 @@ class ExampleCase:
         path = self.directory / "prints"
         return [tuple(line.rsplit(" ", 1)) for line in path.read_text().splitlines()] if path.exists() else []
 
+    odd_path = None  # of another, for a while
+
     def handler(self, kind):
-        return HANDLERS / f"{kind}.{self.ending}"
+        return self.odd_path or HANDLERS / f"{kind}.{self.ending}"
 
 
 class Child:
@@ -426,6 +463,48 @@ class OverPipes(ExampleCase):
             pool.tell(type="cancel", notice="cancel", id=job, reason="timeout")
             self.assert_returned(pool.wait_result(job), pool, job)
         self.assertEqual(pool.finish()[0], 0)
+
+    # --- what handle() should not do --------------------------------------------------------------
+
+    def write_odd(self, kind, name):
+        """The part you copy, behind another that was written."""
+        self.odd_path = None
+        head, _, copied = re.split("(?m)(?=^.{1,2} --- the part you .*$)", self.handler(kind).read_text())
+        path = self.directory / f"{name}-{kind}.{self.ending}"
+        path.write_text(head + self.odd[name] + copied)
+        self.odd_path = path
+
+    def test_pool_answers_whatever_handle_does(self):
+        for name in self.odd:
+            with self.subTest(name):
+                self.write_odd("pool", name)
+                pool = self.pool(name)
+                pool.give("a", b"x")
+                result = pool.wait_result("a")
+                pool.give("b", b"x")
+                pool.wait_result("b")  # it goes on
+                self.assertEqual(pool.finish()[0], 0)
+                self.assertNotEqual(result["outcome"], "done")
+                if name == "error":
+                    self.assertEqual(result["outcome"], "reject")
+                    self.assertIn("no such page", result["reason"])
+                if name == "raises":
+                    self.assert_error(result["error"])
+
+    def assert_error(self, error):
+        self.assertRegex(error["class"], "^(Value|Range|Argument)(Error|Exception)$")
+        self.assertIn("402 insufficient_funds", error["message"])
+        self.assertTrue(error["backtrace"])
+        self.assertTrue(all(isinstance(line, str) for line in error["backtrace"]))
+
+    def test_exec_is_never_done_by_mistake(self):
+        for name in set(self.odd) & {"unknown", "raises"}:
+            with self.subTest(name):
+                self.write_odd("exec", name)
+                child = Exec(self, b"x", name)
+                self.assertNotIn(child.wait_exit(), (0, 65))
+                if name == "raises":
+                    self.assert_error(child.said(error=...)[-1]["error"])
 
     # --- exec -------------------------------------------------------------------------------------
 

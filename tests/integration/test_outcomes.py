@@ -27,6 +27,21 @@ class OutcomeCases:
     def wait_dead_logged(self, worker, count):
         wait_for(f"{count} to be dead", lambda: len(self.dead(worker)) == count)
 
+    def test_why_it_failed_travels_with_the_job(self):
+        message = "the payment provider answered 402: " + "x" * 200
+        said = {"class": "ValueError", "message": message, "backtrace": ["a.py:1", "b.py:2"]}
+        line = json.dumps({"error": said}).encode() + b"\n"
+        program = self.directory / "fails.py"
+        program.write_text(f"import os\nos.write(4, {line!r})\nos._exit(1)\n")
+        handler = f'handler "h" {{ type = "exec"  command = {{"/usr/bin/python3", "{program}"}} }}\n'
+        self.queue.publish(["a"])
+        worker = self.start(self.config(self.queue.section(), handler, 'retry "default" { attempts = 2  first = "20ms" }\n'))
+        wait_for("it to be dead", lambda: self.queue.dead_depth() == 1)
+        self.stop_clean(worker)
+        self.assertEqual(self.error_of_dead(), ("ValueError", message, "a.py:1\nb.py:2"))
+        [event] = self.dead(worker)
+        self.assertEqual((event["error"], event["reason"]), ("ValueError", message))
+
     def attempts(self, tag):
         return [int(run["attempt"]) for run in self.record.runs(tag)]
 
@@ -278,7 +293,19 @@ class RabbitOutcomes(OutcomeCases, RabbitCase):
         self.assertEqual(worker.stop()[0], 0)
 
 
+    def error_of_dead(self):
+        self.queue.connection.process_data_events()
+        _, properties, _ = self.queue.channel.basic_get(self.queue.dead_name, auto_ack=True)
+        headers = properties.headers
+        return headers["x-outfall-error-class"], headers["x-outfall-reason"], headers["x-outfall-backtrace"]
+
+
 class RedisOutcomes(OutcomeCases, RedisCase):
+    def error_of_dead(self):
+        note = json.loads(self.queue.client.lindex("{jobs}:dead:notes", 0))
+        self.assertEqual(note["reason"], note["error"]["message"])
+        return note["error"]["class"], note["reason"], note["error"]["backtrace"]
+
     def test_where_dead_jobs_go(self):
         self.queue.publish(["a:exit:65"])
         worker = self.start(self.config(self.queue.section(dead=False), RETRY))

@@ -52,6 +52,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct failure;
 struct job;
 struct executor;
 struct worker_settings;
@@ -81,6 +82,10 @@ struct executor_host {
 	/* What its next run is to be handed, should there be one. False: larger than allowed, the
 	 * one before stands; the executor says so in the log. */
 	bool (*checkpoint)(struct executor_host *host, struct job *job, struct span bytes);
+
+	/* Why it will have failed, in more words than an outcome has room for, and what class of exception it
+	 * was. Before finished(); the last one counts. */
+	void (*explain)(struct executor_host *host, struct job *job, const struct failure *said);
 
 	/* executor->width is another now: processes came up or went away. */
 	void (*resized)(struct executor_host *host, struct executor *executor);

@@ -125,6 +125,22 @@ void job_leave_checkpoint(struct job *job, struct span bytes)
 	job->left = (struct left_checkpoint){copy, bytes.len, true};
 }
 
+void job_explain(struct job *job, const struct failure *said)
+{
+	struct failure *failure = failure_create(said);
+	if (failure == NULL)
+		return;
+	failure_destroy(job->failure);
+	job->failure = failure;
+}
+
+struct span job_reason(const struct job *job)
+{
+	if (job->failure != NULL && job->failure->message.len > 0 && !job->verdict.poisonous)
+		return job->failure->message;
+	return span_text(job->outcome.reason);
+}
+
 struct span job_next_checkpoint(const struct job *job)
 {
 	return job->left.set ? span_of(job->left.bytes, job->left.len) : job->checkpoint;
@@ -141,5 +157,6 @@ void job_destroy(struct job *job)
 		return;
 	memory_free(job->note);
 	memory_free(job->left.bytes);
+	failure_destroy(job->failure);
 	memory_free(job);
 }

@@ -11,6 +11,7 @@
 
 #include "base/list.h"
 #include "base/span.h"
+#include "job/failure.h"
 #include "job/outcome.h"
 #include "settle/verdict.h"
 
@@ -86,6 +87,9 @@ struct job {
 		bool set; /* also to nothing, which forgets the one it came with */
 	} left;
 
+	struct failure
+	    *failure; /* in its handler's words, of the run that ends; NULL: it said none */
+
 	/* --- fixed at creation: safe to read from the thread that runs it --- */
 	struct route *route; /* core: which queue, which handler */
 	uint64_t serial;     /* counts the jobs of this process, from 1 */
@@ -136,6 +140,10 @@ char *job_body(struct job *job);
  * work and nothing else. */
 void job_note(struct job *job, double progress, struct span note);
 void job_leave_checkpoint(struct job *job, struct span bytes);
+void job_explain(struct job *job, const struct failure *said);
+
+/* Why its last run ended as it did, as long as it was told; empty: nobody said. */
+struct span job_reason(const struct job *job);
 
 /* What the next run is to be handed: what this one left, else what it came with. */
 struct span job_next_checkpoint(const struct job *job);

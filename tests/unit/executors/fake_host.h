@@ -132,6 +132,13 @@ static inline bool fake_checkpoint(struct executor_host *host, struct job *job, 
 	return true;
 }
 
+static inline void fake_explain(struct executor_host *host, struct job *job,
+				const struct failure *said)
+{
+	(void)host;
+	job_explain(job, said);
+}
+
 static inline void fake_resized(struct executor_host *host, struct executor *executor)
 {
 	(void)executor;
@@ -155,6 +162,7 @@ static inline void fake_host_open(struct fake_host *fake)
 		     .progress = fake_progress,
 		     .extend = fake_extend,
 		     .checkpoint = fake_checkpoint,
+		     .explain = fake_explain,
 		     .resized = fake_resized},
 	    .stop_at = 1,
 	    .max_checkpoint_bytes = 1 << 16,

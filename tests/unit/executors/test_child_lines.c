@@ -340,6 +340,61 @@ static void notices(void **state)
 	text_fini(&text);
 }
 
+/* It is for people: nothing in it makes a line wrong. */
+static void errors(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *error, *class, *message, *backtrace, *reason;
+	} rows[] = {
+	    {"{\"class\":\"ValueError\",\"message\":\"402\",\"backtrace\":[\"a.py:1\",\"b.py:2\"]}",
+	     "ValueError",									       "402", "a.py:1\nb.py:2", "402"},
+	    {"{\"message\":\"402\",\"backtrace\":\"all in one\"}",                                   "", "402", "all in one",     "402"},
+	    {"{\"class\":7,\"message\":[],\"backtrace\":[1,\"x\",null]}",                            "", "",    "x",              ""   },
+	    {"\"402\"",									      "", "402", "",               "402"},
+	    {"{}",										   "", "",    "",               ""   },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char line[300];
+		(void)snprintf(
+		    line, sizeof line,
+		    "{\"type\":\"result\",\"id\":\"7\",\"outcome\":\"retry\",\"error\":%s}",
+		    rows[i].error);
+		struct child_says s = parsed(line);
+		assert_false(s.wrong);
+		assert_true(s.has_failure);
+		assert_span(s.failure.class, rows[i].class);
+		assert_span(s.failure.message, rows[i].message);
+		assert_span(s.failure.backtrace, rows[i].backtrace);
+		assert_string_equal(s.outcome.reason, rows[i].reason);
+		child_says_fini(&s);
+	}
+	struct child_says s = parsed("{\"error\":{\"class\":\"E\"},\"progress\":0.5}");
+	assert_int_equal(s.type, SAYS_FACTS);
+	assert_span(s.failure.class, "E");
+	child_says_fini(&s);
+}
+
+/* The outcome has room for its beginning; people get all of it. */
+static void a_long_reason_is_kept(void **state)
+{
+	(void)state;
+	char line[600], reason[301];
+	memset(reason, 'x', sizeof reason - 1);
+	reason[sizeof reason - 1] = '\0';
+	(void)snprintf(line, sizeof line,
+		       "{\"type\":\"result\",\"id\":\"7\",\"outcome\":\"retry\",\"reason\":\"%s\"}",
+		       reason);
+	struct child_says s = parsed(line);
+	assert_true(s.has_failure);
+	assert_span(s.failure.message, reason);
+	assert_int_equal(strlen(s.outcome.reason), sizeof s.outcome.reason - 1);
+	child_says_fini(&s);
+	s = parsed("{\"type\":\"result\",\"id\":\"7\",\"outcome\":\"retry\",\"reason\":\"x\"}");
+	assert_false(s.has_failure);
+	child_says_fini(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -350,6 +405,8 @@ int main(void)
 	    cmocka_unit_test(others),
 	    cmocka_unit_test(base64),
 	    cmocka_unit_test(rubbish),
+	    cmocka_unit_test(errors),
+	    cmocka_unit_test(a_long_reason_is_kept),
 	    cmocka_unit_test(results_that_are_wrong),
 	    cmocka_unit_test(results_that_are_odd),
 	    cmocka_unit_test(progress_is_never_refused),

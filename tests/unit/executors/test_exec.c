@@ -38,6 +38,38 @@ static void each_end_has_its_outcome(void **state)
 	}
 }
 
+static char last_message[400];
+
+static void remember_message(struct fake_host *fake, struct job *job)
+{
+	(void)fake;
+	struct span said = job->failure != NULL ? job->failure->message : span_text("");
+	(void)snprintf(last_message, sizeof last_message, "%.*s", (int)said.len, said.ptr);
+}
+
+static void its_last_words_say_why(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *script, *message;
+	} rows[] = {
+	    {"echo Traceback >&2; echo 'ValueError: 402' >&2; echo ' ' >&2; exit 1",
+	     "exit status 1: ValueError: 402"									 },
+	    {"echo 'no such address' >&2; exit 65",                                  "exit status 65: no such address"},
+	    {"echo warning >&2; exit 0",					     ""                               },
+	    {"echo on stdout; exit 1",					       ""                               },
+	    {"echo x >&2; echo '{\"error\":{\"message\":\"402\"}}' >&4; exit 1",     "402"                            },
+	};
+	struct fixture f;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		open_shell(&f, rows[i].script);
+		f.fake.on_finished = remember_message;
+		run_one(&f, "");
+		assert_string_equal(last_message, rows[i].message);
+		close_fixture(&f);
+	}
+}
+
 /* Nothing of the job has begun, so it is no outcome; and it can be looked at without a job whether one
  * could begin now. */
 static void assert_not_begun(struct fixture *f, const char *why)
@@ -748,6 +780,7 @@ int main(int argc, char **argv)
 		return become_run(argc - 1, argv + 1);
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(each_end_has_its_outcome),
+	    cmocka_unit_test(its_last_words_say_why),
 	    cmocka_unit_test(a_missing_program_fails_no_job),
 	    cmocka_unit_test(a_program_that_appears_later_is_found),
 	    cmocka_unit_test(the_whole_body_arrives),

@@ -2,6 +2,8 @@
  * read of it. */
 #include "executors/http/http_answer.h"
 
+#include "base/text.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -173,6 +175,45 @@ static void no_answer_is_a_retry(void **state)
 	assert_string_equal(outcome.reason, "no answer: Couldn't connect to server");
 }
 
+static void what_it_says_in_full(void **state)
+{
+	(void)state;
+#define LONG                                                                                       \
+	"0123456789 0123456789 0123456789 0123456789 0123456789 0123456789 0123456789 0123456789"
+	static const struct {
+		const char *type, *body;
+		bool told;
+		const char *class, *message;
+	} rows[] = {
+	    {"application/problem+json",
+	     "{\"type\":\"https://x/402\",\"title\":\"No credit\",\"detail\":\"30 of 50\"}", true,
+	     "https://x/402",									   "No credit: 30 of 50"},
+	    {"Application/Problem+JSON; charset=utf-8", "{\"title\":\"No credit\"}",         true,  "",
+	     "No credit"												     },
+	    {"application/problem+json",                "{\"detail\":\"30\"}",               true,  "", "30"                 },
+	    {"application/problem+json",                "{\"status\":402}",                  false, "", ""                   },
+	    {"application/problem+json",                "{\"title\":\"cut o",                false, "", ""                   },
+	    {"application/problem+json",                "[1]",                               false, "", ""                   },
+	    {"application/json",                        "{\"title\":\"No credit\"}",         false, "", ""                   },
+	    {"text/plain",			      "no",                                false, "", ""                   },
+	    {"",					LONG "\nnext",                       true,  "", "answered 500: " LONG},
+	    {"",					"<p>" LONG,                          false, "", ""                   },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct http_answer answer = {.status = 500,
+					     .content_type = span_text(rows[i].type),
+					     .body = span_text(rows[i].body)};
+		struct failure said;
+		struct text words = {0};
+		assert_int_equal(explain_answer(&answer, &words, &said), rows[i].told);
+		if (rows[i].told) {
+			assert_true(span_equal(said.class, span_text(rows[i].class)));
+			assert_true(span_equal(said.message, span_text(rows[i].message)));
+		}
+		text_fini(&words);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -181,6 +222,7 @@ int main(void)
 	    cmocka_unit_test(the_reason_is_one_printable_line),
 	    cmocka_unit_test(a_long_line_is_cut_between_characters),
 	    cmocka_unit_test(no_answer_is_a_retry),
+	    cmocka_unit_test(what_it_says_in_full),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -108,7 +108,7 @@ static void test_headers_of_another_type_are_not_counts(void **state)
 static struct job *job_from(const amqp_basic_properties_t *came_with, const char *id)
 {
 	struct span origin;
-	assert_int_equal(rabbitmq_message_encode(came_with, 4096, &origin, NULL), ST_OK);
+	assert_int_equal(rabbitmq_message_encode(came_with, 80000, &origin, NULL), ST_OK);
 	struct job *job =
 	    job_create(&(struct job_facts){.attempt = 1, .id = span_text(id), .origin = origin});
 	assert_non_null(job);
@@ -199,6 +199,39 @@ static amqp_basic_properties_t everything(amqp_table_entry_t *headers, int n)
 	p.timestamp = 12345;
 	p.delivery_mode = 1;
 	return p;
+}
+
+/* All of it, of the last run; and none where the properties are large enough without it. */
+static void test_why_it_failed_goes_along(void **state)
+{
+	(void)state;
+	static char large[66000];
+	memset(large, 'x', sizeof large);
+	struct failure said = {span_text("ValueError"), span_text("402 from the provider"),
+			       span_text("a.py:1\nb.py:2")};
+	for (int wordy = 0; wordy < 2; wordy++) {
+		amqp_table_entry_t h[] = {
+		    text("x-outfall-error-class", "KeyError"),
+		    text("x-outfall-backtrace", "old"),
+		    rabbitmq_text_entry("large", span_of(large, wordy ? 5 : sizeof large)),
+		};
+		amqp_basic_properties_t p = with_headers(h, sizeof h / sizeof *h);
+		struct job *job = job_from(&p, "m1");
+		(void)snprintf(job->outcome.reason, sizeof job->outcome.reason, "402");
+		job_explain(job, &said);
+		struct copied c;
+		copy(&c, job, COPY_FOR_DEAD);
+		assert_header_text(&c, "x-outfall-reason", wordy ? "402 from the provider" : "402");
+		if (wordy) {
+			assert_header_text(&c, "x-outfall-error-class", "ValueError");
+			assert_header_text(&c, "x-outfall-backtrace", "a.py:1\nb.py:2");
+		} else {
+			assert_null(header(&c, "x-outfall-error-class"));
+			assert_null(header(&c, "x-outfall-backtrace"));
+		}
+		drop(&c);
+		job_destroy(job);
+	}
 }
 
 static void test_a_copy_keeps_what_does_not_change_its_way(void **state)
@@ -454,6 +487,7 @@ int main(void)
 	    cmocka_unit_test(test_attempts_and_interruptions),
 	    cmocka_unit_test(test_headers_of_another_type_are_not_counts),
 	    cmocka_unit_test(test_a_copy_of_a_bare_message),
+	    cmocka_unit_test(test_why_it_failed_goes_along),
 	    cmocka_unit_test(test_a_copy_keeps_what_does_not_change_its_way),
 	    cmocka_unit_test(test_checkpoints_and_crashes_travel),
 	    cmocka_unit_test(test_a_checkpoint_may_be_any_bytes),

@@ -125,9 +125,49 @@ static bool get_checkpoint(const json_t *object, struct child_says *says, struct
 	return encoded.ptr == NULL || decode_base64(encoded, says, why);
 }
 
+static struct span text_in(const json_t *object, const char *key)
+{
+	const json_t *value = json_object_get(object, key);
+	return span_of(json_string_value(value), json_string_length(value));
+}
+
+/* Lines, in a list or in one text. */
+static struct span get_backtrace(const json_t *error, struct child_says *says)
+{
+	const json_t *list = json_object_get(error, "backtrace"), *line;
+	struct text lines = {0};
+	size_t i;
+	if (!json_is_array(list))
+		return text_in(error, "backtrace");
+	json_array_foreach(list, i, line)
+	{
+		if (!json_is_string(line) || lines.len > FAILURE_BACKTRACE_BYTES)
+			continue;
+		if (lines.len > 0)
+			text_put_literal(&lines, "\n");
+		text_put(&lines, span_of(json_string_value(line), json_string_length(line)));
+	}
+	says->lines = lines.bytes;
+	return text_span(&lines);
+}
+
+/* For people, so nothing is refused for it. */
+static void get_error(const json_t *object, struct child_says *says)
+{
+	const json_t *error = json_object_get(object, "error");
+	if (json_is_string(error))
+		says->failure.message = text_in(object, "error");
+	else if (json_is_object(error))
+		says->failure = (struct failure){.class = text_in(error, "class"),
+						 .message = text_in(error, "message"),
+						 .backtrace = get_backtrace(error, says)};
+	says->has_failure = json_is_string(error) || json_is_object(error);
+}
+
 static bool get_facts(const json_t *object, struct child_says *says, struct error *why)
 {
 	get_progress(object, says);
+	get_error(object, says);
 	return get_text(object, "note", &says->note, why) &&
 	       get_ms(object, "extend_ms", &says->has_extend, &says->extend_ms, why) &&
 	       get_checkpoint(object, says, why);
@@ -171,6 +211,11 @@ static bool get_result(const json_t *object, struct child_says *says, struct err
 	if (says->id.len == 0)
 		return error_set(why, ST_PROTO, "a result without an id") == ST_OK;
 	says->outcome.kind = (enum outcome_kind)kind;
+	if (reason.len == 0)
+		reason = says->failure.message;
+	else if (says->failure.message.len == 0)
+		says->failure.message = reason;
+	says->has_failure |= reason.len >= sizeof says->outcome.reason;
 	(void)snprintf(says->outcome.reason, sizeof says->outcome.reason, "%.*s", (int)reason.len,
 		       reason.ptr != NULL ? reason.ptr : "");
 	return true;
@@ -258,7 +303,7 @@ static void take_for_retry(struct child_says *says, const struct error *why)
 	says->wrong = true;
 	says->progress = -1;
 	says->note = (struct span){0};
-	says->has_extend = says->has_checkpoint = says->odd_progress = false;
+	says->has_extend = says->has_checkpoint = says->odd_progress = says->has_failure = false;
 	says->outcome = (struct outcome){.kind = OUTCOME_RETRY};
 	(void)snprintf(says->outcome.reason, sizeof says->outcome.reason,
 		       "its result is wrong: %.70s", why->text);
@@ -375,4 +420,5 @@ void child_says_fini(struct child_says *says)
 {
 	json_decref(says->parsed);
 	memory_free(says->decoded);
+	memory_free(says->lines);
 }

@@ -2,7 +2,8 @@
  * them to descriptor 4, pool processes to their stdout.
  *
  *     {"type":"ready","concurrency":4}
- *     {"type":"result","id":"…","outcome":"done|retry|reject|return","after_ms":…,"reason":"…"}
+ *     {"type":"result","id":"…","outcome":"done|retry|reject|return","after_ms":…,"reason":"…",
+ *      "error":{"class":"…","message":"…","backtrace":["…",…]}}
  *     {"type":"progress","id":"…","progress":0.4,"note":"…"}
  *     {"type":"extend","id":"…","extend_ms":60000}
  *     {"type":"checkpoint","id":"…","checkpoint":"…"}
@@ -10,7 +11,8 @@
  *
  * A line without a type says what its keys say: {"progress":0.4,"extend_ms":60000}. progress, extend
  * and checkpoint lines may carry each other's keys, and so may a result. A checkpoint that is no text
- * is written "checkpoint_base64". Keys we do not know are skipped.
+ * is written "checkpoint_base64". An "error" may come in any line about a job before its end, and is for people:
+ * what is no text in it is left out. Keys we do not know are skipped.
  *
  * Who gives a result for a job has ended with it, and waits for the next. So a result that is wrong in
  * anything but its id is one all the same: a retry, whose reason is what is wrong.
@@ -26,6 +28,7 @@
 
 #include "base/error.h"
 #include "base/span.h"
+#include "job/failure.h"
 #include "job/outcome.h"
 #include "observe/log.h"
 
@@ -50,9 +53,11 @@ struct child_says {
 	bool has_extend, has_checkpoint;
 	uint64_t extend_ms;
 	struct span checkpoint;
+	bool has_failure; /* an error, or a reason that outcome has no room for */
+	struct failure failure;
 
-	void *parsed, *decoded; /* what the spans point into */
-	char id_text[24];       /* the same, of an id that is a whole number */
+	void *parsed, *decoded, *lines; /* what the spans point into */
+	char id_text[24];               /* the same, of an id that is a whole number */
 };
 
 bool child_says_parse(struct span line, struct child_says *ret_says, struct error *why);

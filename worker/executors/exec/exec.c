@@ -91,10 +91,26 @@ static void finish(struct slot *slot)
 	executor->host->finished(executor->host, job, &outcome);
 }
 
+/* It said nothing of its failure on descriptor 4: then its last words on stderr may. */
+static void explain(struct slot *slot)
+{
+	struct executor_host *host = slot->exec->base.host;
+	const struct outcome *outcome = &slot->outcome;
+	bool failed = outcome->kind == OUTCOME_RETRY || outcome->kind == OUTCOME_REJECT;
+	char words[sizeof outcome->reason + sizeof slot->last_words + 2];
+	if (!failed || slot->job->failure != NULL || slot->last_words[0] == '\0')
+		return;
+	(void)snprintf(words, sizeof words, "%s%s%s", outcome->reason,
+		       outcome->reason[0] != '\0' ? ": " : "", slot->last_words);
+	host->explain(host, slot->job, &(struct failure){.message = span_text(words)});
+}
+
 static void finish_if_drained(struct slot *slot)
 {
-	if (!process_is_there(&slot->process) && heard_all(slot))
-		finish(slot);
+	if (process_is_there(&slot->process) || !heard_all(slot))
+		return;
+	explain(slot);
+	finish(slot);
 }
 
 static uint64_t ns_of(struct timeval time)

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -47,8 +48,21 @@ static void log_output(struct slot *slot, enum log_level level, const char *stre
 			kv_text("stream", stream), kv_span("line", line), kv_text("cut", cut));
 }
 
+/* Most programs tell at their end what has ended them. */
+static void keep_last_words(struct slot *slot, struct span line)
+{
+	size_t most = sizeof slot->last_words - 1, blank = 0;
+	while (blank < line.len && (unsigned char)line.ptr[blank] <= ' ')
+		blank++;
+	if (blank < line.len)
+		(void)snprintf(slot->last_words, sizeof slot->last_words, "%.*s",
+			       (int)(line.len < most ? line.len : most), line.ptr);
+}
+
 static void log_line(struct slot *slot, enum pipe_end pipe, struct span line, enum line_end end)
 {
+	if (pipe == PIPE_STDERR)
+		keep_last_words(slot, line);
 	log_output(slot, LOG_INFO, pipe == PIPE_STDOUT ? "stdout" : "stderr", line,
 		   end == LINE_SPLIT ? "goes on in the next line" : NULL);
 }
@@ -86,6 +100,8 @@ static void tell_facts(struct slot *slot, const struct child_says *says)
 		host->progress(host, slot->job, says->progress, says->note);
 	if (says->has_extend)
 		host->extend(host, slot->job, says->extend_ms);
+	if (says->has_failure)
+		host->explain(host, slot->job, &says->failure);
 	if (says->has_checkpoint)
 		keep_checkpoint(slot, says->checkpoint);
 }
@@ -251,6 +267,7 @@ void heard_begin(struct slot *slot)
 		slot->out[heard_ends[i]].left = SIZE_MAX;
 	slot->lines_logged = slot->lines_left_out = slot->rubbish = 0;
 	slot->in_long_line = slot->refused = false;
+	slot->last_words[0] = '\0';
 }
 
 static void log_left_out(struct slot *slot)

@@ -54,9 +54,10 @@ struct slot {
 		struct lines lines;
 	} out[PIPES];
 	unsigned lines_logged, lines_left_out;
-	unsigned rubbish;  /* lines of descriptor 4 that we made no sense of */
-	bool in_long_line; /* of descriptor 4, and that was said */
-	bool refused;      /* a checkpoint, and that was said */
+	char last_words[256]; /* the last line of its stderr, cut; "": none */
+	unsigned rubbish;     /* lines of descriptor 4 that we made no sense of */
+	bool in_long_line;    /* of descriptor 4, and that was said */
+	bool refused;         /* a checkpoint, and that was said */
 };
 
 struct exec {

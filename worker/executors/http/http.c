@@ -39,6 +39,7 @@
 #include "base/base64.h"
 #include "base/memory.h"
 #include "base/must.h"
+#include "base/text.h"
 #include "dispatch/routes.h"
 #include "executors/http/curl_library.h"
 #include "executors/http/http_answer.h"
@@ -59,7 +60,7 @@
 
 enum {
 	EVENTS = 64,            /* a turn */
-	KEPT_BYTES = 256,       /* of an answer's body: more than a reason can hold */
+	KEPT_BYTES = 4096,      /* of an answer's body: what is wrong, in its words */
 	STALE_MS = 1000,        /* see above: longer than any round trip, shorter than most jobs */
 	KEEPALIVE_AFTER_S = 30, /* silence that starts to look like a server gone for good */
 	KEEPALIVE_EVERY_S = 10, /* ... nine times, says the kernel */
@@ -322,6 +323,16 @@ static void read_checkpoint(struct transfer *transfer)
 	text_fini(&decoded);
 }
 
+static void explain(struct transfer *transfer, const struct http_answer *answer)
+{
+	struct executor_host *host = transfer->http->base.host;
+	struct failure said;
+	struct text words = {0};
+	if (explain_answer(answer, &words, &said))
+		host->explain(host, transfer->job, &said);
+	text_fini(&words);
+}
+
 static struct outcome outcome_of(struct transfer *transfer)
 {
 	struct http_answer answer = {.body = span_of(transfer->kept, transfer->kept_bytes)};
@@ -330,6 +341,8 @@ static struct outcome outcome_of(struct transfer *transfer)
 		return outcome_of_answer(&answer, 0);
 	answer.retry_after = header_of(transfer, "Retry-After");
 	answer.date = header_of(transfer, "Date");
+	answer.content_type = header_of(transfer, "Content-Type");
+	explain(transfer, &answer);
 	struct outcome outcome = outcome_of_answer(&answer, time(NULL));
 	if (outcome.kind == OUTCOME_RETRY)
 		read_checkpoint(transfer);

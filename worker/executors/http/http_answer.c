@@ -8,7 +8,9 @@
 
 #include "base/text.h"
 
+#include <jansson.h>
 #include <stdio.h>
+#include <strings.h>
 
 static const uint64_t AFTER_MOST_S = OUTCOME_ASKS_MOST_MS / 1000;
 
@@ -166,6 +168,60 @@ struct outcome outcome_of_answer(const struct http_answer *answer, time_t now)
 		       answer->status / 100 == 3 ? ", redirects are not followed" : "");
 	say(&outcome, intro, first_line(answer->body));
 	return outcome;
+}
+
+static struct span text_in(const json_t *object, const char *key)
+{
+	const json_t *value = json_object_get(object, key);
+	return span_of(json_string_value(value), json_string_length(value));
+}
+
+/* RFC 9457. */
+static bool explain_problem(const json_t *problem, struct text *words, struct failure *ret_failure)
+{
+	struct span type = text_in(problem, "type"), title = text_in(problem, "title");
+	struct span detail = text_in(problem, "detail");
+	text_put(words, type);
+	text_put(words, title);
+	if (title.len > 0 && detail.len > 0)
+		text_put_literal(words, ": ");
+	text_put(words, detail);
+	if (words->failed || words->len == 0)
+		return false;
+	ret_failure->class = span_of(words->bytes, type.len);
+	ret_failure->message = span_of(words->bytes + type.len, words->len - type.len);
+	return true;
+}
+
+static bool is_problem(struct span content_type)
+{
+	static const char name[] = "application/problem+json";
+	return content_type.len >= sizeof name - 1 &&
+	       strncasecmp(content_type.ptr, name, sizeof name - 1) == 0;
+}
+
+static bool explain_line(const struct http_answer *answer, struct text *words,
+			 struct failure *ret_failure)
+{
+	struct span line = first_line(answer->body);
+	text_clear(words);
+	text_print(words, "answered %ld: ", answer->status);
+	text_put(words, line);
+	ret_failure->message = text_span(words);
+	return line.len > 0 && !words->failed &&
+	       words->len >= sizeof((struct outcome *)NULL)->reason && text_is_utf8(line);
+}
+
+bool explain_answer(const struct http_answer *answer, struct text *words,
+		    struct failure *ret_failure)
+{
+	*ret_failure = (struct failure){0};
+	json_t *problem = is_problem(answer->content_type)
+			      ? json_loadb(answer->body.ptr, answer->body.len, 0, NULL)
+			      : NULL;
+	bool told = json_is_object(problem) && explain_problem(problem, words, ret_failure);
+	json_decref(problem);
+	return told || explain_line(answer, words, ret_failure);
 }
 
 struct outcome outcome_without_answer(const char *what)

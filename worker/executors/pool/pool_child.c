@@ -572,6 +572,8 @@ static void hear_facts(struct pool_child *c, struct job *job, const struct child
 		host->progress(host, job, says->progress, says->note);
 	if (says->has_extend)
 		host->extend(host, job, says->extend_ms);
+	if (says->has_failure)
+		host->explain(host, job, &says->failure);
 	if (says->has_checkpoint && !host->checkpoint(host, job, says->checkpoint))
 		log_say(c->shared->log, LOG_WARN, "checkpoint refused, it is too large",
 			kv_text("handler", name_of(c)), kv_int("pid", pid_of(c)), KV_JOB(job),

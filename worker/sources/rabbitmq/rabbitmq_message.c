@@ -37,6 +37,8 @@
 #define HEADER_CRASHES       "x-outfall-crashes"
 #define HEADER_CHECKPOINT    "x-outfall-checkpoint"
 #define HEADER_REASON        "x-outfall-reason"
+#define HEADER_ERROR_CLASS   "x-outfall-error-class"
+#define HEADER_BACKTRACE     "x-outfall-backtrace"
 #define HEADER_QUEUE         "x-outfall-queue"
 
 static bool key_is(const amqp_table_entry_t *entry, const char *key)
@@ -151,8 +153,16 @@ static amqp_table_entry_t bytes_entry(const char *key, struct span bytes)
 static bool stays_behind(const amqp_table_entry_t *entry, enum rabbitmq_copy_for purpose)
 {
 	static const char *const always[] = {
-	    HEADER_ATTEMPT,     HEADER_INTERRUPTIONS, HEADER_CRASHES, HEADER_CHECKPOINT,
-	    HEADER_REASON,      HEADER_QUEUE,         "CC",           "BCC",
+	    HEADER_ATTEMPT,
+	    HEADER_INTERRUPTIONS,
+	    HEADER_CRASHES,
+	    HEADER_CHECKPOINT,
+	    HEADER_REASON,
+	    HEADER_ERROR_CLASS,
+	    HEADER_BACKTRACE,
+	    HEADER_QUEUE,
+	    "CC",
+	    "BCC",
 	    "x-delivery-count",
 	};
 	for (size_t i = 0; i < sizeof always / sizeof *always; i++)
@@ -161,7 +171,12 @@ static bool stays_behind(const amqp_table_entry_t *entry, enum rabbitmq_copy_for
 	return purpose == COPY_FOR_RETRY && key_is(entry, "x-death");
 }
 
-enum { OWN_HEADERS = 6 };
+enum {
+	OWN_HEADERS = 8,
+	WORDY_BYTES =
+	    64 *
+	    1024, /* properties are one frame of 128 kB at most: with more there are no more words */
+};
 
 struct original { /* what a copy is made of */
 	const struct job *job;
@@ -169,6 +184,24 @@ struct original { /* what a copy is made of */
 	const char *queue;
 	struct span checkpoint;
 };
+
+/* Returns how many headers that are. */
+static int put_failure(const struct original *from, amqp_table_entry_t *to)
+{
+	const struct job *job = from->job;
+	bool wordy = job->origin.len + from->checkpoint.len <= WORDY_BYTES;
+	struct span reason = wordy ? job_reason(job) : span_text(job->outcome.reason);
+	int n = 0;
+	if (reason.len > 0)
+		to[n++] = bytes_entry(HEADER_REASON, reason);
+	if (job->failure == NULL || !wordy)
+		return n;
+	if (job->failure->class.len > 0)
+		to[n++] = bytes_entry(HEADER_ERROR_CLASS, job->failure->class);
+	if (job->failure->backtrace.len > 0)
+		to[n++] = bytes_entry(HEADER_BACKTRACE, job->failure->backtrace);
+	return n;
+}
 
 /* `pool` provides the memory, and with it the table's lifetime. */
 static bool copy_headers(const struct original *from, amqp_pool_t *pool, amqp_table_t *headers)
@@ -189,8 +222,7 @@ static bool copy_headers(const struct original *from, amqp_pool_t *pool, amqp_ta
 		to[n++] = rabbitmq_number_entry(HEADER_CRASHES, job->verdict.crashes);
 	if (from->checkpoint.len > 0)
 		to[n++] = bytes_entry(HEADER_CHECKPOINT, from->checkpoint);
-	if (job->outcome.reason[0] != '\0')
-		to[n++] = rabbitmq_text_entry(HEADER_REASON, span_text(job->outcome.reason));
+	n += put_failure(from, &to[n]);
 	*headers = (amqp_table_t){.num_entries = n, .entries = to};
 	return true;
 }
@@ -212,11 +244,15 @@ enum status rabbitmq_message_encode(const amqp_basic_properties_t *properties, s
 	return ST_OK;
 }
 
-/* The names and lengths of our own headers take 200 bytes or so. */
+/* The names and lengths of our own headers take 250 bytes or so. */
 static size_t room_for(const struct original *from)
 {
+	const struct failure *failure = from->job->failure;
+	size_t words = sizeof from->job->outcome.reason;
+	if (failure != NULL)
+		words += failure->class.len + failure->message.len + failure->backtrace.len;
 	return from->job->origin.len + from->checkpoint.len + strlen(from->job->id) +
-	       strlen(from->queue) + sizeof from->job->outcome.reason + 320;
+	       strlen(from->queue) + words + 400;
 }
 
 static enum status copy_with(const struct original *from, amqp_pool_t *pool,

@@ -6,7 +6,9 @@
  *     x-outfall-interruptions  how many runs were ended by us and not by the job
  *     x-outfall-crashes        in how many the handler died; absent: in none
  *     x-outfall-checkpoint     what an earlier run left for the next; absent: nothing
- *     x-outfall-reason         why the last run failed, for people
+ *     x-outfall-reason         why the last run failed, for people: all of the message
+ *     x-outfall-error-class    and what class of exception it was, where the handler said
+ *     x-outfall-backtrace      and where, line by line
  *     x-outfall-queue          the queue it was taken from
  *
  * Thread: any.

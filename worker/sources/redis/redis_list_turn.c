@@ -4,6 +4,7 @@
 #include "sources/redis/redis_list_turn.h"
 
 #include "base/must.h"
+#include "base/text.h"
 #include "dispatch/routes.h"
 #include "job/job.h"
 #include "sources/redis/redis_list_keys.h"
@@ -23,7 +24,7 @@ static const struct {
 } groups[GROUPS] = {
     [GROUP_DONE] = {FATE_DONE,     1},
     [GROUP_RETRIED] = {FATE_RETRIED,  3},
-    [GROUP_DEAD] = {FATE_DEAD,     2},
+    [GROUP_DEAD] = {FATE_DEAD,     3},
     [GROUP_RETURNED] = {FATE_RETURNED, 2},
 };
 
@@ -42,13 +43,31 @@ static void tell_counts(struct resp *redis, const struct job *job)
 	resp_arg_text(redis, counts);
 }
 
+/* As JSON; empty: the handler said nothing. */
+static void tell_error(struct resp *redis, const struct failure *failure)
+{
+	struct text error = {0};
+	if (failure != NULL) {
+		text_put_literal(&error, "{\"class\":");
+		text_put_json(&error, failure->class);
+		text_put_literal(&error, ",\"message\":");
+		text_put_json(&error, failure->message);
+		text_put_literal(&error, ",\"backtrace\":");
+		text_put_json(&error, failure->backtrace);
+		text_put_literal(&error, "}");
+	}
+	resp_arg(redis, error.failed ? span_of("", 0) : text_span(&error));
+	text_fini(&error);
+}
+
 static void tell_one(struct resp *redis, const struct job *job)
 {
 	const struct verdict *verdict = &job->verdict;
 	resp_arg(redis, job->origin);
 	switch (verdict->fate) {
 	case FATE_DEAD:
-		resp_arg_text(redis, job->outcome.reason);
+		resp_arg(redis, job_reason(job));
+		tell_error(redis, job->failure);
 		return;
 	case FATE_RETRIED:
 	case FATE_RETURNED:

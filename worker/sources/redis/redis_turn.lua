@@ -6,7 +6,7 @@
 --      4 seq      the last id given out
 --      5 delayed  ZSET  "facts:body", by when it is due in ms
 --      6 dead     LIST  raw bodies, the newest left
---      7 notes    LIST  JSON lines {id, attempt, reason, at}, the newest 1000, the newest left
+--      7 notes    LIST  JSON lines {id, attempt, reason, at, error}, the newest 1000, the newest left
 --      8 returned ZSET  what is known of the bodies at the head of the list
 --      9 wake     LIST  what this worker's BLMOVE has moved: at most one body
 --     10 checkpoints  HASH  id -> what its last run left for the next
@@ -19,7 +19,7 @@
 --      checkpoint  field, bytes; no bytes: forget the one it has. The job itself is one of the others
 --      done        field
 --      retried     field, its new counts, delay in ms
---      dead        field, reason
+--      dead        field, reason, what its handler said of it as JSON {class, message, backtrace}, or ""
 --      returned    field, its new counts, "" if it never began; the head of the list first
 -- Returns {1, ms until a delayed job is due (-1: none), 1 if nothing else is there to be claimed, bodies
 --          buried without a run, error or "", suspects that were passed by, {fields that were to be settled
@@ -127,12 +127,12 @@ local function push_dead(body)
 	return spare ~= dead and type(redis.pcall('LPUSH', spare, body)) ~= 'table'
 end
 
-local function bury(id, counts, body, reason)
+local function bury(id, counts, body, reason, err)
 	if not push_dead(body) then
 		return false
 	end
 	local attempt = tonumber(string.match(counts, '^%d+'))
-	redis.pcall('LPUSH', notes, cjson.encode({id = list .. '-' .. id, attempt = attempt, reason = reason, at = now}))
+	redis.pcall('LPUSH', notes, cjson.encode({id = list .. '-' .. id, attempt = attempt, reason = reason, at = now, error = err}))
 	redis.pcall('LTRIM', notes, 0, NOTES - 1)
 	return true
 end
@@ -140,16 +140,17 @@ end
 local function bury_dead(n)
 	for _ = 1, n do
 		local field, reason = ARGV[arg], ARGV[arg + 1]
+		local err = ARGV[arg + 2] ~= '' and cjson.decode(ARGV[arg + 2]) or nil
 		local body = body_of(field)
 		if body then
 			local id, counts = split_facts(field)
-			if bury(id, counts, body, reason) then
+			if bury(id, counts, body, reason, err) then
 				redis.call('HDEL', held, field)
 			else
 				missing[#missing + 1] = field
 			end
 		end
-		arg = arg + 2
+		arg = arg + 3
 	end
 end
 

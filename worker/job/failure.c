@@ -1,0 +1,45 @@
+#include "job/failure.h"
+
+#include "base/memory.h"
+
+#include <string.h>
+
+/* At most `most` bytes of it, and no half of a character. */
+static struct span cut(struct span text, size_t most)
+{
+	if (text.len <= most)
+		return text;
+	while (most > 0 && ((unsigned char)text.ptr[most] & 0xc0) == 0x80)
+		most--;
+	return span_of(text.ptr, most);
+}
+
+static struct span place(char **at, struct span text)
+{
+	struct span placed = span_of(*at, text.len);
+	if (text.len > 0)
+		memcpy(*at, text.ptr, text.len);
+	*at += text.len;
+	return placed;
+}
+
+struct failure *failure_create(const struct failure *said)
+{
+	struct span class = cut(said->class, FAILURE_CLASS_BYTES);
+	struct span message = cut(said->message, FAILURE_MESSAGE_BYTES);
+	struct span backtrace = cut(said->backtrace, FAILURE_BACKTRACE_BYTES);
+	struct failure *failure =
+	    memory_take(sizeof *failure + class.len + message.len + backtrace.len);
+	if (failure == NULL)
+		return NULL;
+	char *at = (char *)(failure + 1);
+	failure->class = place(&at, class);
+	failure->message = place(&at, message);
+	failure->backtrace = place(&at, backtrace);
+	return failure;
+}
+
+void failure_destroy(struct failure *failure)
+{
+	memory_free(failure);
+}
