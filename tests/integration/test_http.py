@@ -457,6 +457,18 @@ class Connections(HttpCase, RedisCase):
         self.stop_clean(worker)
         self.assertIn("timed out", paused["why"])
 
+    def test_a_kept_connection_is_not_kept_for_ever(self):
+        worker = self.start_http(extra='max_connection_age = "1s"')
+
+        def another():
+            self.queue.publish(["a"])
+            wait_for("it to be settled", lambda: self.queue.unsettled() == 0)
+            return self.service.connections > 1
+
+        wait_for("another connection", another)
+        self.stop_clean(worker)
+        self.assertGreater(len(self.service.requests("a")), 2)  # the first was used again
+
     def test_a_proxy_in_the_environment_is_not_asked(self):
         self.queue.publish(["a"])
         proxy = f"http://127.0.0.1:{free_port()}"

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static bool is_program(const char *path)
@@ -237,12 +238,29 @@ static bool has_host(const char *url)
 	return host != end && *host != ':';
 }
 
+/* PATH, or PATH:/TARGET. */
+static const char *socket_trouble(const char *text)
+{
+	size_t path = strcspn(text, ":");
+	for (const char *c = text; *c != '\0'; c++)
+		if ((unsigned char)*c <= ' ' || *c == 0x7f)
+			return "blanks and control characters must be percent-encoded";
+	if (*text != '/')
+		return "names no socket: unix:///run/app.sock:/jobs";
+	if (path >= sizeof((struct sockaddr_un *)NULL)->sun_path)
+		return "the path of a socket has at most 107 bytes";
+	return text[path] == ':' && text[path + 1] != '/' ? "what follows the socket begins with /"
+							  : NULL;
+}
+
 /* A sentence about it, or NULL. It may hold a password: nothing of it is quoted. */
 static const char *url_trouble(const char *text, struct error *why)
 {
 	struct url url;
+	if (strncmp(text, "unix://", 7) == 0)
+		return socket_trouble(text + 7);
 	if (strncmp(text, "http://", 7) != 0 && strncmp(text, "https://", 8) != 0)
-		return "must begin with http:// or https://";
+		return "must begin with http://, https:// or unix://";
 	if (url_parse(text, &url, why) != ST_OK)
 		return strncmp(why->text, "url: ", 5) == 0 ? why->text + 5 : why->text;
 	url_free(&url);

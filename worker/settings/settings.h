@@ -191,9 +191,10 @@ struct handler_settings {
 	enum isolation isolate;
 	/* http */
 	const char *url;
-	const char **headers;        /* "Name: value"; may be secrets: never print */
-	const char *ca_file;         /* NULL: the system's */
-	uint64_t connect_timeout_ms; /* 5s */
+	const char **headers;           /* "Name: value"; may be secrets: never print */
+	const char *ca_file;            /* NULL: the system's */
+	uint64_t connect_timeout_ms;    /* 5s */
+	uint64_t max_connection_age_ms; /* 5m; 0 = none */
 };
 
 enum backoff { BACKOFF_EXPONENTIAL, BACKOFF_LINEAR, BACKOFF_CONSTANT };

@@ -369,7 +369,7 @@ const struct key_row table_keys[] = {
 	     "The keys of a pool's processes count then."},
 
     {SECTION_HANDLER, "url", VALUE_TEXT, FIELD(handler_settings, url), ONLY_HTTP, SECRET(URL),
-     .help = "Where each job is POSTed to, http:// or https://."},
+     .help = "Where each job is POSTed to: http://, https://, or unix:///run/app.sock:/jobs for a socket."},
     {SECTION_HANDLER, "headers", VALUE_LIST, FIELD(handler_settings, headers), ONLY_HTTP, SECRET(WHOLE),
      .help = "More headers of each request, {\"Authorization: Bearer ${TOKEN}\"}. A Content-Type is "
 	     "for the jobs that have none."},
@@ -379,6 +379,11 @@ const struct key_row table_keys[] = {
     {SECTION_HANDLER, "connect_timeout", VALUE_DURATION,
      FIELD(handler_settings, connect_timeout_ms), ONLY_HTTP, .preset = "5s", RANGE(10, 1 HOURS),
      .help = "How long connecting may take."},
+    {SECTION_HANDLER, "max_connection_age", VALUE_DURATION,
+     FIELD(handler_settings, max_connection_age_ms), ONLY_HTTP, .preset = "5m", .zero = "none",
+     RANGE(1 SECONDS, 24 HOURS),
+     .help = "A kept connection that is older is not used again, so that what is added behind a name gets its "
+	     "share of the jobs. Whole seconds."},
 
     {SECTION_RETRY, "attempts", VALUE_COUNT, FIELD(retry_settings, attempts),
      .preset = "12", RANGE(1, 1000000), LIVE,

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #define NO_CONTENT "HTTP/1.1 204 No Content\r\n\r\n"
 
@@ -166,6 +167,41 @@ static void a_request_is_what_it_says(void **state)
 	assert_null(strstr(request, "User-Agent: outfall"));
 	assert_string_equal(strstr(request, "\r\n\r\n"), "\r\n\r\nhello");
 	close_fixture(f);
+	free(f);
+}
+
+static void by_a_socket(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *target, *line;
+	} rows[] = {
+	    {":/jobs?x=1", "POST /jobs?x=1 HTTP/1.1\r\nHost: localhost\r\n"},
+	    {"",           "POST / HTTP/1.1\r\n"                           },
+	};
+	struct fixture *f = malloc(sizeof *f);
+	assert_non_null(f);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char folder[] = "/tmp/outfall-test-XXXXXX";
+		assert_non_null(mkdtemp(folder));
+		struct sockaddr_un at = {.sun_family = AF_UNIX};
+		(void)snprintf(at.sun_path, sizeof at.sun_path, "%s/s", folder);
+		open_fixture(f, NO_CONTENT);
+		f->fake.executor->ops->destroy(f->fake.executor);
+		close_server(f);
+		f->server.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		assert_int_equal(bind(f->server.listener, (struct sockaddr *)&at, sizeof at), 0);
+		assert_int_equal(listen(f->server.listener, 8), 0);
+		assert_int_equal(pthread_create(&f->server.thread, NULL, serve, &f->server), 0);
+		(void)snprintf(f->url, sizeof f->url, "unix://%s%s", at.sun_path, rows[i].target);
+		assert_int_equal(create(f), ST_OK);
+		run_one(f, fake_job(&f->fake, "hello", 5));
+		assert_int_equal(f->fake.last.kind, OUTCOME_DONE);
+		assert_int_equal(strncmp(f->server.request, rows[i].line, strlen(rows[i].line)), 0);
+		close_fixture(f);
+		assert_int_equal(unlink(at.sun_path), 0);
+		assert_int_equal(rmdir(folder), 0);
+	}
 	free(f);
 }
 
@@ -435,6 +471,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_request_is_what_it_says),
+	    cmocka_unit_test(by_a_socket),
 	    cmocka_unit_test(an_answer_may_leave_a_checkpoint),
 	    cmocka_unit_test(somebody_listens),
 	    cmocka_unit_test(what_was_not_sent_comes_back_in_order),

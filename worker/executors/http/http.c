@@ -89,6 +89,8 @@ struct http {
 	struct log *log;
 	const struct handler_settings *settings;
 	const char *content_type; /* of a job that has none */
+	char *socket_path,
+	    *socket_url; /* of unix://: where, and what is asked for there; else NULL */
 	struct curl_library curl;
 	CURLM *multi;
 	struct curl_slist *own_lines; /* of every request, behind the job's */
@@ -109,6 +111,17 @@ static struct http *http_of(struct executor *executor)
 
 /* --- what curl calls ------------------------------------------------------------------------------ */
 
+/* Curl may have closed the descriptor and got its number again without a word. */
+static int watch_in(int epoll_fd, int fd, struct epoll_event *event, bool known)
+{
+	int how = known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+	if (epoll_ctl(epoll_fd, how, fd, event) == 0)
+		return 0;
+	if (errno != EEXIST && errno != ENOENT)
+		return -1;
+	return epoll_ctl(epoll_fd, known ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, event);
+}
+
 /* `known` is what we assigned to the descriptor: anything, once it is in the set. */
 static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
 {
@@ -122,10 +135,10 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void 
 	}
 	event.events =
 	    (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
-	int how = known != NULL ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-	/* It fails where libuv would have aborted, too: no memory in the kernel. */
-	must(epoll_ctl(http->epoll_fd, how, fd, &event) == 0);
-	if (known == NULL)
+	if (watch_in(http->epoll_fd, fd, &event, known != NULL) != 0)
+		log_say(http->log, LOG_ERROR, "connection not watched, its job must time out",
+			kv_text("handler", http->base.name), kv_text("why", strerror(errno)));
+	else if (known == NULL)
 		(void)http->curl.multi_assign(http->multi, fd, http);
 	return 0;
 }
@@ -460,7 +473,11 @@ static void hand_over(void *arg)
 static bool set_destination(struct transfer *transfer)
 {
 	const struct handler_settings *settings = transfer->http->settings;
-	return set_pointer(transfer, CURLOPT_URL, settings->url) &&
+	const struct http *http = transfer->http;
+	bool unix_socket = http->socket_path != NULL;
+	return set_pointer(transfer, CURLOPT_URL, unix_socket ? http->socket_url : settings->url) &&
+	       (!unix_socket ||
+		set_pointer(transfer, CURLOPT_UNIX_SOCKET_PATH, http->socket_path)) &&
 	       set_pointer(transfer, CURLOPT_PROTOCOLS_STR, "http,https") &&
 	       set_pointer(transfer, CURLOPT_PROXY, "") &&
 	       set_long(transfer, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1) &&
@@ -477,6 +494,8 @@ static bool set_manners(struct transfer *transfer)
 	       set_long(transfer, CURLOPT_QUICK_EXIT, 1L) &&
 	       set_long(transfer, CURLOPT_CONNECTTIMEOUT_MS,
 			(long)transfer->http->settings->connect_timeout_ms) &&
+	       set_long(transfer, CURLOPT_MAXLIFETIME_CONN,
+			(long)(transfer->http->settings->max_connection_age_ms / 1000)) &&
 	       set_long(transfer, CURLOPT_TCP_KEEPALIVE, 1L) &&
 	       set_long(transfer, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_AFTER_S) &&
 	       set_long(transfer, CURLOPT_TCP_KEEPINTVL, (long)KEEPALIVE_EVERY_S);
@@ -686,6 +705,8 @@ static void http_destroy(struct executor *executor)
 	if (http->epoll_fd >= 0)
 		(void)close(http->epoll_fd);
 	free_own_lines(http);
+	memory_free(http->socket_path);
+	memory_free(http->socket_url);
 	memory_free(http);
 }
 
@@ -752,8 +773,31 @@ static bool set_multi(struct http *http)
 	       curl->multi_setopt(multi, CURLMOPT_TIMERDATA, http) == CURLM_OK;
 }
 
+/* unix:///run/app.sock:/jobs, as nginx has it; without the second part it is "/". */
+static bool find_socket(struct http *http)
+{
+	static const char scheme[] = "unix://";
+	const char *path = http->settings->url + sizeof scheme - 1;
+	if (strncmp(http->settings->url, scheme, sizeof scheme - 1) != 0)
+		return true;
+	const char *colon = strchr(path, ':');
+	const char *target = colon != NULL ? colon + 1 : "/";
+	size_t len = colon != NULL ? (size_t)(colon - path) : strlen(path);
+	struct text url = {0};
+	text_print(&url, "http://localhost%s%c", target, '\0');
+	http->socket_url = url.bytes;
+	http->socket_path = memory_take(len + 1);
+	if (url.failed || http->socket_path == NULL)
+		return false;
+	memcpy(http->socket_path, path, len);
+	http->socket_path[len] = '\0';
+	return true;
+}
+
 static enum status acquire(struct http *http, unsigned width, struct error *why)
 {
+	if (!find_socket(http))
+		return error_set(why, ST_NOMEM, "out of memory");
 	http->timer = timer_create_on(http->loop, serve_timer, http);
 	http->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (http->epoll_fd < 0)
