@@ -75,7 +75,7 @@ void route_gone(void *world, struct route *route)
 static void retire_queue(struct world *w, unsigned queue)
 {
 	unsigned i = route_now(w, queue);
-	if (i == MAX_ROUTES || phase_is_stopping(w->core.drain.phase))
+	if (i == MAX_ROUTES)
 		return;
 	w->retired++;
 	core_retire(&w->core, w->routes[i]);

@@ -1,9 +1,9 @@
 """Who notices when the core is wrong?
 
-Breaks the core by hand, one way at a time, as tests/sim/mutations has it, and runs the simulation and the core's unit
-tests on each: a check that cannot fail is no check. A mutation that the simulation does not notice survives, unless
-its block says why the simulation cannot see it; then a unit test must. Whoever changes the core moves the list along:
-a mutation whose text is not there any more, or is there twice, is an error, too.
+Breaks the core by hand, one way at a time, as tests/sim/mutations has it, and runs the simulation on each, and the core's
+unit tests on what the simulation did not notice: a check that cannot fail is no check. A mutation survives that only a
+unit test notices, unless its block says why the simulation cannot. Whoever changes the core moves the list along: a
+mutation whose text is not there any more, or is there twice, is an error, too.
 
 Takes some seconds for each mutation, in copies of the tree, so it is not part of the ordinary test run; of that is only
 `--check`. Exit status: 0 when all are killed, 1 when one survives, does not build or is not found, 2 for wrong usage."""
@@ -100,8 +100,8 @@ class Copy:
         return subprocess.run(command, check=check, timeout=timeout, env=env, errors='replace',
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
-    def make(self):
-        return self.run(['ninja', '-C', self.build, 'sim', *self.units])
+    def make(self, *targets):
+        return self.run(['ninja', '-C', self.build, *targets])
 
     def simulation(self, seeds):
         """None, or at which seed it broke."""
@@ -129,16 +129,19 @@ class Copy:
         failed = dict.fromkeys(re.findall(r'^\[  FAILED  \] (\w+)$', ended.stdout, re.M))
         return [f'{file}.{name}' for name in failed] or [f'{file} dies']
 
-    def judge(self, mutation, seeds):
-        """(built, what the simulation said, what unit tests failed)"""
+    def judge(self, mutation, seeds, both):
+        """(built, what the simulation said, what unit tests failed; these are not asked if it said something)"""
         path = self.folder / mutation.file
         before = path.read_text()
         path.write_text(mutation.applied(before))
         try:
-            made = self.make()
+            made = self.make('sim')
+            noticed = self.simulation(seeds) if made.returncode == 0 else None
+            if made.returncode == 0 and (both or noticed is None):
+                made = self.make(*self.units)
             if made.returncode != 0:
                 return False, made.stdout, []
-            return True, self.simulation(seeds), self.unit_tests()
+            return True, noticed, [] if noticed and not both else self.unit_tests()
         finally:
             path.write_text(before)
 
@@ -165,7 +168,7 @@ def whole_copies(folders, seeds):
         for copy in pool.map(Copy, folders):
             copies.put(copy)
     copy = copies.get()
-    made = copy.make()
+    made = copy.make('sim', *copy.units)
     if made.returncode != 0:
         sys.exit(made.stdout)
     broken = [copy.simulation(min(seeds, 2000)), *copy.unit_tests()]
@@ -175,11 +178,11 @@ def whole_copies(folders, seeds):
     return copies
 
 
-def run(mutations, copies, jobs, seeds):
+def run(mutations, copies, jobs, seeds, both):
     def judged(mutation):
         copy = copies.get()
         try:
-            return verdict(mutation, *copy.judge(mutation, seeds))
+            return verdict(mutation, *copy.judge(mutation, seeds, both))
         finally:
             copies.put(copy)
 
@@ -197,6 +200,7 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('words', nargs='*', help='only mutations whose name has one of these in it')
     parser.add_argument('--check', action='store_true', help='only see that each text is found exactly once')
+    parser.add_argument('--both', action='store_true', help='ask the unit tests, too, where the simulation noticed')
     parser.add_argument('--list', action='store_true', help='only print the names')
     parser.add_argument('--seeds', type=int, default=20000, help='schedules for each (20000); it ends at the first '
                         'that breaks')
@@ -218,7 +222,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix='outfall-mutate.') as scratch:
         folders = [pathlib.Path(scratch, str(i)) for i in range(jobs)]
-        return run(mutations, whole_copies(folders, asked.seeds), jobs, asked.seeds)
+        return run(mutations, whole_copies(folders, asked.seeds), jobs, asked.seeds, asked.both)
 
 
 if __name__ == '__main__':

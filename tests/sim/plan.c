@@ -201,13 +201,13 @@ static void plan_signals(struct world *w)
 		schedule(w, (struct event){.kind = EV_RELOAD}, sometime(w));
 }
 
-void world_build(struct world *w, uint64_t seed, bool say)
+void world_build(struct world *w, uint64_t seed, enum trace trace)
 {
 	memset(w, 0, offsetof(struct world, books));
 	memset(&w->books, 0, offsetof(struct books, entries));
 	w->seed = seed;
 	w->random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
-	w->trace = say;
+	w->trace = trace;
 	w->now_ns = 1000 * MS;
 	w->clock.now_ns = world_now;
 	w->concurrency = 1 + (unsigned)roll(w, 12);

@@ -1,9 +1,9 @@
 /* Thousands of random schedules of the whole core.
  *
- *     sim                 seeds 1 to 20000; at the first that breaks, that one again with what happened last
+ *     sim                 seeds 1 to 20000; where one breaks, what happened last in it
  *     sim FIRST LAST      so many others
  *     sim SEED            one, and all that happens in it
- *     sim --brief ...     nothing but which one broke, and how */
+ *     sim --brief ...     only which one broke, and how */
 #include "world.h"
 
 #include <inttypes.h>
@@ -16,32 +16,43 @@
 enum { HANGS_AFTER_S = 10 }; /* one schedule takes a millisecond */
 
 static struct world world; /* megabytes: not for the stack */
-static bool brief;
+static enum mode { MODE_MANY, MODE_BRIEF, MODE_ONE, MODE_LAST } mode;
 
-/* What world_broken() has not said: an assertion of the core's own, a crash, a loop without an end. Then the same
- * seed again, which breaks in the same way, to show what led to it. */
+/* The same seed once more, which breaks in the same way, to see what led to it. */
+static void run_again(const char *seed)
+{
+	sigset_t all;
+	sigfillset(&all);
+	(void)sigprocmask(SIG_UNBLOCK, &all, NULL);
+	(void)execl("/proc/self/exe", "sim", "--last", seed, (char *)NULL);
+}
+
+/* Also what is not a promise of ours: an assertion of the core's own, a crash, a loop without an end. */
 static void broke(int number)
 {
-	static char seed[32];
+	char seed[32];
 	(void)snprintf(seed, sizeof seed, "%" PRIu64, world.seed);
+	trace_last();
 	if (!world.said)
 		fprintf(stderr, "seed %s at %.3f ms: %s\n", seed, (double)world.now_ns / 1e6,
 			strsignal(number));
-	if (!brief && !world.trace) {
-		sigset_t all;
-		sigfillset(&all);
-		(void)sigprocmask(SIG_UNBLOCK, &all, NULL);
-		(void)execl("/proc/self/exe", "sim", seed, (char *)NULL);
-	}
+	if (mode == MODE_MANY)
+		run_again(seed);
 	_exit(1);
 }
 
 static uint64_t codes[256], jobs, retired, gone, reloads, recognised, others, fates[FATE_COUNT];
 
-static void run(uint64_t seed, bool say)
+static void run(uint64_t seed)
 {
+	static const enum trace traces[] = {
+	    [MODE_MANY] = TRACE_NOTHING,
+	    [MODE_BRIEF] = TRACE_NOTHING,
+	    [MODE_ONE] = TRACE_ALL,
+	    [MODE_LAST] = TRACE_LAST,
+	};
 	(void)alarm(HANGS_AFTER_S);
-	world_build(&world, seed, say);
+	world_build(&world, seed, traces[mode]);
 	world_run(&world);
 	jobs += world.books.delivered;
 	retired += world.retired;
@@ -69,21 +80,29 @@ static void tell(uint64_t schedules)
 	       codes[0], codes[10], codes[11], codes[12], codes[69]);
 }
 
+static enum mode mode_of(int argc, char **argv)
+{
+	if (argc > 1 && strcmp(argv[1], "--brief") == 0)
+		return MODE_BRIEF;
+	if (argc > 1 && strcmp(argv[1], "--last") == 0)
+		return MODE_LAST;
+	return argc == 2 ? MODE_ONE : MODE_MANY;
+}
+
 int main(int argc, char **argv)
 {
-	uint64_t first = 1, last = 20000;
-	brief = argc > 1 && strcmp(argv[1], "--brief") == 0;
-	argc -= brief;
-	argv += brief;
-	if (argc > 1)
-		first = last = strtoull(argv[1], NULL, 10);
-	if (argc > 2)
-		last = strtoull(argv[2], NULL, 10);
 	static const int ways[] = {SIGABRT, SIGALRM, SIGSEGV, SIGBUS, SIGFPE};
+	uint64_t first = 1, last = 20000;
+	mode = mode_of(argc, argv);
+	int skip = mode == MODE_BRIEF || mode == MODE_LAST;
+	if (argc > 1 + skip)
+		first = last = strtoull(argv[1 + skip], NULL, 10);
+	if (argc > 2 + skip)
+		last = strtoull(argv[2 + skip], NULL, 10);
 	for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
 		(void)signal(ways[i], broke);
 	for (uint64_t seed = first; seed <= last; seed++)
-		run(seed, argc == 2);
+		run(seed);
 	tell(last - first + 1);
 	return 0;
 }

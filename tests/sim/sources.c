@@ -248,6 +248,18 @@ static void check_verdict(struct world *w, const struct delivery *d)
 		check_delay(w, d);
 }
 
+/* An op finds that its connection has gone, or what lay there to be read. */
+static void do_mischief(struct fake_source *source)
+{
+	struct world *w = source->world;
+	if (!chance(w, w->mischief) || source->hung || source->base.link != LINK_UP)
+		return;
+	if (chance(w, 20))
+		disconnect(source);
+	else
+		everything_proved(source);
+}
+
 static void source_settle(struct source *base, struct job *job)
 {
 	struct fake_source *source = source_at(base);
@@ -280,12 +292,7 @@ static void source_settle(struct source *base, struct job *job)
 	if (source->two_steps && makes_copy(d) && !job->copied && !source->hung)
 		schedule(w, (struct event){.kind = EV_COPIED, .job = job}, roll(w, 10) * MS);
 	expect_proof(source);
-	if (!chance(w, w->mischief) || source->hung || base->link != LINK_UP)
-		return;
-	if (chance(w, 20))
-		disconnect(source); /* as it is written to */
-	else
-		everything_proved(source);
+	do_mischief(source);
 }
 
 /* --- links and intakes ------------------------------------------------------------------------ */
@@ -315,6 +322,7 @@ static void source_pause(struct source *base)
 	if (!source->hung)
 		schedule(source->world, (struct event){.kind = EV_CANCEL_OK, .source = source},
 			 roll(source->world, 30) * MS);
+	do_mischief(source);
 }
 
 static void source_resume(struct source *base)
@@ -325,6 +333,7 @@ static void source_resume(struct source *base)
 	if (base->link == LINK_UP && !source->hung)
 		schedule(source->world, (struct event){.kind = EV_CONSUME_OK, .source = source},
 			 roll(source->world, 5) * MS);
+	do_mischief(source);
 }
 
 static void source_flush(struct source *base)
@@ -333,6 +342,7 @@ static void source_flush(struct source *base)
 	source->flushed = true;
 	if (!source->hung)
 		schedule(source->world, (struct event){.kind = EV_PROVED, .source = source}, MS);
+	do_mischief(source);
 }
 
 static void source_close(struct source *base)
@@ -375,6 +385,7 @@ static void source_retire(struct source *base, struct route *route)
 	if (base->link == LINK_UP && !source->hung)
 		schedule(w, (struct event){.kind = EV_CANCELLED, .source = source, .number = i},
 			 roll(w, 30) * MS);
+	do_mischief(source);
 }
 
 static enum leaving source_leave(struct source *base, struct route *route)
@@ -382,6 +393,7 @@ static enum leaving source_leave(struct source *base, struct route *route)
 	struct fake_source *source = source_at(base);
 	struct world *w = source->world;
 	unsigned i = route_index(w, route);
+	do_mischief(source);
 	if (w->consumers[i] == CANCELLING)
 		return LEAVING_INTAKE;
 	if (w->consumers[i] == CANCELLED && intake_here(w, i) == 0) {
@@ -415,6 +427,7 @@ static void source_suspend(struct source *base, struct route *route)
 	if (base->link == LINK_UP && !source->hung)
 		schedule(w, (struct event){.kind = EV_SUSPENDED, .source = source, .number = i},
 			 roll(w, 30) * MS);
+	do_mischief(source);
 }
 
 static void source_take_up(struct source *base, struct route *route)
@@ -425,6 +438,7 @@ static void source_take_up(struct source *base, struct route *route)
 	promise(w, w->core.drain.phase == PHASE_OPEN, "taken up while nothing begins");
 	w->suspended[i] = TAKES;
 	w->lists[i].looks = true;
+	do_mischief(source_at(base));
 }
 
 static bool source_is_suspended(const struct source *base, const struct route *route)

@@ -8,9 +8,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LINES_KEPT = 60 };
+
+static char kept[LINES_KEPT][160];
+static size_t n_said;
+
+void trace_last(void)
+{
+	for (size_t i = n_said > LINES_KEPT ? n_said - LINES_KEPT : 0; i < n_said; i++)
+		fprintf(stderr, "%s\n", kept[i % LINES_KEPT]);
+	n_said = 0;
+}
+
 _Noreturn void world_broken(struct world *w, const char *fmt, ...)
 {
 	va_list ap;
+	trace_last();
 	w->said = true;
 	va_start(ap, fmt);
 	fprintf(stderr, "seed %" PRIu64 " at %.3f ms, %s: ", w->seed, (double)w->now_ns / 1e6,
@@ -23,13 +36,17 @@ _Noreturn void world_broken(struct world *w, const char *fmt, ...)
 
 void world_say(const struct world *w, const char *fmt, ...)
 {
+	char *line = kept[n_said++ % LINES_KEPT];
 	va_list ap;
+	int n = snprintf(line, sizeof kept[0], "%10.3f ms  %-9s ", (double)w->now_ns / 1e6,
+			 phase_name(w->core.drain.phase));
 	va_start(ap, fmt);
-	fprintf(stderr, "%10.3f ms  %-9s ", (double)w->now_ns / 1e6,
-		phase_name(w->core.drain.phase));
-	vfprintf(stderr, fmt, ap);
-	fprintf(stderr, "\n");
+	(void)vsnprintf(line + n, sizeof kept[0] - (size_t)n, fmt, ap);
 	va_end(ap);
+	if (w->trace != TRACE_ALL)
+		return;
+	n_said = 0;
+	fprintf(stderr, "%s\n", line);
 }
 
 uint64_t roll(struct world *w, uint64_t sides)

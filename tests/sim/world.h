@@ -282,6 +282,12 @@ struct books {
 	} entries[MAX_DELIVERIES];
 };
 
+enum trace {
+	TRACE_NOTHING,
+	TRACE_LAST, /* kept, for trace_last() */
+	TRACE_ALL,
+};
+
 struct world {
 	struct clock clock;
 	uint64_t now_ns;
@@ -318,7 +324,8 @@ struct world {
 	struct deadlines stop;
 	struct job *stuck[MAX_DELIVERIES];
 	unsigned n_stuck;
-	bool trace, said; /* said: that it broke, and how */
+	enum trace trace;
+	bool said; /* that it broke, and how */
 	/* Large, and cleared as they are used. */
 	struct books books;
 	struct work works[MAX_WORKS];
@@ -327,7 +334,7 @@ struct world {
 	struct delivery deliveries[MAX_DELIVERIES];
 };
 
-void world_build(struct world *w, uint64_t seed, bool say); /* plan.c */
+void world_build(struct world *w, uint64_t seed, enum trace trace); /* plan.c */
 void world_run(struct world *w); /* until the core is closed; checks after each step */
 void world_end(struct world *w); /* the last checks; frees */
 
@@ -342,9 +349,10 @@ __attribute__((format(printf, 2, 3))) _Noreturn void world_broken(struct world *
 	} while (0)
 
 __attribute__((format(printf, 2, 3))) void world_say(const struct world *w, const char *fmt, ...);
+void trace_last(void); /* prints what was kept */
 #define trace(w, ...)                                                                              \
 	do {                                                                                       \
-		if ((w)->trace)                                                                    \
+		if ((w)->trace != TRACE_NOTHING)                                                   \
 			world_say((w), __VA_ARGS__);                                               \
 	} while (0)
 
