@@ -9,7 +9,22 @@
  * Owns:   every job from deliver() on, routes and lanes; sources and executors are borrowed.
  * Units:  monotonic nanoseconds.
  * Fails:  never, once its routes stand. It knows no loop and no broker: the same core runs under
- *         libuv and, in the simulation, in virtual time. */
+ *         libuv and, in the simulation, in virtual time.
+ *
+ * Words for letting go, each with one meaning:
+ *
+ *     settle     tell the broker what became of a job; settled: that has ended, proved or not
+ *     give back  settle a job that was never begun: to the head of its queue, uncounted
+ *     retract    take back from an executor what no handler has seen: held again
+ *     take back  what the broker does with jobs whose connection, channel or lease is gone
+ *     lose       a delivery is no longer ours to settle, though its run goes on
+ *     stop       ask a running job to end, then kill it; a worker's stop is a drain
+ *     abandon    give up a run that even the kill did not end; what it touches is never freed
+ *     drop       a job leaves the ledger, whatever its fate
+ *     keep       remember the end of a job that could not be proved told; forget is the opposite
+ *     retire     a queue begins nothing more and goes when its jobs have gone, while the worker stays
+ *     leave      a route's way out of its source; gone: nobody names it any more
+ *     close      end a connection in order; destroy frees, without asking anybody */
 #ifndef OUTFALL_CORE_H
 #define OUTFALL_CORE_H
 

@@ -118,6 +118,8 @@ static void made_up_ids_are_never_matched(void **state)
 	assert_null(recall_find(&recall, again, 1));
 	recall_lose(&recall, running); /* and once more */
 	recall_leave(&recall, running);
+	keep(&recall, a_job("made-up", "a"), 1); /* some producer's own */
+	assert_null(recall_find(&recall, again, 2));
 	recall_fini(&recall);
 	job_destroy(running);
 	job_destroy(again);

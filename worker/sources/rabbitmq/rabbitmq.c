@@ -30,7 +30,8 @@
 
 #include <stdio.h>
 
-enum { NODE_DEAD_MS = 60 * 1000 }; /* net_ticktime, as long as a silent node counts as alive */
+/* net_ticktime until a silent node counts as dead, and from 4.3 on consumer_disconnected_timeout on top. */
+enum { NODE_DEAD_MS = 150 * 1000 };
 
 struct rabbitmq {
 	struct source base;
