@@ -147,6 +147,7 @@ enum handler_type { HANDLER_EXEC, HANDLER_POOL, HANDLER_PLUGIN, HANDLER_HTTP, HA
 const char *handler_type_name(enum handler_type type); /* as the configuration has it */
 
 enum exit_codes { EXIT_CODES_OUTFALL, EXIT_CODES_CLI_CONSUMER };
+enum privileges { PRIVILEGES_KEPT, PRIVILEGES_MAY_GROW }; /* no_new_privs, or not */
 enum isolation { ISOLATE_NOT, ISOLATE_PROCESS };
 
 /* What a child process is allowed; 0 = as the worker itself. */
@@ -170,6 +171,7 @@ struct handler_settings {
 	const char **command;     /* NULL-terminated argv; command[0] is looked up in PATH */
 	const char *directory;    /* NULL: the worker's */
 	const char *user, *group; /* NULL: the worker's */
+	enum privileges privileges;
 	const char **environment; /* "NAME", "PREFIX_*", "NAME=value"; NULL: all of the worker's */
 	const char *const *withheld; /* but not these, unless they are named; the same for all */
 	struct child_limits limits;

@@ -70,6 +70,7 @@ static const struct choice exit_codes[] = {
     {"outfall", EXIT_CODES_OUTFALL}, {"cli-consumer", EXIT_CODES_CLI_CONSUMER}, {0}};
 static const struct choice isolations[] = {
     {"false", ISOLATE_NOT}, {"true", ISOLATE_PROCESS}, {0}};
+static const struct choice privileges[] = {{"false", PRIVILEGES_KEPT}, {"true", PRIVILEGES_MAY_GROW}, {0}};
 static const struct choice deadlines[] = {
     {"interrupt", POLICY_INTERRUPT}, {"finish", POLICY_FINISH}, {"return", POLICY_RETURN}, {0}};
 static const struct choice dlxs[] = {{"false", DLX_NOT_KNOWN}, {"true", DLX_OWN}, {0}};
@@ -307,6 +308,10 @@ const struct key_row table_keys[] = {
 	     "worker's user."},
     {SECTION_HANDLER, "group", VALUE_TEXT, FIELD(handler_settings, group), CHILDREN,
      .help = "Its group, instead of the user's own."},
+    {SECTION_HANDLER, "new_privileges", VALUE_CHOICE, FIELD(handler_settings, privileges), CHILDREN,
+     .preset = "false", .choices = privileges,
+     .help = "\"true\": programs that are installed setuid or setgid, as sudo, ping or a mailer's "
+	     "postdrop, have their effect in its processes."},
     {SECTION_HANDLER, "environment", VALUE_LIST, FIELD(handler_settings, environment), CHILDREN,
      .help = "What it gets of the worker's environment, {\"PATH\", \"APP_*\", \"LANG=C\"}: names, "
 	     "beginnings of names, and values of its own. Default: all of it. Variables that this file has put "

@@ -336,6 +336,27 @@ static void limits_are_the_childs_alone(void **state)
 	close_fixture(&f);
 }
 
+static void no_child_gains_privileges_unless_it_may(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_fixture(&f);
+	assert_exits(&f, (struct spawn){0}, "grep -q '^NoNewPrivs:.*1' /proc/self/status", 0);
+	for (int may = 0; may < 2; may++) {
+		struct handler_settings settings = {.privileges =
+							may ? PRIVILEGES_MAY_GROW : PRIVILEGES_KEPT,
+						    .user = geteuid() == 0 ? "nobody" : NULL};
+		struct spawn_profile profile;
+		resolve(&profile, &settings);
+		assert_exits(&f, (struct spawn){.profile = &profile},
+			     may ? "grep -q '^NoNewPrivs:.*0' /proc/self/status"
+				 : "grep -q '^NoNewPrivs:.*1' /proc/self/status",
+			     0);
+		spawn_profile_fini(&profile);
+	}
+	close_fixture(&f);
+}
+
 static void a_child_is_somebody_else(void **state)
 {
 	(void)state;
@@ -514,6 +535,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(a_child_starts_in_its_directory),
 	    cmocka_unit_test(limits_are_the_childs_alone),
 	    cmocka_unit_test(a_child_is_somebody_else),
+	    cmocka_unit_test(no_child_gains_privileges_unless_it_may),
 	    cmocka_unit_test(a_birth_that_fails_says_where),
 	    cmocka_unit_test(one_that_cannot_become_another_says_why),
 	    cmocka_unit_test(who_stops_a_users_processes_does_not_stop_us),

@@ -136,7 +136,8 @@ static _Noreturn void be_born(struct birth *birth)
 	take_descriptors(birth);
 	if (spawn->profile != NULL)
 		take_profile(birth, spawn->profile);
-	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (!spawn->may_gain_privileges)
+		(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != birth->place->parent) /* it died before that, and no signal will come */
 		_exit(127);

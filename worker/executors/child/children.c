@@ -439,9 +439,11 @@ enum status children_spawn(struct children *children, const struct spawn *spawn,
 	struct guarded_place guarded = {children->guardian, child->place};
 	child->report_fd = -1;
 	child->failure.errnum = 0;
+	struct spawn how = *spawn;
+	how.may_gain_privileges = spawn->profile != NULL && spawn->profile->may_gain_privileges;
 	bool another = spawn->profile != NULL && spawn->profile->as.changes;
-	enum status st = another ? give_birth_to_another(children, spawn, &guarded, child, why)
-				 : birth_give(&children->place, spawn, &guarded, &child->pid, why);
+	enum status st = another ? give_birth_to_another(children, &how, &guarded, child, why)
+				 : birth_give(&children->place, &how, &guarded, &child->pid, why);
 	if (st == ST_OK)
 		add(children, child);
 	else

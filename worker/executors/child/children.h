@@ -47,6 +47,7 @@ struct spawn {
 	char *const *argv;
 	char *const *envp;
 	const struct spawn_profile *profile; /* NULL: in all as the worker */
+	bool may_gain_privileges;            /* set by children_spawn(), as the profile has it */
 	int fds[SPAWN_FDS + 1];              /* become its 0, 1, 2 ...; stay the caller's */
 	unsigned n_fds;                      /* 3 to SPAWN_FDS */
 };

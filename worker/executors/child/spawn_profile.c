@@ -48,6 +48,7 @@ enum status spawn_profile_init(struct spawn_profile *profile,
 	rlim_t cpu_s = (limits->cpu_ms + 999) / 1000;
 	*profile = (struct spawn_profile){
 	    .directory = settings->directory,
+	    .may_gain_privileges = settings->privileges == PRIVILEGES_MAY_GROW,
 	    .user = settings->user != NULL ? settings->user : settings->group,
 	};
 	enum status st = check_directory(settings->directory, why);

@@ -22,6 +22,7 @@ struct spawn_profile {
 	const char *directory; /* NULL: the worker's */
 	const char *user;      /* for messages: what the settings call it; NULL: nobody else */
 	struct identity as;
+	bool may_gain_privileges;
 	struct become_words *becomes; /* NULL: nobody else */
 	struct {
 		int resource;
