@@ -43,7 +43,7 @@ enum {
 	ESCAPED = 6,       /* bytes of JSON for one of a checkpoint, at worst */
 	LINE_SPARE = 4096, /* of a line, beside its checkpoint */
 };
-#define KILLED_NS UINT64_C(3000000) /* for one that was killed: to be reaped */
+#define FAREWELL_NS UINT64_C(3000000) /* for one that was killed, or never served: to be reaped */
 #define STEADY_NS                                                                                  \
 	UINT64_C(5000000000) /* ready for so long, it did not end because it cannot start */
 
@@ -402,9 +402,9 @@ static void forget_tasks(struct pool *pool, struct pool_child *child)
  * have been given up. */
 static void end_process(struct pool *pool, struct pool_child *child)
 {
-	bool killed = child->state == POOL_KILLED;
+	bool served = child->ready_ns != 0 && child->state != POOL_KILLED;
 	uint64_t patience_ns =
-	    killed ? KILLED_NS : pool->settings.leave_timeout_ms * UINT64_C(1000000);
+	    served ? pool->settings.leave_timeout_ms * UINT64_C(1000000) : FAREWELL_NS;
 	(void)pool_child_bury(child, patience_ns);
 	pool_child_destroy(child); /* kills it if it is still there */
 }
