@@ -66,7 +66,7 @@ struct fixture {
 	struct server server;
 	struct handler_settings handler;
 	struct worker_settings worker;
-	char url[64];
+	char url[160];
 	struct span left; /* the checkpoint of the job that ended last */
 	char left_bytes[8192];
 };
