@@ -216,8 +216,11 @@ static void serve(struct server *s)
 static void server_turn(void *arg)
 {
 	struct server *s = arg;
-	if (s->more)
-		serve(s);
+	if (!s->more)
+		return;
+	serve(s);
+	loop_turn_again(
+	    s->parts.loop); /* what was asked for may be for hooks that have run already */
 }
 
 static void lost_patience(void *arg)
