@@ -528,7 +528,8 @@ class Siege(AdminCase):
         longest = self.probe()
         while while_alive():
             longest = max(longest, self.probe())
-            self.assertLess(self.resident_kb(worker) - resident_kb, 8192 * patience())
+            if not os.environ.get("OUTFALL_TEST_SANITIZE"):  # address keeps what was freed for a while
+                self.assertLess(self.resident_kb(worker) - resident_kb, 8192)
         text = self.get("/metrics").body.decode()
         lag = float(re.search(r"^outfall_loop_lag_seconds (\S+)", text, re.M)[1])
         self.figure(f"/livez within {longest * 1000:.0f} ms, lag {lag * 1000:.1f} ms")
