@@ -169,6 +169,7 @@ class RabbitGone(BrokerGoneCases, WorkerCase):
         self.record.wait_ended(1)
         looks = [e for e in worker.events() if "gone without a word" in e["event"]]
         self.assertEqual(len(looks), 1, "once it is back, all is well")
+        self.assertEqual(worker.events("rabbitmq connection lost, reconnecting"), [], "nor are others taken along")
         self.assertEqual(worker.stop()[0], 0)
 
     def test_queue_deleted_and_made_again(self):

@@ -160,6 +160,7 @@ struct address hosts_address_of(const struct hosts *hosts, const char *host, uns
 	    .port = port,
 	    .tls = wants_tls(&hosts->url) ? hosts->tls : NULL,
 	    .dead_after_ms = hosts->dead_after_ms,
+	    .first = hosts->first,
 	};
 }
 
@@ -181,6 +182,7 @@ void hosts_worked(struct hosts *hosts, uint64_t now_ns)
 bool hosts_failed(struct hosts *hosts, uint64_t now_ns, bool *ret_steady)
 {
 	*ret_steady = hosts->up_since_ns != 0 && now_ns - hosts->up_since_ns >= STEADY_NS;
+	hosts->first += hosts->up_since_ns == 0;
 	hosts->up_since_ns = 0;
 	if (*ret_steady)
 		hosts->failed = 0;

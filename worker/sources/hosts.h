@@ -34,6 +34,7 @@ struct hosts {
 	unsigned place;       /* counts how often the next address was another host's */
 	size_t failed;        /* tries in a row, up to all of them */
 	uint64_t up_since_ns; /* 0: the last try did not work */
+	unsigned first;       /* see struct address: another one after each try that failed */
 	struct url url;       /* the one handed out last */
 	struct tls *tls;      /* NULL: no address has needed it yet */
 };

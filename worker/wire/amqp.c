@@ -31,9 +31,13 @@
 #include <stdio.h>
 
 enum {
-	FRAME_MIN = 4096,     /* the protocol's own minimum */
-	FRAME_MAX = 131072,   /* RabbitMQ's default; more would only cost memory */
-	METHOD_ROOM = 8192,   /* the longest method we send: a login with long names */
+	FRAME_MIN = 4096,   /* the protocol's own minimum */
+	FRAME_MAX = 131072, /* RabbitMQ's default; more would only cost memory */
+	METHOD_ROOM = 8192, /* the longest method we send: a login with long names */
+	LOGIN_SPARE = 1024, /* of that, for what a login has besides user and password */
+	/* A broker adds headers to what it delivers again (x-delivery-count, x-death), also to a message that
+	 * its producer had filled to the last byte, and sends a frame that is larger than agreed. */
+	HEADER_MORE = 65536,
 	CLOSE_OK_MS = 2000,   /* how long a peer may take to answer our close */
 	PEER_CLOSES_MS = 200, /* and to hang up after we answered his */
 };
@@ -399,12 +403,14 @@ static void answer_start(struct amqp_conn *c, const amqp_connection_start_t *sta
 	properties[3].value.value.table =
 	    (amqp_table_t){.num_entries = sizeof able / sizeof *able, .entries = able};
 
-	char plain[1024] = "";
+	char plain[METHOD_ROOM] = ""; /* a token may be long; more would not fit into the frame */
 	int len = 0; /* EXTERNAL says nothing: the broker has seen the certificate */
 	if (c->auth == AMQP_AUTH_PLAIN)
 		len = snprintf(plain, sizeof plain, "%c%s%c%s", 0, c->user, 0, c->password);
-	if (len < 0 || (size_t)len >= sizeof plain) {
-		die_of(c, ST_AUTH, "user or password is too long for PLAIN login");
+	if (len < 0 || (size_t)len >= sizeof plain - LOGIN_SPARE) {
+		explicit_bzero(plain, sizeof plain);
+		die_of(c, ST_AUTH, "user or password is too long for PLAIN login, %d bytes at most",
+		       (int)(sizeof plain - LOGIN_SPARE - 2));
 		return;
 	}
 	amqp_connection_start_ok_t ok = {
@@ -443,7 +449,7 @@ static void answer_tune(struct amqp_conn *c, const amqp_connection_tune_t *tune)
 	    .heartbeat = (uint16_t)(c->heartbeat_ms / 1000),
 	};
 	/* Heartbeat 0 for the library: it has no socket to send one on. */
-	if (amqp_tune_connection(c->codec, ok.channel_max, (int)ok.frame_max, 0) !=
+	if (amqp_tune_connection(c->codec, ok.channel_max, (int)(ok.frame_max + HEADER_MORE), 0) !=
 	    AMQP_STATUS_OK) {
 		die_of(c, ST_NOMEM, "out of memory for a connection");
 		return;
@@ -465,16 +471,25 @@ static void finish_login(struct amqp_conn *c)
 
 /* --- the broker closes ------------------------------------------------------------------------- */
 
-static enum status meaning_of(const struct amqp_conn *c, const amqp_connection_close_t *m)
+static bool says(const amqp_connection_close_t *m, const char *words)
 {
 	struct span text = amqp_span_of(m->reply_text);
+	return memmem(text.ptr, text.len, words, strlen(words)) != NULL;
+}
+
+/* Of a login: what another try cannot change, and what it can. A limit on connections is full for a
+ * while, a virtual host is down until somebody starts it. */
+static enum status meaning_of(const struct amqp_conn *c, const amqp_connection_close_t *m)
+{
 	if (!is_logging_in(c))
 		return m->reply_code == AMQP_CONNECTION_FORCED ? ST_CLOSED : ST_PROTO;
 	if (m->reply_code == AMQP_ACCESS_REFUSED)
 		return ST_AUTH;
-	if (m->reply_code == AMQP_NOT_ALLOWED && memmem(text.ptr, text.len, "not found", 9) != NULL)
+	if (m->reply_code == AMQP_NOT_ALLOWED && says(m, "not found"))
 		return ST_MISSING;
-	return m->reply_code == AMQP_CONNECTION_FORCED ? ST_CLOSED : ST_REFUSED;
+	/* "access to vhost 'x' refused for user 'y'", and behind that ": connection limit (n) is reached" */
+	bool may_not = m->reply_code == AMQP_NOT_ALLOWED && says(m, "refused for user");
+	return may_not && !says(m, "limit") ? ST_AUTH : ST_AGAIN;
 }
 
 static void answer_close(struct amqp_conn *c, const amqp_connection_close_t *m)
@@ -715,7 +730,10 @@ static size_t take_head(struct amqp_conn *c, struct span in)
 	if (is_other_protocol(c, in))
 		return in.len;
 	struct amqp_head head = amqp_head_read(in.ptr);
-	if (head.size > c->frame_max - AMQP_AROUND_BYTES || head.channel > c->channels) {
+	size_t most = c->frame_max - AMQP_AROUND_BYTES;
+	if (head.type == AMQP_FRAME_HEADER)
+		most += HEADER_MORE;
+	if (head.size > most || head.channel > c->channels) {
 		amqp_conn_fail(c, "a frame that is too large, or on a channel never opened");
 		return in.len;
 	}

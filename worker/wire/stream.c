@@ -70,7 +70,9 @@ struct stream {
 	struct timer *timer;
 	struct turn_hook hook;
 	struct resolve *lookup;
-	struct addrinfo *addresses, *next; /* next: to be tried; NULL when there is none left */
+	struct addrinfo *addresses;
+	unsigned first, tried,
+	    n_addresses; /* the next to be tried is first + tried, round and round */
 	uint64_t deadline_ns;
 	uint64_t dead_after_ms;
 	struct tls *tls;              /* NULL: plain */
@@ -111,7 +113,7 @@ static void let_go(struct stream *stream)
 	stream->lookup = NULL;
 	if (stream->addresses != NULL)
 		freeaddrinfo(stream->addresses);
-	stream->addresses = stream->next = NULL;
+	stream->addresses = NULL;
 }
 
 /* Returns false when the owner closed the stream meanwhile: then it is gone. */
@@ -232,16 +234,29 @@ static void start_attempt_timer(struct stream *stream, unsigned addresses_left)
 	timer_start(stream->timer, left_ms / addresses_left);
 }
 
+static const struct addrinfo *take_address(struct stream *stream)
+{
+	unsigned at = (stream->first + stream->tried++) % stream->n_addresses;
+	const struct addrinfo *it = stream->addresses;
+	for (; at > 0; at--)
+		it = it->ai_next;
+	return it;
+}
+
+static void have_addresses(struct stream *stream, struct addrinfo *found)
+{
+	stream->addresses = found;
+	for (const struct addrinfo *it = found; it != NULL; it = it->ai_next)
+		stream->n_addresses++;
+}
+
 /* ST_OK: an attempt is under way; else `why` tells why the last one failed. */
 static enum status try_next(struct stream *stream)
 {
 	stream->state = STREAM_CONNECTING;
-	while (stream->next != NULL) {
-		unsigned left = 0;
-		for (const struct addrinfo *it = stream->next; it != NULL; it = it->ai_next)
-			left++;
-		const struct addrinfo *to = stream->next;
-		stream->next = to->ai_next;
+	while (stream->tried < stream->n_addresses) {
+		unsigned left = stream->n_addresses - stream->tried;
+		const struct addrinfo *to = take_address(stream);
 		if (attempt(stream, to->ai_family, to->ai_addr, to->ai_addrlen) == ST_OK) {
 			start_attempt_timer(stream, left);
 			return ST_OK;
@@ -269,7 +284,7 @@ static bool become_open(struct stream *stream)
 	timer_stop(stream->timer);
 	if (stream->addresses != NULL)
 		freeaddrinfo(stream->addresses);
-	stream->addresses = stream->next = NULL;
+	stream->addresses = NULL;
 	stream->state = STREAM_OPEN;
 	stream->last_input_ns = stream->last_output_ns = loop_now_ns(stream->loop);
 	watch_what_matters(stream);
@@ -357,7 +372,7 @@ static void resolved(void *arg, int error, struct addrinfo *found)
 		fail_now(stream);
 		return;
 	}
-	stream->addresses = stream->next = found;
+	have_addresses(stream, found);
 	if (try_next(stream) != ST_OK)
 		fail_now(stream);
 }
@@ -378,7 +393,7 @@ static enum status begin_tcp(struct stream *stream)
 	struct addrinfo *found;
 	(void)snprintf(service, sizeof service, "%u", stream->port);
 	if (getaddrinfo(stream->host, service, &hints, &found) == 0) {
-		stream->addresses = stream->next = found;
+		have_addresses(stream, found);
 		return try_next(stream);
 	}
 	stream->state = STREAM_RESOLVING;
@@ -441,6 +456,7 @@ struct stream *stream_open(struct loop *loop, const struct address *to, uint64_t
 	list_init(&stream->hook.node);
 	stream->deadline_ns = loop_now_ns(loop) + deadline_ms * 1000000;
 	stream->dead_after_ms = to->dead_after_ms;
+	stream->first = to->first;
 	stream->tls = to->tls;
 	if (begin_tls(stream, to) != ST_OK || begin(stream, to) != ST_OK)
 		fail_later(stream);

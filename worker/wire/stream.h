@@ -28,6 +28,9 @@ struct address {          /* borrowed texts; copied by stream_open() */
 	unsigned port;
 	const char *path; /* Unix socket; NULL with a host */
 	struct tls *tls;  /* NULL: plain, and always with a path; else it outlives the stream */
+	/* Which of the host's addresses is tried first, counted over and over: a peer may accept and then say
+	 * nothing, and whoever dials again should begin with another. */
+	unsigned first;
 	/* TCP: a peer that confirms nothing for so long is given up by the kernel; 0: the system's
 	 * own patience, a quarter of an hour. */
 	uint64_t dead_after_ms;

@@ -30,6 +30,7 @@ enum script {
 	HANGS_UP_ON_LOGIN,
 	HAS_NO_VHOST,
 	FORBIDS_VHOST,
+	LIMITS_CONNECTIONS,
 	ALLOWS_ONE_CHANNEL,
 	SAYS_NOTHING,
 	CLOSES_WHEN_OPEN,
@@ -169,7 +170,12 @@ static void hear_open(struct fixture *f, const amqp_connection_open_t *m)
 	if (f->script == HAS_NO_VHOST)
 		say_close(f, AMQP_NOT_ALLOWED, "NOT_ALLOWED - vhost x not found");
 	else if (f->script == FORBIDS_VHOST)
-		say_close(f, AMQP_NOT_ALLOWED, "NOT_ALLOWED - access to vhost refused");
+		say_close(f, AMQP_NOT_ALLOWED,
+			  "NOT_ALLOWED - access to vhost 'x' refused for user 'guest'");
+	else if (f->script == LIMITS_CONNECTIONS)
+		say_close(f, AMQP_NOT_ALLOWED,
+			  "NOT_ALLOWED - access to vhost 'x' refused for user 'guest': "
+			  "connection limit (1) is reached");
 	else
 		say_method(f, 0, AMQP_CONNECTION_OPEN_OK_METHOD, &ok);
 	if (f->script == CLOSES_WHEN_OPEN)
@@ -513,7 +519,8 @@ static const struct refusal {
     {REFUSES_LOGIN,          ST_AUTH,    "403 ACCESS_REFUSED"                      },
     {HANGS_UP_ON_LOGIN,      ST_CLOSED,  "wrong password?"                         },
     {HAS_NO_VHOST,           ST_MISSING, "vhost x not found"                       },
-    {FORBIDS_VHOST,          ST_REFUSED, "access to vhost refused"                 },
+    {FORBIDS_VHOST,          ST_AUTH,    "access to vhost 'x' refused"             },
+    {LIMITS_CONNECTIONS,     ST_AGAIN,   "connection limit (1)"                    },
     {ALLOWS_ONE_CHANNEL,     ST_REFUSED, "1 channels on a connection, 5 are needed"},
 };
 

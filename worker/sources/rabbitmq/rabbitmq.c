@@ -46,9 +46,10 @@ struct rabbitmq {
 	struct timer *read_on; /* armed while reading waits */
 	unsigned least_prefetch;
 	bool has_been_up;
-	unsigned place; /* which node it was, last; see hosts.h */
-	bool refused;   /* for good: nothing is tried any more */
-	bool held;      /* by the passage: nothing is read until its output has left */
+	unsigned place;  /* which node it was, last; see hosts.h */
+	bool refused;    /* for good: nothing is tried any more */
+	size_t refusals; /* addresses that have refused us since the last that did not */
+	bool held;       /* by the passage: nothing is read until its output has left */
 	bool copies_closed, passage_closed; /* by close() */
 };
 
@@ -244,10 +245,13 @@ static void on_blocked(void *arg, const char *reason)
 		kv_text("source", s->base.name), kv_text("why", reason));
 }
 
-static bool is_for_good(const struct error *why)
+/* Only at the start, and when each address has said so: one node that is out of order is no reason. */
+static bool is_for_good(struct rabbitmq *s, const struct error *why)
 {
-	return why->status == ST_AUTH || why->status == ST_MISSING || why->status == ST_REFUSED ||
-	       why->status == ST_INVALID;
+	bool refused = why->status == ST_AUTH || why->status == ST_MISSING ||
+		       why->status == ST_REFUSED || why->status == ST_INVALID;
+	s->refusals = refused ? s->refusals + 1 : 0;
+	return !s->has_been_up && s->refusals >= s->link.settings->broker.n_urls;
 }
 
 /* It closes a connection two to three heartbeats after the last that it heard. */
@@ -273,7 +277,7 @@ static void on_closed(void *arg, const struct error *why)
 		return;
 	}
 	must(why != NULL);
-	if (!s->has_been_up && is_for_good(why)) {
+	if (is_for_good(s, why)) {
 		rabbitmq_link_stop(&s->link);
 		update(s, LINK_DOWN);
 		refused_for_good(&s->base, why);
@@ -306,6 +310,12 @@ static void copy_given_up(void *arg, struct job *job)
 	rabbitmq_channel_not_copied(job->route->source_ref, job);
 }
 
+static void copy_refused(void *arg, struct job *job)
+{
+	(void)arg;
+	rabbitmq_channel_copy_refused(job->route->source_ref, job);
+}
+
 static void copies_closed(void *arg)
 {
 	struct rabbitmq *s = arg;
@@ -316,6 +326,7 @@ static void copies_closed(void *arg)
 static const struct rabbitmq_copies_events on_copies = {
     .arrived = copy_arrived,
     .gave_up = copy_given_up,
+    .refused = copy_refused,
     .closed = copies_closed,
 };
 

@@ -54,6 +54,7 @@ struct rabbitmq_answers {
 	enum proof proof;        /* under way */
 	unsigned qos_unanswered; /* of this opening; a proof by one ends with the last of them */
 	bool in_transactions;    /* answers hold with the next commit only */
+	bool unfit_uncommitted;  /* and so does a reject that is in no tag */
 };
 
 /* --- settling ---------------------------------------------------------------------------------- */
@@ -152,6 +153,12 @@ void rabbitmq_answers_reject(struct rabbitmq_answers *a, struct job *job)
 	finish(a, job, ANSWER_REJECT);
 }
 
+void rabbitmq_answers_reject_unfit(struct rabbitmq_answers *a, struct amqp_conn *conn, uint64_t tag)
+{
+	amqp_conn_reject(conn, a->at.channel, tag, false);
+	a->unfit_uncommitted = a->in_transactions;
+}
+
 /* --- telling ----------------------------------------------------------------------------------- */
 
 struct way { /* to the broker */
@@ -241,6 +248,7 @@ static void begin_proof(struct rabbitmq_answers *a, struct amqp_conn *conn)
 		a->proof = PROOF_QOS;
 	}
 	tags_begin_proof(&a->tags);
+	a->unfit_uncommitted = false;
 	a->proved_ns = loop_now_ns(a->at.loop);
 }
 
@@ -248,7 +256,7 @@ static void begin_proof(struct rabbitmq_answers *a, struct amqp_conn *conn)
 static void prove_what_is_due(struct rabbitmq_answers *a, struct amqp_conn *conn, uint64_t now_ns,
 			      bool urgent)
 {
-	if (list_empty(&a->tags.told) || a->proof != PROOF_NONE)
+	if ((list_empty(&a->tags.told) && !a->unfit_uncommitted) || a->proof != PROOF_NONE)
 		return;
 	if (urgent || a->in_transactions || now_ns - a->proved_ns >= PROVE_EVERY_NS ||
 	    a->tags.told_bytes >= TOLD_BYTES_MOST)
@@ -317,7 +325,7 @@ uint64_t rabbitmq_answers_turn(struct rabbitmq_answers *a, struct amqp_conn *con
 
 bool rabbitmq_answers_wants_turn(const struct rabbitmq_answers *a)
 {
-	return a->tags.n_ready > 0 || !list_empty(&a->tags.told);
+	return a->tags.n_ready > 0 || !list_empty(&a->tags.told) || a->unfit_uncommitted;
 }
 
 void rabbitmq_answers_conclude(struct rabbitmq_answers *a, struct amqp_conn *conn)
@@ -337,6 +345,7 @@ void rabbitmq_answers_begin(struct rabbitmq_answers *a, uint64_t epoch)
 void rabbitmq_answers_end(struct rabbitmq_answers *a)
 {
 	struct job *job;
+	a->unfit_uncommitted = false;
 	a->epoch = 0;
 	a->n_parked = 0;
 	while ((job = tags_take_outstanding(&a->tags)) != NULL)

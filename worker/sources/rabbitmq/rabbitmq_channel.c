@@ -239,6 +239,14 @@ void rabbitmq_channel_not_copied(struct rabbitmq_channel *ch, struct job *job)
 	settle_further(ch);
 }
 
+/* The queue's own dead letter exchange may have it: a dead job, whatever its verdict was to be. */
+void rabbitmq_channel_copy_refused(struct rabbitmq_channel *ch, struct job *job)
+{
+	job->verdict.fate = FATE_DEAD;
+	rabbitmq_answers_reject(ch->answers, job);
+	settle_further(ch);
+}
+
 /* --- taking ------------------------------------------------------------------------------------ */
 
 static void deliver(struct rabbitmq_channel *ch, struct job *job)
@@ -281,8 +289,9 @@ static void begin_message(struct rabbitmq_channel *ch, const amqp_basic_deliver_
 
 static void reject(struct rabbitmq_channel *ch)
 {
-	uint64_t tag = rabbitmq_incoming_tag(ch->incoming);
-	amqp_conn_reject(ch->all->conn, ch->number, tag, false);
+	rabbitmq_answers_reject_unfit(ch->answers, ch->all->conn,
+				      rabbitmq_incoming_tag(ch->incoming));
+	settle_further(ch);
 	host_of(ch)->buried(host_of(ch), ch->route, 1);
 }
 
@@ -702,6 +711,8 @@ static void closed_by_broker(struct rabbitmq_channel *ch, const amqp_channel_clo
 	struct error why;
 	amqp_channel_close_ok_t ok = {0};
 	send(ch, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
+	if (!channel_state_may_be_closed(ch->state))
+		return; /* it is closed already, as far as we know */
 	if (ch->state == CHANNEL_ASKING) {
 		told_whether_single_active(ch, span_of(m->reply_text.bytes, m->reply_text.len));
 		lose_everything(ch); /* there is nothing */

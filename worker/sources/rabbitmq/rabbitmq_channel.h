@@ -82,7 +82,8 @@ void rabbitmq_channel_body(struct rabbitmq_channel *ch, struct span piece);
 
 void rabbitmq_channel_settle(struct rabbitmq_channel *ch, struct job *job);
 void rabbitmq_channel_copied(struct rabbitmq_channel *ch, struct job *job);
-void rabbitmq_channel_not_copied(struct rabbitmq_channel *ch, struct job *job); /* nor will be */
+void rabbitmq_channel_not_copied(struct rabbitmq_channel *ch, struct job *job);   /* nor will be */
+void rabbitmq_channel_copy_refused(struct rabbitmq_channel *ch, struct job *job); /* for good */
 /* The end of a turn: tells and proves what is due. Returns how many ms it can wait for the next
  * time, UINT64_MAX: for ever. */
 uint64_t rabbitmq_channel_turn(struct rabbitmq_channel *ch, uint64_t now_ns);

@@ -61,6 +61,11 @@ bool channel_state_is_open(enum channel_state state)
 	return state >= CHANNEL_CHECKING && state <= CHANNEL_CANCELLED;
 }
 
+bool channel_state_may_be_closed(enum channel_state state)
+{
+	return state == CHANNEL_CLOSING || (states[state].may & MAY(CHANNEL_BROKEN)) != 0;
+}
+
 bool channel_state_consumes(enum channel_state state)
 {
 	return state == CHANNEL_CONSUMING || state == CHANNEL_RENEWING;

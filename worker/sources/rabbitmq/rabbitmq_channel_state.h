@@ -50,6 +50,8 @@ const char *channel_state_waits_for(enum channel_state state);
 /* From channel.open-ok until channel.close, whoever sends it: methods may be exchanged. */
 bool channel_state_is_open(enum channel_state state);
 /* The queue has a consumer of ours. */
+/* The broker may close it now; a second close is of no meaning. */
+bool channel_state_may_be_closed(enum channel_state state);
 bool channel_state_consumes(enum channel_state state);
 /* Deliveries are asked for, or can not be kept from coming any more. */
 bool channel_state_may_deliver(enum channel_state state);

@@ -3,7 +3,12 @@
  * queue has: ours is one of them, and where there is none it has to subscribe again. (Another worker's
  * hides the loss of ours; its prefetch then shares the work at least.) The timer starts anew with each
  * answer, so a hung broker is asked once. While the question is under way the consumer may have been
- * cancelled: then the answer says nothing.
+ * cancelled: then the answer says nothing. A quorum queue whose leader does not answer within 250 ms is said
+ * to have none, either (3.10 to 4.3): so none is believed only when it is said twice, some seconds apart.
+ *
+ * No tag is used twice on a channel. A channel that still maps it, whatever has become of the consumer, takes that
+ * for a violation (530), and closes the connection with all other queues' jobs (3.10 to 4.3; 4.3 keeps the tag even of
+ * a consumer that it has cancelled itself). And should the old consumer live after all it is cancelled first.
  *
  * A prefetch holds for the consumers that come after it, so a larger one takes another consumer. It comes
  * first and the old one goes then: there is always one. Its tag has not been used on this channel. What
@@ -27,7 +32,8 @@
 struct rabbitmq_consumer {
 	struct rabbitmq_consumer_place at;
 	char tag[256];          /* as long as the protocol allows */
-	unsigned renewals;      /* on this channel, as long as it is open */
+	unsigned consumers;     /* so many have there been on this channel, as long as it is open */
+	bool doubted;           /* the last answer knew of no consumer */
 	struct timer *again;    /* from started() until it looks */
 	struct amqp_conn *conn; /* from started() until ended() */
 	bool without_timeout;   /* the queue has refused it, on this connection */
@@ -65,9 +71,20 @@ static int put_arguments(const struct rabbitmq_consumer *c, struct amqp_conn *co
 	return n;
 }
 
-void rabbitmq_consumer_subscribe(struct rabbitmq_consumer *c, struct amqp_conn *conn)
+static void write_tag(struct rabbitmq_consumer *c)
+{
+	char more[16] = "";
+	if (c->consumers > 1)
+		(void)snprintf(more, sizeof more, "/%u", c->consumers);
+	(void)snprintf(c->tag, sizeof c->tag, "%.120s/%.120s%s", c->at.worker, c->at.queue->name,
+		       more);
+}
+
+static void consume(struct rabbitmq_consumer *c, struct amqp_conn *conn)
 {
 	amqp_table_entry_t entries[2];
+	c->consumers++;
+	write_tag(c);
 	amqp_basic_consume_t consume = {
 	    .queue = amqp_cstring_bytes(c->at.queue->name),
 	    .consumer_tag = amqp_cstring_bytes(c->tag),
@@ -75,6 +92,20 @@ void rabbitmq_consumer_subscribe(struct rabbitmq_consumer *c, struct amqp_conn *
 	consume.arguments =
 	    (amqp_table_t){.num_entries = put_arguments(c, conn, entries), .entries = entries};
 	amqp_conn_send(conn, c->at.channel, AMQP_BASIC_CONSUME_METHOD, &consume);
+}
+
+/* Without an answer: there may be nobody. */
+static void cancel_leftover(const struct rabbitmq_consumer *c, struct amqp_conn *conn)
+{
+	amqp_basic_cancel_t cancel = {.consumer_tag = amqp_cstring_bytes(c->tag), .nowait = 1};
+	amqp_conn_send(conn, c->at.channel, AMQP_BASIC_CANCEL_METHOD, &cancel);
+}
+
+void rabbitmq_consumer_subscribe(struct rabbitmq_consumer *c, struct amqp_conn *conn)
+{
+	if (c->consumers > 0)
+		cancel_leftover(c, conn);
+	consume(c, conn);
 }
 
 bool rabbitmq_consumer_timeout_refused(struct rabbitmq_consumer *c, const struct error *why)
@@ -105,22 +136,11 @@ void rabbitmq_consumer_cancel(struct rabbitmq_consumer *c, struct amqp_conn *con
 	cancel(c, conn, c->tag);
 }
 
-static void write_tag(struct rabbitmq_consumer *c)
-{
-	char more[16] = "";
-	if (c->renewals > 0)
-		(void)snprintf(more, sizeof more, "/%u", c->renewals + 1);
-	(void)snprintf(c->tag, sizeof c->tag, "%.120s/%.120s%s", c->at.worker, c->at.queue->name,
-		       more);
-}
-
 void rabbitmq_consumer_renew(struct rabbitmq_consumer *c, struct amqp_conn *conn)
 {
 	char before[sizeof c->tag];
 	memcpy(before, c->tag, sizeof before);
-	c->renewals++;
-	write_tag(c);
-	rabbitmq_consumer_subscribe(c, conn);
+	consume(c, conn);
 	cancel(c, conn, before);
 }
 
@@ -131,8 +151,10 @@ bool rabbitmq_consumer_has_tag(const struct rabbitmq_consumer *c, struct span ta
 
 static void look_later(struct rabbitmq_consumer *c)
 {
+	enum { DOUBT_MS = 3000 };
+	bool soon = c->doubted && c->at.check_ms > DOUBT_MS;
 	if (c->at.check_ms != 0)
-		timer_start(c->again, c->at.check_ms);
+		timer_start(c->again, soon ? DOUBT_MS : c->at.check_ms);
 }
 
 static void look(struct rabbitmq_consumer *c, struct amqp_conn *conn)
@@ -193,7 +215,9 @@ bool rabbitmq_consumer_looked(struct rabbitmq_consumer *c, uint32_t consumers)
 	tell_census(c, consumers);
 	if (c->conn == NULL)
 		return true;
-	if (consumers == 0)
+	bool believed = consumers == 0 && c->doubted;
+	c->doubted = consumers == 0 && !believed;
+	if (believed)
 		return false;
 	look_later(c);
 	return true;
@@ -203,8 +227,8 @@ void rabbitmq_consumer_begin(struct rabbitmq_consumer *c)
 {
 	c->looking = false;
 	c->census_round = 0;
-	c->renewals = 0;
-	write_tag(c);
+	c->consumers = 0;
+	c->doubted = false;
 }
 
 struct rabbitmq_consumer *rabbitmq_consumer_create(const struct rabbitmq_consumer_place *place)

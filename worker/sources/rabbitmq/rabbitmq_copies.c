@@ -89,6 +89,16 @@ static void give_up(struct rabbitmq_copies *copies, struct copy *copy, const str
 	copies->events->gave_up(copies->arg, job);
 }
 
+static void refuse(struct rabbitmq_copies *copies, struct copy *copy, const struct error *why)
+{
+	struct job *job = copy->job;
+	log_say(copies->log, LOG_ERROR, "job is rejected, no copy of it can be made",
+		kv_text("source", copies->settings->name), kv_text("queue", copy->from),
+		KV_JOB(job), kv_why(why));
+	drop(copies, copy);
+	copies->events->refused(copies->arg, job);
+}
+
 /* Properties and headers have to fit into one frame. Whether this is possible at all. */
 static bool leave_checkpoint_out(struct rabbitmq_copies *copies, struct copy *copy)
 {
@@ -117,6 +127,10 @@ static void on_bounced(void *arg, struct publication *publication, const struct 
 	}
 	if (why->status == ST_INVALID && leave_checkpoint_out(copies, copy)) {
 		publisher_send(copies->publisher, publication);
+		return;
+	}
+	if (why->status == ST_INVALID) { /* it never will fit, so it does not rest */
+		refuse(copies, copy, why);
 		return;
 	}
 	if (list_empty(

@@ -33,6 +33,8 @@ struct rabbitmq_copies_events {
 	/* The copy of a job that goes back is nowhere: the original shall go back as it is. May come
 	 * from within rabbitmq_copies_begin(). */
 	void (*gave_up)(void *arg, struct job *job);
+	/* No copy can ever be made: its headers leave no room for ours. May come from there, too. */
+	void (*refused)(void *arg, struct job *job);
 	void (*closed)(void *arg);
 };
 
