@@ -24,6 +24,12 @@ UNSAID = "supervisord did not say how long it waits, set OUTFALL_STOP_TIMEOUT to
 SUPERVISORD = shutil.which("supervisord", path="/usr/bin:/usr/local/bin")
 
 
+def complaints(worker):
+    """But for one about our Redis, which is right: nobody starts it again."""
+    said = [event for event in worker.events() if event["level"] in ("warn", "error")]
+    return [event for event in said if not event["event"].startswith("redis keeps nothing on disk")]
+
+
 class Supervisord:
     """A supervisord of our own, in a folder of its own, on a Unix socket or on loopback."""
 
@@ -138,7 +144,7 @@ class Asking(SupervisordCase):
             drain_timeout_ms=8000, jobs_have_ms=1000,
         )  # fmt: skip
         self.assertEqual(worker.events("worker started")[0]["drain_timeout"], "auto")
-        self.assertEqual([e for e in worker.events() if e["level"] in ("warn", "error")], [])
+        self.assertEqual(complaints(worker), [])
 
     def test_over_tcp_with_others_beside_it(self):
         # All in one group: supervisord ends its groups one after another, one a second.
@@ -184,7 +190,7 @@ class Asking(SupervisordCase):
             self.queue.section(), handler, drain='timeout = "90s"', program="stopsignal=INT\nstopwaitsecs=90"
         )
         self.assert_found(worker, kill_after_ms=90000, stopsignal="INT", drain_timeout_ms=90000)
-        self.assertEqual([e for e in worker.events() if e["level"] == "warn"], [])
+        self.assertEqual(complaints(worker), [])
 
 
 class Elsewhere(RedisCase):
@@ -267,7 +273,7 @@ class Elsewhere(RedisCase):
         worker = self.start_with(environment)
         said = worker.wait_event("supervisord did not say how long it waits")
         self.assertEqual((said["from"], said["drain_timeout_ms"]), ("OUTFALL_STOP_TIMEOUT", 18000))
-        self.assertEqual([e for e in worker.events() if e["level"] == "warn"], [])
+        self.assertEqual(complaints(worker), [])
 
     def test_addresses_that_lead_nowhere(self):
         for url, why in (

@@ -302,7 +302,7 @@ static void take_for_retry(struct child_says *says, const struct error *why)
 	says->type = SAYS_RESULT;
 	says->wrong = true;
 	says->progress = -1;
-	says->note = (struct span){0};
+	says->note = says->checkpoint = (struct span){0};
 	says->has_extend = says->has_checkpoint = says->odd_progress = says->has_failure = false;
 	says->outcome = (struct outcome){.kind = OUTCOME_RETRY};
 	(void)snprintf(says->outcome.reason, sizeof says->outcome.reason,
