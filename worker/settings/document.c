@@ -148,7 +148,7 @@ struct place block_place(const struct block *block, const char *key)
 
 /* --- what may be shown --- */
 
-enum { WORD_MOST = 20, NUMBER_MOST = 20, UNIT_MOST = 3 };
+enum { WORD_MOST = 24, NUMBER_MOST = 20, UNIT_MOST = 3 };
 
 /* "many", "cli-consumer": nothing but small letters. A secret that is so simple is hardly one. */
 static bool is_plain_word(const char *text)
@@ -177,9 +177,17 @@ const char *said_word(const struct said *said, char buf[SAID_SHOWN_BYTES])
 	return buf;
 }
 
+/* "/etc/ca.pem", "./send.php", "x.so", "php": marks that passwords like to have are in none of them. */
+static bool is_plain_path(const char *text)
+{
+	if (text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+			      "._-/")] != '\0')
+		return false;
+	return text[0] == '/' || strchr(text, '.') != NULL || is_plain_word(text);
+}
+
 const char *said_path(const struct said *said, const char *path, const char *instead)
 {
-	const char *given = said->n > 0 && !said->expanded ? said->texts[0] : "@";
-	bool is_path = strchr(given, '@') == NULL && strstr(given, "://") == NULL;
-	return is_path ? path : instead;
+	bool shown = said->n > 0 && !said->expanded && is_plain_path(said->texts[0]);
+	return shown ? path : instead;
 }

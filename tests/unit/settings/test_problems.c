@@ -134,6 +134,10 @@ static const struct row rows[] = {
 		{{2, "error: queue \"q\": there is no handler of that name"}, {3, "error: prefetch cannot be this"}, {4, "error: type cannot be this"},
 		 {6, "warning: handler \"k\" is used by no"}, {6, "error: handler \"k\": its program is in no folder"}, {7, "error: handler \"k\": directory as it is given"},
 		 {8, "error: handler \"k\": user: it cannot be taken"}}},
+	{"a secret where a path or a user should be", BROKER "handler \"h\" { type = exec command = {\"" SECRET "\"}\ndirectory = \"a/" SECRET "+b=\"\nuser = " SECRET " }\n"
+		"drain { deadline_file = \"" SECRET "\" }",
+		{{2, "error: handler \"h\": its program is in no folder"}, {3, "error: handler \"h\": directory as it is given"}, {4, "error: handler \"h\": user: it cannot be taken"},
+		 {5, "warning: drain: the deadline cannot be read from its file"}}},
 	{"twice, with a secret in the first", GOOD "drain { deadline_file = ${OUTFALL_TEST_WORD}\n}\ndrain { deadline_file = ${OUTFALL_TEST_UNSET} report = x }",
 		{{3, "warning: drain: the deadline cannot be read from its file"}, {5, "error: the variable OUTFALL_TEST_UNSET"}, {5, "error: section drain is there twice"}}},
 	{"a secret for each kind of value", "rabbitmq \"m\" { url = \"amqp://h\" heartbeat = " SECRET "\nqueue \"q\" { dlx = true handler = " SECRET "\nretry = " SECRET " priority = " SECRET "} }\n"
