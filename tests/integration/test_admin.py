@@ -901,9 +901,9 @@ class Silence(AdminCase):
             async with websockets.connect(
                 f"ws://127.0.0.1:{self.port}/events", ping_interval=None
             ) as client:
-                while not client.closed and not gone():
+                while client.close_code is None and not gone():
                     await asyncio.sleep(0.2)
-                return client.closed
+                return client.close_code is not None
 
         def gone():
             try:
