@@ -646,6 +646,12 @@ class Siege(AdminCase):
         self.assertIn(b'"exit_code":0', waiters[0].makefile("rb").read())
         self.assertEqual(worker.wait_exit(), 0)
 
+    def connected(self, worker):
+        """Connections to the admin page that have not been closed at both ends."""
+        rows = [row.split() for row in open(f"/proc/{worker.pid}/net/tcp").readlines()[1:]]
+        there, listens, waits = f"0100007F:{self.port:04X}", "0A", "06"
+        return [row for row in rows if row[1] == there and row[3] not in (listens, waits)]
+
     def test_without_descriptors_it_rests(self):
         """A listening socket with somebody in it stays readable; both kinds of ours, idle otherwise."""
         with socket.socket() as probe:
