@@ -241,6 +241,7 @@ roots_run() { # SUITE COMMAND...
 	roots_alone sh -c '
 		set -e
 		root=$1
+		mount --bind "$root" "$root" # unshare in there wants a mount as its root
 		mount --rbind /dev "$root/dev"
 		mount --rbind /sys "$root/sys"
 		mount -t proc proc "$root/proc"
