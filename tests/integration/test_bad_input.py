@@ -186,8 +186,10 @@ class BodyAndHandlerCases:
         if spoil:
             spoil()
         self.queue.publish(["a"])
-        wait_for("it to be dead", lambda: self.queue.dead_depth() == 1)
+        self.assertEqual(worker.wait_event("handler paused, it cannot begin jobs; none is counted")["handler"], "h")
         self.assertEqual(worker.stop()[0], 0)
+        self.assertEqual(self.queue.take_all(), ["a"], "what never began has not failed")
+        self.assertEqual(self.queue.dead_depth(), 0)
         return worker.log_text()
 
     def test_handler_that_is_not_there_at_the_start(self):
