@@ -51,7 +51,8 @@ class SentinelSet:
         return sum(1 for n in range(2) if info.get(f"slave{n}", {}).get("state") == "online")
 
     def is_complete(self):
-        masters = [self.ask(s).sentinel_master("jobs") for s in self.sentinels]
+        """By their names: some versions of redis-py give the parsers of these commands arguments they do not know."""
+        masters = [self.ask(s).execute_command("SENTINEL MASTER", "jobs") for s in self.sentinels]
         return all(m["num-other-sentinels"] == 2 and m["num-slaves"] == 2 for m in masters)
 
     def client(self, node):
@@ -69,7 +70,7 @@ class SentinelSet:
 
     def master(self):
         """As a majority of the Sentinels has it."""
-        ports = [int(self.ask(s).sentinel_get_master_addr_by_name("jobs")[1])
+        ports = [int(self.ask(s).execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", "jobs")[1])
                  for s in self.sentinels if s.process.poll() is None]  # fmt: skip
         port = max(ports, key=ports.count)
         return next(node for node in self.nodes if node.port == port)
@@ -175,13 +176,13 @@ class Discovery(SentinelCase):
         self.assertEqual(worker.stop()[0], 0)
 
     def test_a_wrong_password_at_the_start_is_refused_for_good(self):
-        self.queue.servers.sentinel_password = "wrong"
+        self.queue.servers.sentinel_password = "mistaken"
         url = self.servers.url()
         self.queue.servers.sentinel_password = self.sentinel_password
         worker = self.start(self.config(self.queue.section(url=url)))
         self.assertEqual(worker.wait_exit(), 69)
         self.assertIn("WRONGPASS", worker.log_text())
-        self.assertNotIn("wrong", worker.log_text().replace("WRONGPASS", ""))
+        self.assertNotIn("mistaken", worker.log_text())
 
     def test_a_name_they_do_not_know_is_waited_for(self):
         url = self.servers.url().replace("/jobs/2", "/others/2")

@@ -1127,7 +1127,7 @@ static void a_complaining_process_has_its_share_of_the_log(void **state)
 	run_one(&f, "done");
 	assert_int_equal(f.fake.kinds[OUTCOME_DONE], 3);
 	await_logged(&f, "handler wrote more than output_lines");
-	assert_in_range(count_logged(&f, "line=complaint"), 5, 15);
+	assert_int_in_range(count_logged(&f, "line=complaint"), 5, 15);
 	close_fixture(&f);
 }
 
