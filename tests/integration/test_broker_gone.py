@@ -13,7 +13,7 @@ DRAIN = 'timeout = "4s"  reserve = "1s"  grace = "500ms"'
 
 class BrokerGoneCases:
     def start_running(self, drain=DRAIN, count=6):
-        self.queue.publish([f"j{n}:gate:{self.gate()}" for n in range(1, count + 1)])
+        self.queue.publish([f"j{n}:gate:{self.gate()}" for n in range(1, count + 1)], ids=True)
         worker = self.start(
             self.config(
                 self.queue.section(extra=f"prefetch = 4 {self.lease}"), concurrency=2, drain=drain
