@@ -51,6 +51,7 @@ class Worker:
         args = [self.name, LEASE, claim, room, largest, lost_most, suspects, len(done), len(retried),
                 len(dead), len(returned), len(checkpoints), *itertools.chain.from_iterable(checkpoints),
                 *done]
+        dead = [(field, reason, *(error or [""])) for field, reason, *error in dead]
         for group in (retried, dead, returned):
             args += itertools.chain.from_iterable(group)
         reply = self.scripts["turn"](
@@ -395,6 +396,13 @@ class Settling(ScriptCase):
         self.assertEqual(self.w.missing, [field])
         self.assertEqual(self.r.hvals(self.w.held), [b"a"])
         self.r.delete("q:dead")
+
+    def test_what_a_handler_said_of_it_is_in_the_note(self):
+        self.push(b"a")
+        [(field, _)] = self.w.turn(claim=1)
+        error = {"class": "Net::ReadTimeout", "message": "\u00e9", "backtrace": ["a.rb:1", "b.rb:2"]}
+        self.w.turn(dead=[(field, "why", json.dumps(error))])
+        self.assertEqual(json.loads(self.r.lindex("q:dead:notes", 0))["error"], error)
 
     def test_notes_are_capped(self):
         self.r.lpush("q", *[b"x"] * 1100)
