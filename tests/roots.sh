@@ -16,7 +16,7 @@
 # Exit status 75: the archives could not be had. 77: this user cannot have root folders.
 
 roots_cache=${XDG_CACHE_HOME:-$HOME/.cache}/outfall/roots
-roots_bind= # "FOLDER PLACE", for roots_run: the folder is seen in the root as this place
+roots_bind= # for roots_run, words like FOLDER:PLACE: the folder is seen in the root as this place
 roots_pid=  # what roots_alone waits for
 
 roots_folder() { # SUITE
@@ -245,13 +245,13 @@ roots_run() { # SUITE COMMAND...
 		mount --rbind /dev "$root/dev"
 		mount --rbind /sys "$root/sys"
 		mount -t proc proc "$root/proc"
-		if [ -n "$2" ]; then
-			mkdir -p "$root$3"
-			mount --bind "$2" "$root$3"
-		fi
+		for bind in $2; do
+			mkdir -p "$root${bind#*:}"
+			mount --bind "${bind%%:*}" "$root${bind#*:}"
+		done
 		cd "$root"
-		shift 3
-		exec chroot "$root" env -i "$@"' sh "$root" "${roots_bind% *}" "${roots_bind##* }" \
+		shift 2
+		exec chroot "$root" env -i "$@"' sh "$root" "$roots_bind" \
 		HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
 		${TERM+TERM="$TERM"} ${CI+CI="$CI"} ${http_proxy+http_proxy="$http_proxy"} \
 		${https_proxy+https_proxy="$https_proxy"} ${OUTFALL_TEST_JOBS+OUTFALL_TEST_JOBS="$OUTFALL_TEST_JOBS"} \

@@ -98,10 +98,11 @@ copy_checkout() { # FOLDER
 if [ -n "$on" ]; then
 	roots_provide "$on" build brokers tests -- languages browser promtool fuzzer
 	copy_checkout "$OUTFALL_TEST_SCRATCH/outfall"
-	mkdir -m 1777 "$OUTFALL_TEST_SCRATCH/outfall/tmp"
+	mkdir -m 1777 "$OUTFALL_TEST_SCRATCH/tmp"
 	say "on $on, in $(roots_folder "$on")"
-	roots_bind="$OUTFALL_TEST_SCRATCH/outfall /outfall"
-	roots_run "$on" env TMPDIR=/outfall/tmp sh -c '
+	# Our temporary folder is its /tmp: the names of sockets have no room for more.
+	roots_bind="$OUTFALL_TEST_SCRATCH/outfall:/outfall $OUTFALL_TEST_SCRATCH/tmp:/tmp"
+	roots_run "$on" sh -c '
 		set -e
 		cd /outfall
 		sh config/quickstart.sh
