@@ -788,14 +788,14 @@ static void log_end(struct pool_child *c)
 	bool leaves = c->state == POOL_LEAVING && !c->by_itself && !WIFSIGNALED(c->status);
 	bool asked = leaves || c->state == POOL_KILLED;
 	bool well = c->jobs.count == 0 && WIFEXITED(c->status) && WEXITSTATUS(c->status) == 0;
+	bool says_why = !well && c->last_words[0] != '\0';
 	describe_end(c, how, sizeof how);
 	log_say(c->shared->log,
 		asked  ? LOG_DEBUG
 		: well ? LOG_INFO
 		       : LOG_WARN,
 		"process ended", kv_text("handler", name_of(c)), kv_int("pid", pid_of(c)),
-		kv_text("by", how),
-		kv_text("last_words", c->last_words[0] != '\0' ? c->last_words : NULL),
+		kv_text("by", how), kv_text("last_words", says_why ? c->last_words : NULL),
 		kv_int("jobs", c->jobs.count), kv_int("jobs_done", (int64_t)c->results));
 }
 
