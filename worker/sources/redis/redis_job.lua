@@ -91,7 +91,8 @@ end
 -- --- going back ---
 
 local MARK = 9999999999999
-local MERGE_BYTES = 8 * 1024 * 1024 -- as much is taken off the head for the sake of the order
+-- As much is taken off the head for the sake of the order.
+local MERGE_BYTES, MERGE_JOBS = 2 * 1024 * 1024, 500
 
 local function check_of(body)
 	local ends = #body > 4096 and string.sub(body, 1, 2048) .. string.sub(body, -2048) or body
@@ -106,9 +107,12 @@ end
 -- front. nil, and nothing taken, where that would be too much.
 local function take_before(list, returned, key)
 	local taken, bytes = {}, 0
-	local known = redis.call('ZRANGEBYSCORE', returned, '-inf', '(' .. key, 'WITHSCORES', 'LIMIT', 0, PIECE)
+	if redis.call('ZCOUNT', returned, '-inf', '(' .. key) > MERGE_JOBS then
+		return nil
+	end
+	local known = redis.call('ZRANGEBYSCORE', returned, '-inf', '(' .. key, 'WITHSCORES')
 	for i = 2, #known, 2 do
-		local body = bytes < MERGE_BYTES and #taken < PIECE / 2 - 1 and redis.call('RPOP', list)
+		local body = bytes < MERGE_BYTES and redis.call('RPOP', list)
 		if not body then
 			for at = #taken, 1, -1 do
 				redis.call('RPUSH', list, taken[at][2])

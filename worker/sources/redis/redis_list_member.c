@@ -186,7 +186,9 @@ static bool is_hearing(const struct redis_member *m)
 
 uint64_t redis_member_check_lease(struct redis_member *m, uint64_t now_ns)
 {
-	if (m->lease_until_ns != 0 && !redis_member_is_stopping(m) && now_ns >= m->lease_until_ns) {
+	if (m->lease_until_ns == 0 || redis_member_is_stopping(m))
+		return UINT64_MAX;
+	if (now_ns >= m->lease_until_ns) {
 		if (is_hearing(m))
 			m->lease_until_ns = now_ns + lease_ns(m) / 20;
 		else

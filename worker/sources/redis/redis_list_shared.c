@@ -13,7 +13,7 @@ void redis_shared_check_leases_at(struct redis_shared *shared, uint64_t at_ns)
 		shared->lease_check_ns = at_ns;
 	if (!timer_armed(shared->lease_timer))
 		timer_start(shared->lease_timer,
-			    at_ns > now_ns ? (at_ns - now_ns) / 1000000 + 1 : 0);
+			    at_ns > now_ns ? (at_ns - now_ns) / 1000000 + 1 : 1);
 }
 
 void redis_shared_call(struct redis_shared *shared, enum redis_script script,

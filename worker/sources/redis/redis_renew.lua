@@ -30,7 +30,7 @@
 local list, workers, delayed, returned, clients = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local seq = KEYS[8]
 local worker, lease, how, client = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local PORTION, PORTION_BYTES = 1000, 4 * 1024 * 1024
+local PORTION, PORTION_BYTES = 1000, 2 * 1024 * 1024
 
 redis.call('HDEL', clients, '') -- a first write that needs no memory: see redis_turn.lua
 local now = now_ms()
