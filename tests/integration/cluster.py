@@ -71,7 +71,7 @@ export RUNNING_UNDER_SYSTEMD=1
             thread.start()
         for thread in threads:
             thread.join()
-        wait_for("three nodes in one cluster", lambda: self._together() == NODES, 180)
+        wait_for("three nodes in one cluster", lambda: self._together() == NODES, 300)
 
     def _together(self):
         return int(self.nodes[0].ctl("eval", "length(rabbit_nodes:all_running()).").strip())
