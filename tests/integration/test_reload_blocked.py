@@ -2,14 +2,16 @@
 whoever asked. What does not answer here is a file that this process has a lease on: opening it waits until the
 lease is given back."""
 
+import contextlib
 import fcntl
 import os
+import select
 import signal
 import threading
 import time
 import unittest
 
-from test_admin import AdminCase
+from test_admin import AdminCase, Answer
 from worker import patience, wait_for
 
 OLD, NEW = "old-token-of-many-letters", "new-token-of-many-letters"
@@ -61,16 +63,17 @@ class Blocked(AdminCase):
 
     def test_who_asks_meanwhile_gets_one_more(self):
         worker, lease = self.start_blocked()
-        answers = []
-        askers = [threading.Thread(target=lambda: answers.append(self.post("/reload"))) for _ in range(3)]
+        askers = [self.unix() for _ in range(3)]
         for asker in askers:
-            asker.start()
+            self.addCleanup(asker.close)
+            asker.request("POST", "/reload")
+        with contextlib.closing(self.unix()) as behind_them:  # so they have been heard when it is answered
+            self.assertEqual(self.ask("GET", "/livez", behind_them).status, 200)
         worker.send(signal.SIGHUP)
         worker.wait_event("signal caught", 2)
-        self.assertEqual(answers, [])
+        self.assertEqual(select.select([a.sock for a in askers], [], [], 0)[0], [])
         lease.give_back()
-        for asker in askers:
-            asker.join(20 * patience())
+        answers = [Answer(asker.getresponse()) for asker in askers]
         self.assertEqual([a.status for a in answers], [200] * 3)
         self.assertEqual([a.json()["status"] for a in answers], ["reloaded"] * 3)
         worker.wait_event("configuration reloaded", 2)
