@@ -25,6 +25,8 @@
 #                                     for they mostly wait)
 #   OUTFALL_TEST_SCRATCH_IN=/dev/shm  where the temporary folder goes (default: TMPDIR or /tmp)
 #
+# What fails beside others on a busy machine is run once more, alone, and that counts. It is said loudly.
+#
 # One RabbitMQ serves the whole run, each test in a virtual host of its own; a test that wants to kill
 # its broker, or is started alone, boots one for itself. Two runs at a time do not disturb each
 # other, also from the same checkout.
@@ -167,5 +169,10 @@ rabbitmq_boot=
 export OUTFALL_TEST_RABBITMQ="$OUTFALL_TEST_SCRATCH/shared"
 
 say "testing (the longest tests kill brokers and workers, and take a minute or two)"
+status=0
 ctest --test-dir "$OUTFALL_TEST_SCRATCH" --output-on-failure --no-tests=error \
-	--parallel "${OUTFALL_TEST_JOBS:-$(($(nproc) * 2))}" "$@"
+	--parallel "${OUTFALL_TEST_JOBS:-$(($(nproc) * 2))}" "$@" || status=$?
+[ "$status" -eq 8 ] || exit "$status" # 8: some have failed
+
+say "LOUD: tests failed beside others (see above). Once more, alone: whoever fails again is broken"
+ctest --test-dir "$OUTFALL_TEST_SCRATCH" --output-on-failure --no-tests=error --rerun-failed
