@@ -70,7 +70,7 @@ struct job {
 	/* For the source and the executor, who alone know what it means. */
 	uint64_t source_tag;   /* RabbitMQ: delivery tag; Redis: unused */
 	uint64_t source_epoch; /* RabbitMQ: connection and channel generation the tag belongs to */
-	unsigned source_step;  /* RabbitMQ: how far telling the broker has come; Redis: unused */
+	unsigned source_step;  /* how far telling the broker has come; Redis: in how many calls */
 	bool copied; /* RabbitMQ: its copy for later or for the dead is there; only its answer
 	                        * is open, and is so for its second delivery, too */
 	bool
