@@ -4,11 +4,11 @@
 #include "core.h"
 
 #include "base/clock.h"
+#include "base/duration.h"
+#include "base/log.h"
 #include "base/must.h"
 #include "drain/pausing.h"
 #include "drain/retire.h"
-#include "observe/log.h"
-#include "settings/duration.h"
 #include "settings/settings.h"
 
 #include <stdio.h>
@@ -25,7 +25,7 @@ static struct core *of_executor_host(struct executor_host *host)
 
 /* --- a job arrives --------------------------------------------------------------------------- */
 
-/* A second delivery of a job that has begun here is not run again: see job/recall.h. */
+/* A second delivery of a job that has begun here is not run again: see settle/recall.h. */
 
 static void log_recognised(struct core *core, const struct job *job, const char *how)
 {

@@ -33,7 +33,7 @@
 #include "drain/drain.h"
 #include "executors/executor.h"
 #include "job/ledger.h"
-#include "job/recall.h"
+#include "settle/recall.h"
 #include "settle/settle.h"
 #include "sources/source.h"
 

@@ -4,13 +4,13 @@
 #include "small_worker.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/must.h"
 #include "base/text.h"
 #include "core.h"
 #include "dispatch/routes.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 
 #include <fcntl.h>
 #include <jansson.h>

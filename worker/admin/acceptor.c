@@ -1,9 +1,9 @@
 /* The socket is level-triggered: what is not taken in this turn is there in the next. */
 #include "admin/acceptor.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 
 #include <errno.h>
 #include <stdbool.h>

@@ -11,10 +11,10 @@
 #include "admin/events.h"
 
 #include "base/list.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 
 #include <errno.h>
 #include <netinet/in.h>

@@ -3,12 +3,12 @@
 #include "admin/pages.h"
 
 #include "admin/handshake.h"
+#include "base/duration.h"
+#include "base/log.h"
 #include "core.h"
 #include "observe/health.h"
-#include "observe/log.h"
 #include "observe/metrics.h"
 #include "observe/view.h"
-#include "settings/duration.h"
 #include "sources/census.h"
 
 #include "favicon.svg.h"

@@ -26,11 +26,11 @@
 #include "admin/events.h"
 #include "admin/pages.h"
 #include "base/list.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "core.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 
 #include <microhttpd.h>
 #include <poll.h>

@@ -12,10 +12,10 @@
 
 #include "admin/client.h"
 #include "admin/default_socket.h"
+#include "base/duration.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "commands/ctl_tables.h"
-#include "settings/duration.h"
 #include "settings/settings.h"
 
 #include <errno.h>

@@ -6,10 +6,10 @@
  * whoever reads it has to decide whether to run it again. */
 #include "commands/commands.h"
 
+#include "base/duration.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "loop/loop.h"
-#include "settings/duration.h"
 #include "settings/settings.h"
 #include "sources/sender.h"
 

@@ -5,8 +5,8 @@
  * the very file system that hangs. */
 #include "commands/exit_guard.h"
 
+#include "base/log.h"
 #include "base/memory.h"
-#include "observe/log.h"
 
 #include <poll.h>
 #include <pthread.h>

@@ -2,9 +2,9 @@
  * (executors/plugin/plugin_isolated.h). So there is no help, and a wrong word is nobody's mistake but ours. */
 #include "commands/commands.h"
 
+#include "base/log.h"
 #include "executors/plugin/plugin_isolated.h"
 #include "executors/plugin/plugin_process.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 
 #include <errno.h>

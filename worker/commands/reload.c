@@ -6,10 +6,10 @@
  * another it is said that its key `retry` takes a new worker. */
 #include "commands/reload.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "loop/errand.h"
-#include "observe/log.h"
 #include "settings/changes.h"
 #include "settings/settings.h"
 

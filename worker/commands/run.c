@@ -1,7 +1,7 @@
 #include "commands/commands.h"
 
+#include "base/log.h"
 #include "base/must.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 #include "settings/withheld.h"
 

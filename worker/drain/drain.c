@@ -12,12 +12,12 @@
 #include "drain/drain.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/must.h"
 #include "dispatch/dispatch.h"
 #include "dispatch/routes.h"
 #include "executors/executor.h"
 #include "job/ledger.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 #include "settle/settle.h"
 #include "sources/source.h"

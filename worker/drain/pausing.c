@@ -5,11 +5,11 @@
 #include "drain/pausing.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "dispatch/dispatch.h"
 #include "dispatch/routes.h"
 #include "drain/drain.h"
 #include "executors/executor.h"
-#include "observe/log.h"
 #include "sources/source.h"
 
 #include <stdio.h>

@@ -3,11 +3,11 @@
 #include "drain/retire.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/must.h"
 #include "dispatch/dispatch.h"
 #include "dispatch/routes.h"
 #include "drain/drain.h"
-#include "observe/log.h"
 #include "sources/source.h"
 
 void retire_begin(struct drain *drain, struct route *route)

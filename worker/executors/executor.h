@@ -45,9 +45,9 @@
 #define OUTFALL_EXECUTORS_EXECUTOR_H
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/span.h"
 #include "job/outcome.h"
-#include "observe/log.h"
 
 #include <stdbool.h>
 #include <stdint.h>

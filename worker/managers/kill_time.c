@@ -9,13 +9,13 @@
  * that happen anyway, and said once for each queue where more than one job of ten did not fit. */
 #include "managers/kill_time.h"
 
+#include "base/duration.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "core.h"
 #include "drain/forecast.h"
 #include "loop/loop.h"
 #include "managers/supervisord.h"
-#include "observe/log.h"
-#include "settings/duration.h"
 #include "settings/settings.h"
 
 #include <errno.h>

@@ -6,7 +6,7 @@
  * may not be unset beside it: without the one there is not the other. */
 #include "managers/supervisord_answer.h"
 
-#include "settings/duration.h"
+#include "base/duration.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -11,14 +11,14 @@
  * EXTEND_S more, never past the drain's deadline: a worker that hangs is killed that much later. */
 #include "managers/systemd.h"
 
+#include "base/duration.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "core.h"
 #include "loop/loop.h"
 #include "managers/notify.h"
 #include "observe/health.h"
-#include "observe/log.h"
 #include "observe/view.h"
-#include "settings/duration.h"
 
 #include <inttypes.h>
 #include <stdio.h>

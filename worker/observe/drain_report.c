@@ -1,8 +1,8 @@
 #include "observe/drain_report.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "drain/report.h"
-#include "observe/log.h"
 
 #include <errno.h>
 #include <fcntl.h>

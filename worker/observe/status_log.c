@@ -1,8 +1,8 @@
 #include "observe/status_log.h"
 
+#include "base/log.h"
 #include "core.h"
 #include "drain/forecast.h"
-#include "observe/log.h"
 #include "observe/status.h"
 
 enum { RUNNING_LOGGED = 100 }; /* a log may be slow, and drops what it cannot take */

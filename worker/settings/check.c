@@ -3,9 +3,9 @@
  * what cannot work; a warning is what can, but hardly as meant. */
 #include "settings/check.h"
 
+#include "base/duration.h"
 #include "base/must.h"
 #include "base/span.h"
-#include "settings/duration.h"
 #include "settings/problems.h"
 #include "settings/rules.h"
 

@@ -1,6 +1,6 @@
 #include "settings/listen_address.h"
 
-#include "settings/duration.h"
+#include "base/duration.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>

@@ -10,11 +10,11 @@
  * A broken text ends it after the fourth, because half a configuration breaks rules that the whole
  * one keeps. Everything else goes on to the end, and all problems are reported at once. */
 #include "settings/load.h"
+#include "base/duration.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "settings/check.h"
 #include "settings/document.h"
-#include "settings/duration.h"
 #include "settings/late.h"
 #include "settings/problems.h"
 #include "settings/secrets.h"

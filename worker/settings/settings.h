@@ -8,7 +8,7 @@
 #define OUTFALL_SETTINGS_SETTINGS_H
 
 #include "base/error.h"
-#include "observe/log.h"
+#include "base/log.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -2,8 +2,8 @@
  * answered with what would be right, built from the row: its range, its words, an example. */
 #include "settings/value.h"
 
+#include "base/duration.h"
 #include "base/must.h"
-#include "settings/duration.h"
 #include "settings/problems.h"
 
 #include <inttypes.h>

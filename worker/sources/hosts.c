@@ -10,9 +10,9 @@
  * visits them in an order that its log shows plainly. */
 #include "sources/hosts.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
-#include "observe/log.h"
 #include "settings/secrets.h"
 #include "settings/settings.h"
 #include "wire/tls.h"

@@ -6,12 +6,12 @@
 #ifndef OUTFALL_TESTS_FAKE_HOST_H
 #define OUTFALL_TESTS_FAKE_HOST_H
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "dispatch/routes.h"
 #include "executors/executor.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 #include "sources/source.h"
 

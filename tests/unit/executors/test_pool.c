@@ -2,9 +2,9 @@
  * is lost however a process ends. */
 #include "fake_host.h"
 
+#include "base/log.h"
 #include "executors/child/children.h"
 #include "executors/pool/pool.h"
-#include "observe/log.h"
 
 #include <dirent.h>
 #include <errno.h>

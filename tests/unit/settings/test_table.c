@@ -2,7 +2,7 @@
  * default and be a good configuration, and the reference, which is printed from the table.
  *
  *     OUTFALL_WRITE_REFERENCE=1 ctest -R settings/test_table     writes the reference anew */
-#include "settings/duration.h"
+#include "base/duration.h"
 #include "settings/settings.h"
 #include "settings/table.h"
 

@@ -1,8 +1,8 @@
 /* Messages in pieces, as a channel brings them, and what becomes of them. */
 #include "sources/rabbitmq/rabbitmq_incoming.h"
 
+#include "base/log.h"
 #include "job/job.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 #include "sources/source.h"
 #include "wire/amqp.h"

@@ -27,10 +27,10 @@
 #define OUTFALL_EXECUTORS_CHILD_SAYS_H
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/span.h"
 #include "job/failure.h"
 #include "job/outcome.h"
-#include "observe/log.h"
 
 #include <stdbool.h>
 #include <stdint.h>

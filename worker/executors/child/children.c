@@ -8,6 +8,7 @@
  * ours begins a new one, in which its descendants are; who is in the worker's own was started in here. */
 #include "executors/child/children.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "executors/child/birth.h"
@@ -16,7 +17,6 @@
 #include "executors/child/spawn_profile.h"
 #include "executors/child/strays.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 
 #include <errno.h>
 #include <fcntl.h>

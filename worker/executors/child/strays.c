@@ -3,11 +3,11 @@
 #include "executors/child/strays.h"
 
 #include "base/list.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "executors/child/group.h"
 #include "executors/child/guardian.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 
 #include <signal.h>
 

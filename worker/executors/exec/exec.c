@@ -26,6 +26,7 @@
  * next one's. */
 #include "executors/exec/exec.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "dispatch/routes.h"
@@ -39,7 +40,6 @@
 #include "executors/width.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 
 #include <errno.h>

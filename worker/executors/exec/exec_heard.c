@@ -3,12 +3,12 @@
  * promise: a job can open its own stdout by name and take it back. Our ends never block. */
 #include "executors/exec/exec_heard.h"
 
+#include "base/log.h"
 #include "base/must.h"
 #include "dispatch/routes.h"
 #include "executors/child/child_says.h"
 #include "executors/exec/exec_pipes.h"
 #include "job/job.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 
 #include <errno.h>

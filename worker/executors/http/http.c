@@ -37,6 +37,7 @@
 #include "executors/http/http.h"
 
 #include "base/base64.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "base/text.h"
@@ -47,7 +48,6 @@
 #include "executors/width.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 
 #include <errno.h>

@@ -30,12 +30,12 @@
  * a drain only, so what is leaked is leaked to the exit. */
 #include "executors/plugin/plugin.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "dispatch/routes.h"
 #include "executors/plugin/plugin_inside.h"
 #include "job/job.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 
 #include <errno.h>

@@ -19,9 +19,9 @@
 #include "executors/plugin/plugin_inside.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "dispatch/routes.h"
 #include "job/job.h"
-#include "observe/log.h"
 
 #include <stdio.h>
 

@@ -14,6 +14,7 @@
 #include "executors/plugin/plugin_process.h"
 
 #include "base/base64.h"
+#include "base/log.h"
 #include "base/must.h"
 #include "base/text.h"
 #include "executors/executor.h"
@@ -22,7 +23,6 @@
 #include "executors/pool/pool_frames.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 
 #include <errno.h>

@@ -1,9 +1,9 @@
 #include "executors/plugin/plugin_words.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "executors/executor.h"
 #include "job/job.h"
-#include "observe/log.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -23,6 +23,8 @@
  * Jobs of one turn leave in one write for each process, at its end. */
 #include "executors/pool/pool.h"
 
+#include "base/backoff.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "executors/child/environment.h"
@@ -31,9 +33,7 @@
 #include "executors/pool/pool_child.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 #include "settings/settings.h"
-#include "wire/reconnect.h"
 
 #include <stdio.h>
 #include <sys/random.h>

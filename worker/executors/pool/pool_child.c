@@ -23,6 +23,7 @@
  * blocks on a full pipe meanwhile. */
 #include "executors/pool/pool_child.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "dispatch/routes.h"
@@ -30,7 +31,6 @@
 #include "executors/executor.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 
 #include <errno.h>

@@ -11,12 +11,12 @@
  * however many are quiet. */
 #include "sources/rabbitmq/rabbitmq.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "dispatch/routes.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 #include "sources/rabbitmq/rabbitmq_channel.h"
 #include "sources/rabbitmq/rabbitmq_copies.h"

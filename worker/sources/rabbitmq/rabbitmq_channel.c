@@ -17,12 +17,12 @@
  * arrives is not even read. Whether a queue is such a one: rabbitmq_single_active.h. */
 #include "sources/rabbitmq/rabbitmq_channel.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "dispatch/routes.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 #include "sources/census.h"
 #include "sources/rabbitmq/rabbitmq_answers.h"

@@ -17,9 +17,9 @@
 #include "sources/rabbitmq/rabbitmq_consumer.h"
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 #include "sources/census.h"
 #include "sources/rabbitmq/rabbitmq_message.h"

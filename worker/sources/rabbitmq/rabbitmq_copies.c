@@ -12,11 +12,11 @@
 #include "sources/rabbitmq/rabbitmq_copies.h"
 
 #include "base/list.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 #include "sources/rabbitmq/rabbitmq_link.h"
 #include "sources/rabbitmq/rabbitmq_message.h"

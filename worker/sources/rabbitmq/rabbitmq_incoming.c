@@ -7,10 +7,10 @@
  * made without them. */
 #include "sources/rabbitmq/rabbitmq_incoming.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "job/job.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 #include "sources/rabbitmq/rabbitmq_message.h"
 #include "sources/source.h"

@@ -4,9 +4,9 @@
  * connection that is left, because an owner finds out inside its events, where it must not go. */
 #include "sources/rabbitmq/rabbitmq_link.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 #include "wire/amqp.h"
 #include "wire/stream.h"

@@ -9,9 +9,9 @@
 #ifndef OUTFALL_SOURCES_RABBITMQ_LINK_H
 #define OUTFALL_SOURCES_RABBITMQ_LINK_H
 
+#include "base/backoff.h"
 #include "base/error.h"
 #include "sources/hosts.h"
-#include "wire/reconnect.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -20,12 +20,12 @@
 #include "sources/rabbitmq/rabbitmq_passage.h"
 
 #include "base/list.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "dispatch/routes.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 #include "sources/rabbitmq/rabbitmq_confirming.h"
 #include "sources/rabbitmq/rabbitmq_message.h"

@@ -20,9 +20,9 @@
  * anyway. */
 #include "sources/rabbitmq/rabbitmq_publisher.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 #include "sources/rabbitmq/rabbitmq_confirming.h"
 #include "sources/rabbitmq/rabbitmq_queue.h"

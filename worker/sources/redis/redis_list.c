@@ -29,12 +29,12 @@
  * can be told of them for a while. */
 #include "sources/redis/redis_list.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "dispatch/routes.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 #include "sources/hosts.h"
 #include "sources/redis/redis_list_queue.h"

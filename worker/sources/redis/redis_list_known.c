@@ -1,5 +1,5 @@
 /* A job belongs to our present name by its epoch; what is held always does, because with a name all that
- * is held is given up, and so does what waits for an earlier run of the same job (job/recall.h). Unknown fields are looked for one by one: there are none but after a failover, and
+ * is held is given up, and so does what waits for an earlier run of the same job (settle/recall.h). Unknown fields are looked for one by one: there are none but after a failover, and
  * then no more than had been claimed ahead. */
 #include "sources/redis/redis_list_known.h"
 

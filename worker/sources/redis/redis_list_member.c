@@ -25,11 +25,11 @@
  * been given meanwhile is let go of; of those that run we only remember how they end. */
 #include "sources/redis/redis_list_member.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 #include "sources/redis/redis_list_keys.h"
 #include "sources/redis/redis_list_known.h"

@@ -21,12 +21,12 @@
  * has taken its body away, and it is not settled. */
 #include "sources/redis/redis_list_queue.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "dispatch/routes.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 #include "sources/census.h"
 #include "sources/redis/redis_list_keys.h"

@@ -6,7 +6,7 @@
  * nobody. */
 #include "sources/redis/redis_list_replicas.h"
 
-#include "observe/log.h"
+#include "base/log.h"
 #include "sources/redis/redis_list_shared.h"
 #include "sources/source.h"
 

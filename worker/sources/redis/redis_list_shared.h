@@ -8,10 +8,10 @@
 #ifndef OUTFALL_SOURCES_REDIS_LIST_SHARED_H
 #define OUTFALL_SOURCES_REDIS_LIST_SHARED_H
 
+#include "base/backoff.h"
 #include "base/error.h"
 #include "base/list.h"
 #include "sources/redis/redis_script.h"
-#include "wire/reconnect.h"
 #include "wire/resp.h"
 
 #include <stdbool.h>

@@ -16,11 +16,11 @@
  * and that is the longest a BLMOVE may take. */
 #include "sources/redis/redis_list_wait.h"
 
+#include "base/backoff.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "loop/loop.h"
 #include "sources/redis/redis_list_keys.h"
-#include "wire/reconnect.h"
 #include "wire/resp.h"
 
 #include <stdio.h>

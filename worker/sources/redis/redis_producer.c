@@ -12,10 +12,10 @@
 #include "sources/producer.h"
 
 #include "base/list.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "loop/loop.h"
-#include "observe/log.h"
 #include "settings/settings.h"
 #include "sources/hosts.h"
 #include "sources/redis/redis_list_keys.h"

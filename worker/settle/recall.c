@@ -13,7 +13,7 @@
  *
  * The attempt is compared because a copy for the next one has the id and the body of the job that has ended,
  * and is all that is left of it when the broker has taken our answer after all. */
-#include "job/recall.h"
+#include "settle/recall.h"
 
 #include "base/must.h"
 #include "dispatch/routes.h"

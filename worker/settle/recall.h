@@ -23,8 +23,8 @@
  * Owns:   the jobs that are kept; those that run or wait are the ledger's. Only recall assigns job->recall.
  * Units:  monotonic nanoseconds, bytes.
  * Fails:  never: what cannot be kept is forgotten, which costs a second run. */
-#ifndef OUTFALL_JOB_RECALL_H
-#define OUTFALL_JOB_RECALL_H
+#ifndef OUTFALL_SETTLE_RECALL_H
+#define OUTFALL_SETTLE_RECALL_H
 
 #include "base/list.h"
 

@@ -1,4 +1,4 @@
-/* reconnect - when to try again: exponential backoff with full jitter. Pure arithmetic.
+/* backoff - when to try again: exponential backoff with full jitter. Pure arithmetic.
  *
  * Thread: any; the struct belongs to its caller.
  * Units:  milliseconds.
@@ -7,8 +7,8 @@
  * The first wait after a success is short (100 ms and below), because most trouble is a restart;
  * then it doubles to 10 s. Full jitter (anything between half and the whole) keeps a fleet that
  * lost its broker from coming back in one wave. */
-#ifndef OUTFALL_WIRE_RECONNECT_H
-#define OUTFALL_WIRE_RECONNECT_H
+#ifndef OUTFALL_BASE_BACKOFF_H
+#define OUTFALL_BASE_BACKOFF_H
 
 #include <stdint.h>
 

@@ -1,6 +1,6 @@
 /* log: whatever is put in, what comes out is one whole line that a parser reads back and a terminal
  * survives; and a reader that does not read costs lines, not time. */
-#include "observe/log.h"
+#include "base/log.h"
 
 #include <fcntl.h>
 #include <jansson.h>

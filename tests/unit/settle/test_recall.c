@@ -1,7 +1,7 @@
 /* Which deliveries are taken for the same job, what becomes of them, and what is forgotten. */
 #include "dispatch/routes.h"
 #include "job/job.h"
-#include "job/recall.h"
+#include "settle/recall.h"
 #include "sources/source.h"
 
 #include <setjmp.h>

@@ -9,7 +9,7 @@
  *
  * And values come from strangers (queue names, output of jobs): whatever would break the line, the
  * JSON or the terminal is escaped. */
-#include "observe/log.h"
+#include "base/log.h"
 
 #include "base/letter.h"
 #include "base/memory.h"

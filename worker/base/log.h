@@ -11,8 +11,8 @@
  * Journal: where stderr is systemd's journal (JOURNAL_STREAM), each line begins with its priority, "<3>".
  * Fails:  never: a reader that does not read must not stop a drain, so a line that would block is
  *         dropped and counted, and the count is printed when there is room again. */
-#ifndef OUTFALL_OBSERVE_LOG_H
-#define OUTFALL_OBSERVE_LOG_H
+#ifndef OUTFALL_BASE_LOG_H
+#define OUTFALL_BASE_LOG_H
 
 #include "base/error.h"
 #include "base/span.h"

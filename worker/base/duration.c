@@ -1,4 +1,4 @@
-#include "settings/duration.h"
+#include "base/duration.h"
 
 #include <inttypes.h>
 #include <stdio.h>

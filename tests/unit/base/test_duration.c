@@ -1,5 +1,5 @@
 /* duration: what is a time, a size, a count, and what is not, as rows. */
-#include "settings/duration.h"
+#include "base/duration.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -5,8 +5,8 @@
  *         number is read as seconds by one half of the world and as milliseconds by the other.
  *         Sizes are bytes: none, k, M, G, in powers of 1024.
  * Fails:  with false and *ret_... untouched. */
-#ifndef OUTFALL_SETTINGS_DURATION_H
-#define OUTFALL_SETTINGS_DURATION_H
+#ifndef OUTFALL_BASE_DURATION_H
+#define OUTFALL_BASE_DURATION_H
 
 #include <stdbool.h>
 #include <stddef.h>
