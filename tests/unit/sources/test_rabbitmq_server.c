@@ -12,23 +12,24 @@ static void test_abilities_by_version(void **state)
 	(void)state;
 	static const struct {
 		const char *server;
-		bool tx, counts_only_rejects, knows_timeout, tells_single_active;
+		bool tx, streams, counts_only_rejects, knows_timeout, tells_single_active;
 	} rows[] = {
-	    {"RabbitMQ 3.7.28",       true,  false, false, false},
-	    {"RabbitMQ 3.8.0",        true,  false, false, true },
-	    {"RabbitMQ 3.10.8",       true,  false, false, true },
-	    {"RabbitMQ 3.12.0",       true,  false, true,  true },
-	    {"RabbitMQ 3.13.7",       true,  false, true,  true },
-	    {"RabbitMQ 4.0.1",        true,  true,  true,  true },
-	    {"RabbitMQ 4.1.0-beta.3", true,  true,  true,  true },
-	    {"RabbitMQ 10.0.0",       true,  true,  true,  true },
-	    {"RabbitMQ unknown",      true,  false, false, false},
-	    {"LavinMQ 4.0.0",         false, false, false, false},
-	    {"",		      false, false, false, false},
+	    {"RabbitMQ 3.7.28",       true,  false, false, false, false},
+	    {"RabbitMQ 3.8.0",        true,  false, false, false, true },
+	    {"RabbitMQ 3.10.8",       true,  true,  false, false, true },
+	    {"RabbitMQ 3.12.0",       true,  true,  false, true,  true },
+	    {"RabbitMQ 3.13.7",       true,  true,  false, true,  true },
+	    {"RabbitMQ 4.0.1",        true,  true,  true,  true,  true },
+	    {"RabbitMQ 4.1.0-beta.3", true,  true,  true,  true,  true },
+	    {"RabbitMQ 10.0.0",       true,  true,  true,  true,  true },
+	    {"RabbitMQ unknown",      true,  false, false, false, false},
+	    {"LavinMQ 4.0.0",         false, false, false, false, false},
+	    {"",		      false, false, false, false, false},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		const char *server = rows[i].server;
 		assert_int_equal(rabbitmq_server_speaks_tx(server), rows[i].tx);
+		assert_int_equal(rabbitmq_server_has_streams(server), rows[i].streams);
 		assert_int_equal(rabbitmq_server_counts_only_rejects(server),
 				 rows[i].counts_only_rejects);
 		assert_int_equal(rabbitmq_server_knows_consumer_timeout(server),

@@ -696,6 +696,8 @@ static void explain_close(const struct rabbitmq_channel *ch, const amqp_channel_
 	enum status st = rabbitmq_queue_refusal(m->reply_code, m->reply_text);
 	(void)error_set(why, st, "%d %.*s", m->reply_code, (int)m->reply_text.len,
 			(const char *)m->reply_text.bytes);
+	if (ch->state == CHANNEL_SUBSCRIBING && rabbitmq_consumer_met_stream(why))
+		(void)error_set(why, st, "is a stream, which is no job queue: jobs would be lost");
 	if (ch->state == CHANNEL_CHECKING)
 		(void)error_add(why, st,
 				st == ST_MISSING

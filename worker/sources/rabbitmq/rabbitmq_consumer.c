@@ -44,6 +44,15 @@ struct rabbitmq_consumer {
 	const struct route *route;
 };
 
+/* A stream is consumed from wherever it happens to end, keeps what it has given, and takes any answer for a
+ * mere credit: jobs would be lost in silence. It knows no x-priority, and says so (3.10 to 4.3), while to the
+ * other types 0 is what they have without one: so it is always sent. */
+bool rabbitmq_consumer_met_stream(const struct error *why)
+{
+	return strstr(why->text, "invalid arg 'x-priority'") != NULL &&
+	       strstr(why->text, "of queue type rabbit_stream_queue") != NULL;
+}
+
 /* The wish is one of the operator's, so that it cannot be met is said each time. */
 static bool knows_timeout(const struct rabbitmq_consumer *c, struct amqp_conn *conn)
 {
@@ -63,7 +72,7 @@ static int put_arguments(const struct rabbitmq_consumer *c, struct amqp_conn *co
 {
 	const struct queue_settings *queue = c->at.queue;
 	int n = 0;
-	if (queue->priority != 0)
+	if (queue->priority != 0 || rabbitmq_server_has_streams(amqp_conn_server(conn)))
 		entries[n++] = rabbitmq_number_entry("x-priority", queue->priority);
 	if (queue->consumer_timeout_ms != 0 && !c->without_timeout && knows_timeout(c, conn))
 		entries[n++] = rabbitmq_number_entry("x-consumer-timeout",

@@ -36,10 +36,12 @@ struct rabbitmq_consumer *rabbitmq_consumer_create(const struct rabbitmq_consume
 void rabbitmq_consumer_destroy(struct rabbitmq_consumer *c);
 
 void rabbitmq_consumer_begin(struct rabbitmq_consumer *c); /* on a channel opened anew */
-/* basic.consume, with the queue's priority, and its consumer_timeout where the broker knows that. */
+/* basic.consume, with the queue's priority (0, too: see met_stream()), and its consumer_timeout where the broker knows that. */
 void rabbitmq_consumer_subscribe(struct rabbitmq_consumer *c, struct amqp_conn *conn);
 /* The channel was closed for basic.consume. True: for the timeout, and the next one goes without. */
 bool rabbitmq_consumer_timeout_refused(struct rabbitmq_consumer *c, const struct error *why);
+/* It was, because the queue is a stream. */
+bool rabbitmq_consumer_met_stream(const struct error *why);
 void rabbitmq_consumer_connection_lost(struct rabbitmq_consumer *c);
 void rabbitmq_consumer_cancel(struct rabbitmq_consumer *c, struct amqp_conn *conn);
 /* Between started() and ended(): another one by another tag, and then basic.cancel for the one that was

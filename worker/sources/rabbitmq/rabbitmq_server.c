@@ -21,6 +21,11 @@ bool rabbitmq_server_counts_only_rejects(const char *server)
 	return is_at_least(server, 4, 0);
 }
 
+bool rabbitmq_server_has_streams(const char *server)
+{
+	return is_at_least(server, 3, 9);
+}
+
 bool rabbitmq_server_knows_consumer_timeout(const char *server)
 {
 	return is_at_least(server, 3, 12);

@@ -13,6 +13,8 @@
 bool rabbitmq_server_speaks_tx(const char *server);
 /* On a quorum queue the delivery limit counts basic.reject and not basic.nack; older ones count both. */
 bool rabbitmq_server_counts_only_rejects(const char *server);
+/* A queue may be a stream. */
+bool rabbitmq_server_has_streams(const char *server);
 /* x-consumer-timeout, an argument of basic.consume. */
 bool rabbitmq_server_knows_consumer_timeout(const char *server);
 /* There are queues with a single active consumer, and a declaration that does not match one is refused
