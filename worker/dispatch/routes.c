@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "base/must.h"
 #include "executors/executor.h"
+#include "job/job.h"
 #include "sources/source.h"
 
 #include <string.h>
@@ -62,6 +63,11 @@ unsigned lane_width(const struct lane *lane)
 unsigned lane_widest(const struct lane *lane)
 {
 	return limited(lane, lane->executor->widest);
+}
+
+bool lane_stages(const struct lane *lane)
+{
+	return lane->executor->depth > lane->executor->width;
 }
 
 const char *lane_paused_because(const struct lane *lane)
@@ -140,6 +146,13 @@ struct route *roster_add_route(struct roster *roster, const char *name, struct s
 	list_append(&roster->routes, &route->in_roster);
 	inherit(roster, route);
 	return route;
+}
+
+void route_describe(const struct job *job, struct text *to)
+{
+	const struct source *source = job->route->source;
+	if (source->ops != NULL && source->ops->describe != NULL)
+		source->ops->describe(source, job, to);
 }
 
 void roster_retire_route(struct roster *roster, struct route *route)

@@ -27,6 +27,7 @@
 
 struct budget;
 struct job;
+struct text;
 struct source;
 struct executor;
 
@@ -95,6 +96,8 @@ struct roster {
 /* How many of its jobs can run at once. Changes with the executor's, and while it is paused. */
 unsigned lane_width(const struct lane *lane);
 unsigned lane_widest(const struct lane *lane); /* when all of its processes are up */
+/* It is given more than can run: those jobs are staged, and begin without us. */
+bool lane_stages(const struct lane *lane);
 
 /* Why it is given no jobs now, for people; NULL: it is, if only one for trial. */
 const char *lane_paused_because(const struct lane *lane);
@@ -115,6 +118,8 @@ static inline const struct histogram *route_runs(const struct route *route)
 		route = route->heir;
 	return &route->runs;
 }
+/* Appends what came with the job beside its body: describe() of its source (sources/source.h). */
+void route_describe(const struct job *job, struct text *to);
 bool route_is_same_queue(const struct route *a, const struct route *b);
 void roster_add_source(struct roster *roster, struct source *source);
 

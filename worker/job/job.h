@@ -13,7 +13,6 @@
 #include "base/span.h"
 #include "job/failure.h"
 #include "job/outcome.h"
-#include "settle/verdict.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>

@@ -1,4 +1,5 @@
-/* outcome - what a handler said of a job, and what became of the job in the end. Plain facts. */
+/* outcome - what a handler said of a job, what the broker is told of it, and what became of it in the end. Plain
+ * facts. */
 #ifndef OUTFALL_JOB_OUTCOME_H
 #define OUTFALL_JOB_OUTCOME_H
 
@@ -43,6 +44,18 @@ enum fate {
 	FATE_RETURNED,
 	FATE_UNSETTLED,
 	FATE_COUNT,
+};
+
+/* What the broker shall be told of a job; settle/verdict.h decides it. */
+struct verdict {
+	enum fate fate;    /* what it becomes if the broker can be told; never FATE_UNSETTLED */
+	bool interrupted;  /* RETURNED: we ended its run, so the next one may find half an effect */
+	uint64_t delay_ms; /* RETRIED: not before */
+	bool delay_asked;  /* ... as its handler asked, and not the policy, whose delays are few */
+	uint32_t attempt;  /* the number its next run carries */
+	uint32_t interruptions;
+	uint32_t crashes;
+	bool poisonous; /* DEAD because it crashed its handler too often */
 };
 
 const char *outcome_name(enum outcome_kind kind);

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "wire/tls.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,21 +40,6 @@ struct drain_settings {
 	uint64_t grace_ms;   /* 5s; between asking an overdue job to stop and killing its group */
 	const char *report;  /* path of the JSON report, NULL: only the log line */
 	const char *deadline_file; /* says when the process manager kills; NULL: none */
-};
-
-enum tls_verify {
-	TLS_VERIFY_FULL, /* a certificate that we trust, for the host that was dialled */
-	TLS_VERIFY_CA,   /* ... for whomever */
-	TLS_VERIFY_NONE, /* anything: encrypted, but perhaps with the wrong peer */
-};
-
-/* Files are read again whenever they have changed. */
-struct tls_settings {
-	const char *ca_file;     /* NULL: the system's */
-	const char *cert_file;   /* ours, with its chain; NULL: none */
-	const char *key_file;    /* NULL: it is in cert_file */
-	const char *server_name; /* NULL: the host of the address */
-	enum tls_verify verify;
 };
 
 /* Where the broker of a section is, and who we are there. */
@@ -290,8 +276,5 @@ enum status settings_load_queue(const char *path, const char *target,
 				struct settings **ret_settings, struct problems *problems);
 void settings_destroy(struct settings *settings);
 void problems_free(struct problems *problems);
-
-/* `url` without its password, for people: "amqp://user:***@mq1:5672/vhost". */
-void url_redacted(const char *url, char *buf, size_t size);
 
 #endif

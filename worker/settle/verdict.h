@@ -13,18 +13,6 @@
 
 struct retry_settings;
 
-struct verdict {
-	enum fate fate; /* what it becomes if the broker can be told; never FATE_UNSETTLED */
-	bool
-	    interrupted; /* RETURNED: we ended it while it ran, so the next run may find half an effect */
-	uint64_t delay_ms; /* RETRIED: not before */
-	bool delay_asked;  /* ... as its handler asked, and not the policy, whose delays are few */
-	uint32_t attempt;  /* the number its next run carries */
-	uint32_t interruptions;
-	uint32_t crashes;
-	bool poisonous; /* DEAD because it crashed its handler too often */
-};
-
 struct verdict_facts {
 	const struct outcome *outcome; /* NULL: it was never begun */
 	uint32_t attempt;              /* of the run that ended, from 1 */

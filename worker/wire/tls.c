@@ -13,7 +13,6 @@
 
 #include "base/memory.h"
 #include "base/must.h"
-#include "settings/settings.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

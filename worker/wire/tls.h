@@ -23,7 +23,21 @@
 
 struct tls;
 struct tls_session;
-struct tls_settings;
+
+enum tls_verify {
+	TLS_VERIFY_FULL, /* a certificate that we trust, for the host that was dialled */
+	TLS_VERIFY_CA,   /* ... for whomever */
+	TLS_VERIFY_NONE, /* anything: encrypted, but perhaps with the wrong peer */
+};
+
+/* Files are read again whenever they have changed. */
+struct tls_settings {
+	const char *ca_file;     /* NULL: the system's */
+	const char *cert_file;   /* ours, with its chain; NULL: none */
+	const char *key_file;    /* NULL: it is in cert_file */
+	const char *server_name; /* NULL: the host of the address */
+	enum tls_verify verify;
+};
 
 enum tls_file { TLS_CA_FILE, TLS_CERT_FILE, TLS_KEY_FILE };
 

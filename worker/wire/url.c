@@ -11,7 +11,6 @@
 #include "wire/url.h"
 
 #include "base/memory.h"
-#include "settings/settings.h"
 
 #include <stdio.h>
 #include <string.h>

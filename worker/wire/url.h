@@ -9,8 +9,7 @@
  *     redis+cluster://user:password@host:6379,host:6379    some nodes of a cluster; rediss+cluster://
  *     http://user:password@host:80/path        https://   the same with TLS
  *
- * Every part may be percent-encoded; a host in brackets is an IPv6 address. url_redacted(), for
- * people, is declared in settings/settings.h.
+ * Every part may be percent-encoded; a host in brackets is an IPv6 address.
  *
  * Thread: any; a struct url belongs to its caller.
  * Owns:   the parts, which live in one allocation until url_free().
@@ -59,6 +58,9 @@ struct url {
 /* On failure *ret_url is untouched. */
 enum status url_parse(const char *text, struct url *ret_url, struct error *why);
 void url_free(struct url *url); /* fine on a zeroed one */
+
+/* `url` without its password, for people: "amqp://user:***@mq1:5672/vhost". Any text is fine. */
+void url_redacted(const char *url, char *buf, size_t size);
 
 struct url_node {
 	char host[URL_HOST_BYTES];

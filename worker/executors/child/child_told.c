@@ -5,7 +5,6 @@
 #include "base/base64.h"
 #include "dispatch/routes.h"
 #include "job/job.h"
-#include "sources/source.h"
 
 static void put_text(struct text *text, const char *comma_key, const char *value)
 {
@@ -41,7 +40,6 @@ static void put_checkpoint(struct text *text, struct span checkpoint)
 
 void child_told_job(struct text *text, const struct job *job, uint64_t timeout_ms)
 {
-	const struct source *source = job->route->source;
 	put_text(text, "{\"type\":\"job\",\"id\":", job->id);
 	put_text(text, ",\"source\":", job->route->source_name);
 	put_text(text, ",\"queue\":", job->route->name);
@@ -55,8 +53,7 @@ void child_told_job(struct text *text, const struct job *job, uint64_t timeout_m
 	put_text_if_any(text, ",\"traceparent\":", job->traceparent);
 	put_number(text, ",\"bytes\":", job->body.len);
 	put_checkpoint(text, job->checkpoint);
-	if (source->ops != NULL && source->ops->describe != NULL)
-		source->ops->describe(source, job, text);
+	route_describe(job, text);
 	text_put_literal(text, "}\n");
 }
 

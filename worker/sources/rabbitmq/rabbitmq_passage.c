@@ -27,6 +27,7 @@
 #include "job/job.h"
 #include "loop/loop.h"
 #include "settings/settings.h"
+#include "settle/verdict.h"
 #include "sources/rabbitmq/rabbitmq_confirming.h"
 #include "sources/rabbitmq/rabbitmq_message.h"
 #include "wire/amqp.h"

@@ -3,7 +3,6 @@
 #include "sources/rabbitmq/rabbitmq_prefetch.h"
 
 #include "dispatch/routes.h"
-#include "executors/executor.h"
 #include "settings/settings.h"
 
 #include <stdint.h>
@@ -16,14 +15,10 @@ static unsigned lesser(unsigned a, unsigned b)
 unsigned rabbitmq_prefetch(const struct queue_settings *queue, const struct worker_settings *worker,
 			   const struct lane *lane)
 {
-	const struct executor *executor = lane->executor;
-	bool stages = executor->depth > executor->width;
-	unsigned width = lesser(worker->concurrency, executor->widest);
+	unsigned width = lesser(worker->concurrency, lane_widest(lane));
 	if (queue->prefetch != 0)
 		return queue->prefetch;
 	if (queue->concurrency != 0)
 		width = lesser(width, queue->concurrency);
-	if (lane->limit != 0)
-		width = lesser(width, lane->limit);
-	return lesser(width * (stages ? 16 : 2), UINT16_MAX);
+	return lesser(width * (lane_stages(lane) ? 16 : 2), UINT16_MAX);
 }

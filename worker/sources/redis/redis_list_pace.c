@@ -20,7 +20,6 @@
 
 #include "dispatch/budget.h"
 #include "dispatch/routes.h"
-#include "executors/executor.h"
 #include "job/job.h"
 
 enum {
@@ -30,10 +29,9 @@ enum {
 /* Jobs of this list that no handler has begun: held, or staged at the executor. */
 static size_t unbegun(const struct route *route)
 {
-	const struct executor *executor = route->lane->executor;
 	unsigned width = lane_width(route->lane);
 	unsigned staged = route->lane->assigned > width ? route->lane->assigned - width : 0;
-	if (executor->depth == executor->width)
+	if (!lane_stages(route->lane))
 		staged = 0; /* more run than its width: processes are being retired */
 	return route->held + (staged < route->assigned ? staged : route->assigned);
 }
