@@ -58,14 +58,21 @@ static struct count take_up(const struct outfall_job *job)
 	return count;
 }
 
+/* The class is what somebody who looks through dead jobs sorts them by. */
+static enum outfall_outcome refuse(struct outfall_context *ctx, const char *class_name,
+				   const char *message)
+{
+	const char *where[] = {"run() at " __FILE__};
+	outfall_set_error(ctx, class_name, message, where, 1);
+	return OUTFALL_REJECT;
+}
+
 static enum outfall_outcome run(const struct outfall_job *job, struct outfall_context *ctx)
 {
 	const char *text = job->body;
 	struct count count = take_up(job);
-	if (job->body_bytes > 0 && memchr(text, '\0', job->body_bytes) != NULL) {
-		outfall_set_reason(ctx, "the body is not text");
-		return OUTFALL_REJECT;
-	}
+	if (job->body_bytes > 0 && memchr(text, '\0', job->body_bytes) != NULL)
+		return refuse(ctx, "NotText", "the body has a NUL in it");
 	while (count.bytes < job->body_bytes) {
 		size_t left = job->body_bytes - count.bytes;
 		if (outfall_should_stop(ctx)) {

@@ -6,7 +6,7 @@ import time
 import unittest
 
 from brokers import RabbitQueue, RabbitUser
-from worker import RabbitCase, RedisCase, wait_for
+from worker import PENDING, PLUGIN, RabbitCase, RedisCase, wait_for
 
 RETRY = 'retry "default" { attempts = 3  backoff = "exponential"  first = "100ms"  max = "1s"  jitter = 0 }\n'
 
@@ -41,6 +41,20 @@ class OutcomeCases:
         self.assertEqual(self.error_of_dead(), ("ValueError", message, "a.py:1\nb.py:2"))
         [event] = self.dead(worker)
         self.assertEqual((event["error"], event["reason"]), ("ValueError", message))
+
+    def test_why_a_plugin_failed_travels_with_the_job(self):
+        """From a thread, from a pending job and from a process of its own."""
+        message = "no page 7 \u00e9 \"" + "x" * 200
+        for path, extra in ((PLUGIN, ""), (PENDING, ""), (PLUGIN, 'isolate = "true"'), (PENDING, 'isolate = "true"')):
+            self.queue.publish([f"a:error:{message}"])
+            handler = self.plugin_handler(path=path, extra=extra)
+            worker = self.start(self.config(self.queue.section(), handler, 'retry "default" { attempts = 2  first = "20ms" }\n'))
+            wait_for("it to be dead", lambda: self.queue.dead_depth() == 1)
+            self.stop_clean(worker)
+            self.assertEqual(self.error_of_dead(), ("std::out_of_range", message, "a.c:1\nb.c:2"))
+            self.queue.take_dead()
+            [event] = self.dead(worker)
+            self.assertEqual((event["error"], event["reason"]), ("std::out_of_range", message))
 
     def attempts(self, tag):
         return [int(run["attempt"]) for run in self.record.runs(tag)]

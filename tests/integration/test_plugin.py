@@ -241,11 +241,11 @@ class OtherAbi(WorkerCase):
         worker = self.start(config)
         self.assertEqual(worker.wait_exit(), 78)
         [event] = worker.events("worker not started")
-        self.assertRegex(event["why"], r'conf:\d+: handler "h": .*other_abi\.so: built for plugin ABI 3, this worker has 1 to 2')
+        self.assertRegex(event["why"], r'conf:\d+: handler "h": .*other_abi\.so: built for plugin ABI 4, this worker has 1 to 3')
         self.assertIn("compile it again with the <outfall/outfall.h> of this worker", event["why"])
         checked = self.run_outfall("check", "-c", worker.config_path)
         self.assertEqual((checked.returncode, checked.stdout), (78, ""))
-        self.assertRegex(checked.stderr, r'conf:\d+: error: handler "h": .*built for plugin ABI 3')
+        self.assertRegex(checked.stderr, r'conf:\d+: error: handler "h": .*built for plugin ABI 4')
         self.assertNotIn(": ok", checked.stderr)
 
 

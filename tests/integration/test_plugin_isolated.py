@@ -193,7 +193,7 @@ class IsolatedCases:
         worker = self.start_isolated(path=plugin)
         self.assertEqual(worker.wait_exit(), 78)
         [event] = worker.events("worker not started")
-        self.assertRegex(event["why"], r'conf:\d+: handler "h": .*built for plugin ABI 3, this worker has 1 to 2')
+        self.assertRegex(event["why"], r'conf:\d+: handler "h": .*built for plugin ABI 4, this worker has 1 to 3')
 
     def test_a_failing_init_is_tried_again(self):
         config = self.config(

@@ -1,4 +1,4 @@
-/* outfall.h - what a plugin is compiled against: version 2 of the C ABI.
+/* outfall.h - what a plugin is compiled against: version 3 of the C ABI.
  *
  * A plugin is a shared object that exports one symbol:
  *
@@ -35,7 +35,7 @@
 extern "C" {
 #endif
 
-#define OUTFALL_ABI 2u
+#define OUTFALL_ABI 3u
 
 enum outfall_outcome {
 	OUTFALL_DONE = 0,   /* it succeeded: acknowledge it */
@@ -79,7 +79,8 @@ int outfall_should_stop(const struct outfall_context *ctx);
 /* Milliseconds this job still has; -1 when nothing limits it. Shrinks at once when a drain begins. */
 int64_t outfall_time_left_ms(const struct outfall_context *ctx);
 
-/* Why it failed, for the log and the dead letter; cut at 95 bytes. */
+/* Why it failed, in a sentence, for the log and the dead letter. What a message of
+ * outfall_set_error() says goes before it there; alone it is cut at 2 kB, from a hook at 95 bytes. */
 void outfall_set_reason(struct outfall_context *ctx, const char *text);
 
 /* --- since ABI 2 --- */
@@ -99,6 +100,16 @@ void outfall_extend_ms(struct outfall_context *ctx, uint64_t more_ms);
 
 /* With OUTFALL_RETRY: not before so many milliseconds, instead of what the retry policy says. */
 void outfall_set_retry_after_ms(struct outfall_context *ctx, uint64_t after_ms);
+
+/* --- since ABI 3 --- */
+
+/* Why it failed, as a language with exceptions would tell: the class of the error ("timeout",
+ * "std::out_of_range"), its message, and `lines` lines of a backtrace, the place of the failure first.
+ * Each may be left out, as NULL or 0. All of it is copied, cut at 200 bytes, 2 kB and 4 kB, and travels
+ * with the job into the log, its retries and the dead letter. The last one counts, and only if the job
+ * ends with OUTFALL_RETRY or OUTFALL_REJECT. */
+void outfall_set_error(struct outfall_context *ctx, const char *class_name, const char *message,
+		       const char *const *backtrace, size_t lines);
 
 /* Ends a job whose run() returned, or is about to return, OUTFALL_PENDING. Exactly once, from any
  * thread: job and ctx are gone with the call. A second call is an error in the log and nothing

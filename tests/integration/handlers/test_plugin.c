@@ -5,6 +5,7 @@
  * library is loaded; hooks go there too. Verbs beside those of instruction.h:
  *
  *     retry, reject, return
+ *     error:TEXT      fails with a class, TEXT and a backtrace
  *     stubborn:GATE   like gate, but does not ask whether to stop: what nobody can kill looks like
  *     watch           waits for a drain to be known, then for the stop, and records what it saw
  *     leave:TEXT      leaves a checkpoint and waits to be stopped; done if it finds one
@@ -74,6 +75,13 @@ static enum outfall_outcome leave(const struct instruction *todo, const struct o
 	return wait_for_stop(todo, ctx);
 }
 
+static enum outfall_outcome fail(const struct instruction *todo, struct outfall_context *ctx)
+{
+	static const char *const backtrace[] = {"a.c:1", "b.c:2"};
+	outfall_set_error(ctx, "std::out_of_range", todo->argument, backtrace, 2);
+	return OUTFALL_RETRY;
+}
+
 static enum outfall_outcome carry_out(const struct instruction *todo, const struct outfall_job *job,
 				      struct outfall_context *ctx)
 {
@@ -85,6 +93,8 @@ static enum outfall_outcome carry_out(const struct instruction *todo, const stru
 		return OUTFALL_REJECT;
 	if (strcmp(todo->verb, "return") == 0)
 		return OUTFALL_RETURN;
+	if (strcmp(todo->verb, "error") == 0)
+		return fail(todo, ctx);
 	if (strcmp(todo->verb, "watch") == 0)
 		return watch(todo, ctx);
 	if (strcmp(todo->verb, "leave") == 0)

@@ -80,7 +80,7 @@ static void what_is_no_plugin_is_refused(void **state)
 		const char *path, *says;
 	} rows[] = {
 	    {PLUGINS "/other_abi.so",
-	     "other_abi.so: built for plugin ABI 3, this worker has 1 to 2: compile it again" },
+	     "other_abi.so: built for plugin ABI 4, this worker has 1 to 3: compile it again" },
 	    {PLUGINS "/no_symbol.so", "does not export outfall_plugin"                        },
 	    {PLUGINS "/no_run.so",    "outfall_plugin.run is not set"                         },
 	    {PLUGINS "/too_many.so",  "outfall_plugin.concurrency is 65537, the most is 65536"},
@@ -135,6 +135,18 @@ static void an_older_abi_runs(void **state)
 	assert_int_equal(f.fake.last.kind, OUTCOME_RETRY);
 	assert_string_equal(f.fake.last.reason,
 			    "the plugin returned 4, pending, but does not set .concurrency");
+	close_fixture(&f);
+}
+
+static void the_abi_before_this_one_runs(void **state)
+{
+	(void)state;
+	struct fixture f;
+	open_plugin(&f, PLUGINS "/abi_2.so", 2, 0);
+	assert_int_equal(f.fake.executor->width, 3); /* its fields are read */
+	start(&f, NULL);
+	fake_run_until(&f.fake, 1);
+	assert_string_equal(f.fake.last.reason, "no disk");
 	close_fixture(&f);
 }
 
@@ -232,7 +244,32 @@ static void the_plugins_word_is_the_outcome(void **state)
 	close_fixture(&f);
 }
 
-static void a_long_reason_is_cut(void **state)
+/* What the last job to end has told of its failure, if anything. */
+static struct heard_failure {
+	bool any;
+	char class[FAILURE_CLASS_BYTES + 1], message[FAILURE_MESSAGE_BYTES + 1];
+	char backtrace[FAILURE_BACKTRACE_BYTES + 1];
+} heard;
+
+static void keep_text(char *to, struct span from)
+{
+	if (from.len > 0)
+		memcpy(to, from.ptr, from.len);
+	to[from.len] = '\0';
+}
+
+static void hear_failure(struct fake_host *fake, struct job *job)
+{
+	(void)fake;
+	heard = (struct heard_failure){.any = job->failure != NULL};
+	if (!heard.any)
+		return;
+	keep_text(heard.class, job->failure->class);
+	keep_text(heard.message, job->failure->message);
+	keep_text(heard.backtrace, job->failure->backtrace);
+}
+
+static void a_long_reason_is_kept_whole_beside_the_short_one(void **state)
 {
 	(void)state;
 	char reason[300];
@@ -241,9 +278,59 @@ static void a_long_reason_is_cut(void **state)
 	struct script script = {.returns = OUTFALL_RETRY, .reason = reason};
 	struct fixture f;
 	open_fixture(&f, 1);
+	f.fake.on_finished = hear_failure;
 	start(&f, &script);
 	fake_run_until(&f.fake, 1);
 	assert_int_equal(strlen(f.fake.last.reason), 95);
+	assert_string_equal(heard.message, reason);
+	close_fixture(&f);
+}
+
+static void an_error_travels_with_its_job(void **state)
+{
+	(void)state;
+	static const char *const lines[] = {"parse() at a.c:1", NULL, "run() at b.c:2"};
+	static char huge[10000];
+	static const char *const huge_lines[] = {huge, huge};
+	memset(huge, 'x', sizeof huge - 1);
+	static const struct {
+		struct said_error error;
+		const char *reason;       /* set after it */
+		const char *short_reason; /* of the outcome */
+		size_t class_bytes, message_bytes, backtrace_bytes;
+		const char *backtrace;
+	} rows[] = {
+	    {{"io", "no disk", lines, 3},
+	     NULL,					"no disk",
+	     2,							      7,
+	     32,											"parse() at a.c:1\n\nrun() at b.c:2"},
+	    {{"io", NULL, NULL, 0},       "no disk",      "no disk",      2, 0,                     0,  ""                                  },
+	    {{"io", "no disk", NULL, 0},  "cannot go on", "cannot go on", 2, 7,                     0,  ""                                  },
+	    {{NULL, NULL, lines, 1},      NULL,           "",             0, 0,                     16, "parse() at a.c:1"                  },
+	    {{huge, huge, huge_lines, 2},
+	     "",					  "",
+	     FAILURE_CLASS_BYTES,					    FAILURE_MESSAGE_BYTES,
+	     FAILURE_BACKTRACE_BYTES,								   NULL				},
+	};
+	struct fixture f;
+	open_fixture(&f, 1);
+	f.fake.on_finished = hear_failure;
+	for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		struct script script = {
+		    .returns = OUTFALL_RETRY, .reason = rows[i].reason, .error = &rows[i].error};
+		start(&f, &script);
+		fake_run_until(&f.fake, 2 * i + 1);
+		assert_true(heard.any);
+		assert_string_equal(f.fake.last.reason, rows[i].short_reason);
+		assert_int_equal(strlen(heard.class), rows[i].class_bytes);
+		assert_int_equal(strlen(heard.message), rows[i].message_bytes);
+		assert_int_equal(strlen(heard.backtrace), rows[i].backtrace_bytes);
+		if (rows[i].backtrace != NULL)
+			assert_string_equal(heard.backtrace, rows[i].backtrace);
+		start(&f, NULL); /* the next one in its place has none */
+		fake_run_until(&f.fake, 2 * i + 2);
+		assert_false(heard.any);
+	}
 	close_fixture(&f);
 }
 
@@ -681,9 +768,14 @@ static void words_survive_every_failed_allocation(void **state)
 	(void)state;
 	struct fixture f;
 	open_fixture(&f, 1);
+	static const char *const lines[] = {"a.c:1"};
+	static const struct said_error error = {"io", "no disk", lines, 1};
 	for (unsigned n = 1; n < 10; n++) {
-		struct script script = {
-		    .note = "x", .extend_ms = 1, .checkpoint = "y", .checkpoint_bytes = 1};
+		struct script script = {.note = "x",
+					.extend_ms = 1,
+					.checkpoint = "y",
+					.checkpoint_bytes = 1,
+					.error = &error};
 		start(&f, &script);
 		(void)memory_fail_at(n);
 		fake_run_until(&f.fake, n);
@@ -696,7 +788,9 @@ static void words_survive_every_failed_allocation(void **state)
 static void what_a_stubborn_job_left_counts(void **state)
 {
 	(void)state;
-	struct script stubborn = {.waits_for_gate = 1, .checkpoint = "half", .checkpoint_bytes = 4};
+	static const struct said_error error = {.class_name = "io"};
+	struct script stubborn = {
+	    .waits_for_gate = 1, .checkpoint = "half", .checkpoint_bytes = 4, .error = &error};
 	struct fixture f;
 	open_fixture(&f, 1);
 	struct job *job = start(&f, &stubborn);
@@ -704,6 +798,8 @@ static void what_a_stubborn_job_left_counts(void **state)
 	stop(&f, job, STOP_KILL);
 	assert_int_equal(f.fake.finished, 1);
 	assert_true(span_equal(job_next_checkpoint(job), span_text("half")));
+	assert_non_null(job->failure);
+	assert_true(span_equal(job->failure->class, span_text("io")));
 	atomic_store(&stubborn.gate, 1);
 	struct script next = {0};
 	start(&f, &next);
@@ -957,11 +1053,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(what_is_no_plugin_is_refused),
 	    cmocka_unit_test(an_older_abi_runs),
+	    cmocka_unit_test(the_abi_before_this_one_runs),
 	    cmocka_unit_test(hooks_are_called_in_order),
 	    cmocka_unit_test(a_hook_that_fails_keeps_the_worker_from_starting),
 	    cmocka_unit_test(creating_survives_every_failed_allocation),
 	    cmocka_unit_test(the_plugins_word_is_the_outcome),
-	    cmocka_unit_test(a_long_reason_is_cut),
+	    cmocka_unit_test(a_long_reason_is_kept_whole_beside_the_short_one),
+	    cmocka_unit_test(an_error_travels_with_its_job),
 	    cmocka_unit_test(the_plugin_sees_the_job),
 	    cmocka_unit_test(each_of_many_jobs_ends_once),
 	    cmocka_unit_test(nobody_waits_behind_a_slow_job),

@@ -60,6 +60,15 @@ struct child_says {
 	char id_text[24];               /* the same, of an id that is a whole number */
 };
 
+/* The longest line that may make sense: a checkpoint of so many bytes and an error, whatever a JSON writer
+ * escapes of them, and what else is said beside. */
+static inline size_t child_says_longest(size_t max_checkpoint_bytes)
+{
+	enum { ESCAPED = 6, REST_BYTES = 4096 }; /* a control character is \u0001 */
+	size_t error_bytes = FAILURE_CLASS_BYTES + FAILURE_MESSAGE_BYTES + FAILURE_BACKTRACE_BYTES;
+	return (max_checkpoint_bytes + error_bytes) * ESCAPED + REST_BYTES;
+}
+
 bool child_says_parse(struct span line, struct child_says *ret_says, struct error *why);
 void child_says_fini(struct child_says *says);
 

@@ -30,6 +30,7 @@
 #include "base/memory.h"
 #include "base/must.h"
 #include "dispatch/routes.h"
+#include "executors/child/child_says.h"
 #include "executors/child/environment.h"
 #include "executors/child/program.h"
 #include "executors/exec/exec_heard.h"
@@ -524,13 +525,6 @@ static const struct executor_ops exec_ops = {
     .destroy = exec_destroy,
 };
 
-/* The longest checkpoint, whatever a JSON writer escapes of it, and what else is on its line. */
-static size_t longest_line(const struct worker_settings *worker)
-{
-	enum { ESCAPED = 6, REST_BYTES = 4096 }; /* a control character is \\u0001 */
-	return worker->max_checkpoint_bytes * ESCAPED + REST_BYTES;
-}
-
 static enum status acquire(struct exec *exec, unsigned width, struct error *why)
 {
 	enum status st = spawn_profile_init(&exec->profile, exec->settings, why);
@@ -571,7 +565,7 @@ enum status exec_executor_create(struct loop *loop, struct log *log, struct chil
 	exec->log = log;
 	exec->children = children;
 	exec->settings = settings;
-	exec->said_bytes = longest_line(worker);
+	exec->said_bytes = child_says_longest(worker->max_checkpoint_bytes);
 	exec->null_fd = exec->epoll_fd = -1;
 	list_init(&exec->idle);
 	list_init(&exec->unwatched);

@@ -126,6 +126,8 @@ void plugin_take_word(struct outfall_context *task, enum outfall_outcome word)
 		return;
 	}
 	outcome->kind = OUTCOME_RETRY;
+	failure_destroy(task->failure); /* it told of something else */
+	task->failure = NULL;
 	(void)snprintf(outcome->reason, sizeof outcome->reason, "the plugin returned %d%s",
 		       (int)word,
 		       word == OUTFALL_PENDING && !task->plugin->asynchronous
@@ -395,7 +397,7 @@ static struct job *release(struct outfall_context *task)
 {
 	struct job *job = task->job;
 	struct plugin *plugin = task->plugin;
-	must(task->words == NULL);
+	must(task->words == NULL && task->failure == NULL);
 	job->begun_ns = atomic_load_explicit(&task->begun_ns, memory_order_relaxed);
 	job->executor_ref = NULL;
 	task->job = NULL;
@@ -407,10 +409,20 @@ static struct job *release(struct outfall_context *task)
 	return job;
 }
 
+static void tell_failure(struct executor_host *host, struct job *job, struct failure *failure)
+{
+	if (failure == NULL)
+		return;
+	host->explain(host, job, failure);
+	failure_destroy(failure);
+}
+
 static void tell(struct outfall_context *task)
 {
 	struct executor_host *host = task->plugin->base.host;
 	struct outcome outcome = task->outcome;
+	tell_failure(host, task->job, task->failure);
+	task->failure = NULL;
 	host->finished(host, release(task), &outcome);
 }
 
@@ -494,12 +506,16 @@ static enum task_state take_away(struct plugin *plugin, struct outfall_context *
 		take_words(task->words, &spoken);
 	if (was == TASK_STAGED)
 		plugin->n_staged--;
-	if (was == TASK_RUNNING)
+	struct failure *failure = was == TASK_RUNNING ? task->failure : NULL;
+	if (was == TASK_RUNNING) {
 		task->state = TASK_LOST;
-	else
+		task->failure = NULL;
+	} else {
 		list_remove(&task->place);
+	}
 	(void)pthread_mutex_unlock(&plugin->lock);
 	tell_words(plugin, &spoken);
+	tell_failure(plugin->base.host, task->job, failure);
 	return was;
 }
 
@@ -618,6 +634,12 @@ static void close_library(struct plugin *plugin)
 		plugin_library_close(&plugin->library);
 }
 
+static void destroy_failures(struct plugin *plugin)
+{
+	for (unsigned i = 0; i < plugin->n_used; i++)
+		failure_destroy(plugin->tasks[i].failure);
+}
+
 static void destroy_words(struct plugin *plugin)
 {
 	struct list *place;
@@ -646,6 +668,7 @@ static void plugin_destroy(struct executor *executor)
 	}
 	close_library(plugin);
 	destroy_words(plugin);
+	destroy_failures(plugin);
 	for (unsigned i = 0; plugin->threads != NULL && i < plugin->n_threads; i++)
 		(void)sem_destroy(&plugin->threads[i].wake);
 	(void)sem_destroy(&plugin->thread_ready);

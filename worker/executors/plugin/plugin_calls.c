@@ -20,10 +20,12 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "dispatch/routes.h"
 #include "job/job.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #if UINTPTR_MAX > UINT32_MAX
 enum { TAG_SHIFT = 48 };
@@ -147,14 +149,63 @@ void outfall_log(struct outfall_context *ctx, enum outfall_log_level level, cons
 		write_to_log(plugin, job, level_of(level), text);
 }
 
+/* Locked. Without memory what was said before stands, and the reason has to do. */
+static void keep_failure(struct outfall_context *task, const struct failure *said)
+{
+	struct failure *failure = failure_create(said);
+	if (failure == NULL)
+		return;
+	failure_destroy(task->failure);
+	task->failure = failure;
+}
+
+/* Locked. A hook has nothing but its reason. */
+static void set_reason(struct outfall_context *task, const char *text)
+{
+	(void)snprintf(task->outcome.reason, sizeof task->outcome.reason, "%s", text);
+	if (!is_hook(task) && task->failure == NULL && strlen(text) >= sizeof task->outcome.reason)
+		keep_failure(task, &(struct failure){.message = span_text(text)});
+}
+
 void outfall_set_reason(struct outfall_context *ctx, const char *text)
 {
 	struct outfall_context *task = task_of(ctx);
 	struct plugin *plugin = task->plugin;
 	(void)pthread_mutex_lock(&plugin->lock);
 	if (is_at_work(ctx) || (is_current(ctx) && is_hook(task)))
-		(void)snprintf(task->outcome.reason, sizeof task->outcome.reason, "%s", text);
+		set_reason(task, text);
 	(void)pthread_mutex_unlock(&plugin->lock);
+}
+
+static void put_lines(struct text *text, const char *const *lines, size_t n)
+{
+	for (size_t i = 0; i < n && text->len < FAILURE_BACKTRACE_BYTES; i++) {
+		if (text->len > 0)
+			text_put_literal(text, "\n");
+		if (lines[i] != NULL)
+			text_put(text, span_text(lines[i]));
+	}
+}
+
+void outfall_set_error(struct outfall_context *ctx, const char *class_name, const char *message,
+		       const char *const *backtrace, size_t lines)
+{
+	struct outfall_context *task = task_of(ctx);
+	struct plugin *plugin = task->plugin;
+	struct text text = {0};
+	put_lines(&text, backtrace, lines);
+	struct failure said = {
+	    .class = span_text(class_name != NULL ? class_name : ""),
+	    .message = span_text(message != NULL ? message : ""),
+	    .backtrace = text_span(&text),
+	};
+	(void)pthread_mutex_lock(&plugin->lock);
+	if (is_at_work(ctx))
+		keep_failure(task, &said);
+	if (message != NULL && (is_at_work(ctx) || (is_current(ctx) && is_hook(task))))
+		set_reason(task, message);
+	(void)pthread_mutex_unlock(&plugin->lock);
+	text_fini(&text);
 }
 
 void outfall_set_retry_after_ms(struct outfall_context *ctx, uint64_t after_ms)

@@ -11,6 +11,7 @@
 #include "executors/executor.h"
 #include "executors/plugin/plugin_library.h"
 #include "executors/plugin/plugin_words.h"
+#include "job/failure.h"
 #include "job/outcome.h"
 #include "loop/loop.h"
 #include "plugin/outfall.h"
@@ -43,10 +44,11 @@ struct outfall_context {
 	struct list place; /* on the list of its state; on none while running */
 	struct plugin *plugin;
 	struct job *job;
-	enum task_state state;  /* from staged to ended under the lock, else the loop's */
-	bool in_run;            /* a thread is in run() with it; under the lock */
-	bool completed;         /* by outfall_complete(), maybe before run() returned; the same */
-	struct outcome outcome; /* under the lock while running, else the loop's */
+	enum task_state state;   /* from staged to ended under the lock, else the loop's */
+	bool in_run;             /* a thread is in run() with it; under the lock */
+	bool completed;          /* by outfall_complete(), maybe before run() returned; the same */
+	struct outcome outcome;  /* under the lock while running, else the loop's */
+	struct failure *failure; /* why it will have failed; NULL: not said; as outcome */
 	struct plugin_words *words; /* said and not yet on their way; under the lock; or NULL */
 	_Atomic uint64_t begun_ns;
 	_Atomic uint64_t extended_ns; /* its timeout does not come before */

@@ -20,6 +20,7 @@ enum { CONCURRENCY_MOST = 65536 };
 static const size_t bytes_in_abi[] = {
     [1] = offsetof(struct outfall_plugin, concurrency),
     [2] = sizeof(struct outfall_plugin),
+    [3] = sizeof(struct outfall_plugin),
 };
 _Static_assert(sizeof bytes_in_abi / sizeof bytes_in_abi[0] == OUTFALL_ABI + 1,
 	       "each ABI has its row");

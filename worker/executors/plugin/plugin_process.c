@@ -21,6 +21,7 @@
 #include "executors/plugin/plugin.h"
 #include "executors/plugin/plugin_library.h"
 #include "executors/pool/pool_frames.h"
+#include "job/failure.h"
 #include "job/job.h"
 #include "loop/loop.h"
 #include "settings/settings.h"
@@ -56,6 +57,7 @@ struct process {
 	struct turn_hook write;
 	struct list jobs;    /* struct job.in_executor is the plugin's; this is in_source */
 	struct text to_tell; /* lines on their way out */
+	struct text error;   /* of the job that ends, as JSON; empty: none */
 	bool at_end;         /* of stdin */
 	bool broken;         /* nobody reads us, or what we read makes no sense */
 
@@ -119,6 +121,11 @@ static void say_result(struct process *process, struct span id, const struct out
 	if (outcome->reason[0] != '\0') {
 		text_put_literal(text, ",\"reason\":");
 		text_put_json(text, span_text(outcome->reason));
+	}
+	if (process->error.len > 0) {
+		text_put_literal(text, ",\"error\":");
+		text_put(text, text_span(&process->error));
+		text_clear(&process->error);
 	}
 	end_line(text);
 }
@@ -212,6 +219,31 @@ static bool checkpoint(struct executor_host *host, struct job *job, struct span 
 	}
 	end_line(text);
 	return true;
+}
+
+static void put_part(struct text *text, const char *key, struct span part)
+{
+	if (part.len == 0)
+		return;
+	text_put(text, span_text(text->len > 1 ? ",\"" : "\""));
+	text_put(text, span_text(key));
+	text_put_literal(text, "\":");
+	text_put_json(text, part);
+}
+
+/* finished() comes with the same breath. */
+static void explain(struct executor_host *host, struct job *job, const struct failure *said)
+{
+	struct text *error = &of_host(host)->error;
+	(void)job;
+	text_clear(error);
+	text_put_literal(error, "{");
+	put_part(error, "class", said->class);
+	put_part(error, "message", said->message);
+	put_part(error, "backtrace", said->backtrace);
+	text_put_literal(error, "}");
+	if (error->failed)
+		text_clear(error); /* the reason has to do */
 }
 
 /* Any thread. `job` may be NULL: a hook's. */
@@ -354,6 +386,7 @@ static void init(struct process *process, struct log *log)
 		       .progress = progress,
 		       .extend = extend,
 		       .checkpoint = checkpoint,
+		       .explain = explain,
 		       .wrote = wrote,
 		       },
 	    .reader =
@@ -385,6 +418,7 @@ static void fini(struct process *process)
 	loop_destroy(process->loop);
 	pool_frames_fini(&process->frames);
 	text_fini(&process->to_tell);
+	text_fini(&process->error);
 	text_fini(&process->logged);
 	(void)pthread_mutex_destroy(&process->lock);
 }

@@ -27,6 +27,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
+#include "executors/child/child_says.h"
 #include "executors/child/environment.h"
 #include "executors/child/program.h"
 #include "executors/child/spawn_profile.h"
@@ -39,10 +40,6 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-enum {
-	ESCAPED = 6,       /* bytes of JSON for one of a checkpoint, at worst */
-	LINE_SPARE = 4096, /* of a line, beside its checkpoint */
-};
 #define FAREWELL_NS UINT64_C(3000000) /* for one that was killed, or never served: to be reaped */
 #define STEADY_NS                                                                                  \
 	UINT64_C(5000000000) /* ready for so long, it did not end because it cannot start */
@@ -493,7 +490,7 @@ static void init(struct pool *pool, struct loop *loop, struct log *log, struct c
 	    .children = children,
 	    .settings = &pool->settings,
 	    .profile = &pool->profile,
-	    .line_limit = worker->max_checkpoint_bytes * ESCAPED + LINE_SPARE,
+	    .line_limit = child_says_longest(worker->max_checkpoint_bytes),
 	    .host = host,
 	    .changed = process_changed,
 	    .finished = task_finished,

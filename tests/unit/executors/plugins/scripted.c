@@ -16,6 +16,9 @@ static void say(struct script *script, struct outfall_context *ctx)
 		outfall_extend_ms(ctx, script->extend_ms);
 	if (script->retry_after_ms != 0)
 		outfall_set_retry_after_ms(ctx, script->retry_after_ms);
+	if (script->error != NULL)
+		outfall_set_error(ctx, script->error->class_name, script->error->message,
+				  script->error->backtrace, script->error->lines);
 	if (script->checkpoint != NULL)
 		script->checkpoint_kept =
 		    outfall_checkpoint(ctx, script->checkpoint, script->checkpoint_bytes);

@@ -7,6 +7,12 @@
 
 #include <stdatomic.h>
 
+struct said_error {
+	const char *class_name, *message;
+	const char *const *backtrace;
+	size_t lines;
+};
+
 struct script {
 	int returns; /* an outcome, or what is none */
 	const char *reason;
@@ -16,6 +22,7 @@ struct script {
 	const char *note;
 	double progress;
 	uint64_t extend_ms, retry_after_ms;
+	const struct said_error *error;
 	const char *checkpoint;
 	size_t checkpoint_bytes;
 	/* Set by the plugin. */
