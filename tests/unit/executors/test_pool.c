@@ -32,9 +32,37 @@ static unsigned open_descriptors(void)
 	return n;
 }
 
+static void kill_all_processes(void)
+{
+	char path[64];
+	int pid;
+	(void)snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+	FILE *file = fopen(path, "r");
+	assert_non_null(file);
+	while (fscanf(file, "%d", &pid) == 1)
+		(void)kill(pid, SIGKILL);
+	fclose(file);
+}
+
+/* Nobody is left running, or is about to end. */
+static void bury_all(void)
+{
+	int tries = 20000;
+	pid_t pid;
+	while ((pid = waitpid(-1, NULL, WNOHANG)) >= 0 && tries > 0)
+		if (pid == 0) {
+			usleep(1000);
+			tries--;
+		}
+	assert_int_equal(pid, -1);
+	assert_int_equal(errno, ECHILD);
+}
+
 /* `words` are separated by blanks and stay the caller's. */
 static void prepare(struct fixture *f, char *words)
 {
+	kill_all_processes(); /* of a test that has failed */
+	bury_all();
 	*f = (struct fixture){.descriptors = open_descriptors()};
 	unsigned n = 0;
 	f->command[n++] = SCRIPTED;
@@ -87,18 +115,6 @@ static void open_fixture(struct fixture *f, char *words, unsigned width)
 	await_width(f, width);
 }
 
-static void kill_all_processes(void)
-{
-	char path[64];
-	int pid;
-	(void)snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
-	FILE *file = fopen(path, "r");
-	assert_non_null(file);
-	while (fscanf(file, "%d", &pid) == 1)
-		(void)kill(pid, SIGKILL);
-	fclose(file);
-}
-
 /* Jobs are the host's, here the test's: those that still run must end to be freed. */
 static void end_all_jobs(struct fixture *f)
 {
@@ -114,9 +130,7 @@ static void close_fixture(struct fixture *f)
 	end_all_jobs(f);
 	f->fake.executor->ops->destroy(f->fake.executor);
 	children_destroy(f->children);
-	while (waitpid(-1, NULL, 0) > 0)
-		; /* nobody is left running, or this does not end */
-	assert_int_equal(errno, ECHILD);
+	bury_all();
 	fake_host_close(&f->fake);
 	assert_int_equal(open_descriptors(), f->descriptors);
 }
@@ -698,8 +712,7 @@ static void the_group_dies_with_it(void **state)
 	assert_false(is_alive(grandchild));
 	f.fake.executor->ops->destroy(f.fake.executor);
 	children_destroy(f.children);
-	while (waitpid(-1, NULL, 0) > 0)
-		;
+	bury_all();
 	fake_host_close(&f.fake);
 }
 
@@ -793,7 +806,7 @@ static void what_it_should_not_say_is_logged_and_ignored(void **state)
 	open_fixture(&f, (char[]){""}, 1);
 	run_one(&f, "twice");
 	run_one(&f, "wrong-id");
-	run_one(&f, "long:20000"); /* the limit is six checkpoints and a bit */
+	run_one(&f, "long:100000"); /* the limit is six checkpoints and errors, and a bit */
 	run_one(&f, "done");
 	assert_int_equal(f.fake.kinds[OUTCOME_DONE], 4);
 	assert_int_equal(count_logged(&f, "it does not have that job"), 2);
@@ -1078,8 +1091,7 @@ static void a_drain_ends_those_that_are_starting(void **state)
 	assert_true(loop_now_ns(f.fake.loop) - begun_ns <
 		    UINT64_C(30) * 1000000000); /* in no time */
 	children_destroy(f.children);
-	while (waitpid(-1, NULL, 0) > 0)
-		;
+	bury_all();
 	fake_host_close(&f.fake);
 }
 
@@ -1198,8 +1210,7 @@ static void destroying_waits_for_nobody(void **state)
 	assert_int_equal(f.fake.finished, 0); /* nobody listens any more */
 	job_destroy(job);
 	children_destroy(f.children);
-	while (waitpid(-1, NULL, 0) > 0)
-		;
+	bury_all();
 	fake_host_close(&f.fake);
 }
 
