@@ -244,6 +244,31 @@ class RabbitOutcomes(OutcomeCases, RabbitCase):
         self.assertEqual(self.attempts("b"), [1, 2, 3])
         self.assertCountEqual(dlx.take_dead(), ["a:exit:65", "b:exit:1"])
 
+    def move_dead_back(self, queue):
+        """As a shovel does: with all that the message has got."""
+        for body, properties in queue._take(queue.dead_name):
+            self.queue.channel.basic_publish("", queue.name, body, properties)
+
+    def assert_starts_over(self, queue, how):
+        queue.publish(["a:exit:1"])
+        worker = self.start(self.config(queue.section(**how), RETRY))
+        wait_for("it to be dead", lambda: queue.dead_depth() == 1)
+        self.move_dead_back(queue)
+        wait_for("it to be dead again", lambda: queue.dead_depth() == 1)
+        self.stop_clean(worker)
+        self.assertEqual(self.attempts("a"), [1, 2, 3, 1, 2, 3])
+
+    def test_a_dead_letter_that_is_moved_back_starts_over(self):
+        self.assert_starts_over(self.queue, {})
+
+    def test_what_was_rejected_and_is_moved_back_starts_over(self):
+        dlx = RabbitQueue(
+            self.broker, self.queue.vhost, "own",
+            {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "own.dead"},
+        )  # fmt: skip
+        self.addCleanup(dlx.close)
+        self.assert_starts_over(dlx, {"dead": False, "extra": 'dlx = "true"'})
+
     def test_many_retries_at_once(self):
         """Each retry is published and confirmed before the original is acknowledged."""
         self.queue.publish([f"j{n}:fail-until:2" for n in range(200)])

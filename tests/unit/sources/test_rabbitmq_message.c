@@ -33,7 +33,7 @@ static void test_a_bare_message_is_a_first_attempt(void **state)
 {
 	(void)state;
 	amqp_basic_properties_t bare = {0};
-	struct rabbitmq_message m = rabbitmq_message_read(&bare, false);
+	struct rabbitmq_message m = rabbitmq_message_read(&bare, "mail", false);
 	assert_int_equal(m.attempt, 1);
 	assert_int_equal(m.interruptions, 0);
 	assert_int_equal(m.id.len, 0);
@@ -50,7 +50,7 @@ static void test_only_flagged_properties_count(void **state)
 	p.message_id = amqp_cstring_bytes("m1");
 	p._flags = AMQP_BASIC_CONTENT_TYPE_FLAG;
 	p.content_type = amqp_cstring_bytes("text/plain");
-	struct rabbitmq_message m = rabbitmq_message_read(&p, false);
+	struct rabbitmq_message m = rabbitmq_message_read(&p, "mail", false);
 	assert_int_equal(m.attempt, 1);
 	assert_int_equal(m.id.len, 0);
 	assert_true(span_equal(m.content_type, span_text("text/plain")));
@@ -86,7 +86,7 @@ static void test_attempts_and_interruptions(void **state)
 		if (c->delivery_count != -1)
 			e[n++] = rabbitmq_number_entry("x-delivery-count", c->delivery_count);
 		amqp_basic_properties_t p = with_headers(e, n);
-		struct rabbitmq_message m = rabbitmq_message_read(&p, c->redelivered);
+		struct rabbitmq_message m = rabbitmq_message_read(&p, "mail", c->redelivered);
 		assert_int_equal(m.attempt, c->want_attempt);
 		assert_int_equal(m.interruptions, c->want_interruptions);
 	}
@@ -98,9 +98,59 @@ static void test_headers_of_another_type_are_not_counts(void **state)
 	amqp_table_entry_t e[] = {text("x-outfall-attempt", "9"),
 				  text("traceparent", "00-ab-cd-01")};
 	amqp_basic_properties_t p = with_headers(e, 2);
-	struct rabbitmq_message m = rabbitmq_message_read(&p, false);
+	struct rabbitmq_message m = rabbitmq_message_read(&p, "mail", false);
 	assert_int_equal(m.attempt, 1);
 	assert_true(span_equal(m.traceparent, span_text("00-ab-cd-01")));
+}
+
+static amqp_table_entry_t death(const char *queue, amqp_table_entry_t *fields,
+				amqp_field_value_t *table)
+{
+	fields[0] = rabbitmq_number_entry("count", 1);
+	fields[1] = text("queue", queue);
+	*table = (amqp_field_value_t){
+	    .kind = AMQP_FIELD_KIND_TABLE, .value.table = {.num_entries = 2, .entries = fields}
+        };
+	amqp_table_entry_t e = {.key = amqp_cstring_bytes("x-death")};
+	e.value.kind = AMQP_FIELD_KIND_ARRAY;
+	e.value.value.array = (amqp_array_t){.num_entries = 1, .entries = table};
+	return e;
+}
+
+/* Moved back by whatever means, with all of its headers. */
+static void test_what_was_dead_starts_over(void **state)
+{
+	(void)state;
+	static const struct {
+		bool marked;
+		const char *died_in; /* NULL: nowhere */
+		uint32_t want_attempt;
+	} rows[] = {
+	    {false, NULL,              3},
+	    {true,  NULL,              1},
+	    {false, "mail",            1},
+	    {false, "mail.retry.5000", 3}, /* the way of every retry */
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		amqp_table_entry_t fields[2], e[5] = {
+						  rabbitmq_number_entry("x-outfall-attempt", 3),
+						  rabbitmq_number_entry("x-outfall-crashes", 2),
+						  text("x-outfall-checkpoint", "page-3"),
+					      };
+		amqp_field_value_t table;
+		int n = 3;
+		if (rows[i].marked)
+			e[n++] = rabbitmq_number_entry("x-outfall-dead", 3);
+		if (rows[i].died_in != NULL)
+			e[n++] = death(rows[i].died_in, fields, &table);
+		amqp_basic_properties_t p = with_headers(e, n);
+		struct rabbitmq_message m = rabbitmq_message_read(&p, "mail", true);
+		bool over = rows[i].want_attempt == 1;
+		assert_int_equal(m.attempt, rows[i].want_attempt);
+		assert_int_equal(m.crashes, over ? 0 : 2);
+		assert_int_equal(m.interruptions, 1);
+		assert_true(span_equal(m.checkpoint, span_text("page-3")));
+	}
 }
 
 /* --- copying ----------------------------------------------------------------------------------- */
@@ -238,10 +288,15 @@ static void test_a_copy_keeps_what_does_not_change_its_way(void **state)
 {
 	(void)state;
 	amqp_table_entry_t h[] = {
-	    text("customer", "42"),          text("CC", "elsewhere"),
-	    text("BCC", "elsewhere"),        rabbitmq_number_entry("x-outfall-attempt", 1),
-	    text("x-outfall-reason", "old"), rabbitmq_number_entry("x-delivery-count", 3),
+	    text("customer", "42"),
+	    text("CC", "elsewhere"),
+	    text("BCC", "elsewhere"),
+	    rabbitmq_number_entry("x-outfall-attempt", 1),
+	    text("x-outfall-reason", "old"),
+	    rabbitmq_number_entry("x-delivery-count", 3),
 	    text("x-death", "of old age"),
+	    rabbitmq_number_entry("x-outfall-dead", 9),
+	    rabbitmq_number_entry("x-acquired-count", 3),
 	};
 	amqp_basic_properties_t p = everything(h, sizeof h / sizeof *h);
 	struct job *job = job_from(&p, "m1");
@@ -255,6 +310,8 @@ static void test_a_copy_keeps_what_does_not_change_its_way(void **state)
 	assert_null(header(&c, "BCC"));
 	assert_null(header(&c, "x-delivery-count"));
 	assert_null(header(&c, "x-death"));
+	assert_null(header(&c, "x-outfall-dead"));
+	assert_null(header(&c, "x-acquired-count"));
 	assert_false(c.properties->_flags & AMQP_BASIC_EXPIRATION_FLAG);
 	assert_false(c.properties->_flags & AMQP_BASIC_USER_ID_FLAG);
 	assert_true(
@@ -266,6 +323,7 @@ static void test_a_copy_keeps_what_does_not_change_its_way(void **state)
 	drop(&c);
 	copy(&c, job, COPY_FOR_DEAD);
 	assert_header_text(&c, "x-death", "of old age");
+	assert_int_equal(header(&c, "x-outfall-dead")->value.i64, 2);
 	drop(&c);
 	copy(&c, job, COPY_FOR_RETURN); /* what a requeued message would keep */
 	assert_header_text(&c, "x-death", "of old age");
@@ -303,9 +361,9 @@ static void test_checkpoints_and_crashes_travel(void **state)
 					  text("x-outfall-checkpoint", came_with ? came_with : "")};
 		amqp_basic_properties_t p = with_headers(h, came_with ? 2 : 1);
 		struct job *job = job_from(&p, "m1");
-		assert_true(
-		    span_equal(rabbitmq_message_read(&p, false).checkpoint, span_text(came_with)));
-		assert_int_equal(rabbitmq_message_read(&p, false).crashes, 1);
+		assert_true(span_equal(rabbitmq_message_read(&p, "mail", false).checkpoint,
+				       span_text(came_with)));
+		assert_int_equal(rabbitmq_message_read(&p, "mail", false).crashes, 1);
 		job->checkpoint = span_text(came_with); /* as make_job() would have it */
 		if (left != NULL)
 			job_leave_checkpoint(job, span_text(left));
@@ -336,7 +394,7 @@ static void test_a_checkpoint_may_be_any_bytes(void **state)
 	copy_with(&c, job, COPY_FOR_RETURN, span_of(large, sizeof large));
 	const amqp_field_value_t *value = header(&c, "x-outfall-checkpoint");
 	assert_int_equal(value->kind, AMQP_FIELD_KIND_BYTES);
-	struct span read = rabbitmq_message_read(c.properties, false).checkpoint;
+	struct span read = rabbitmq_message_read(c.properties, "mail", false).checkpoint;
 	assert_true(span_equal(read, span_of(large, sizeof large)));
 	drop(&c);
 	copy_with(&c, job, COPY_FOR_RETURN, span_text("{\"page\":3}"));
@@ -486,6 +544,7 @@ int main(void)
 	    cmocka_unit_test(test_only_flagged_properties_count),
 	    cmocka_unit_test(test_attempts_and_interruptions),
 	    cmocka_unit_test(test_headers_of_another_type_are_not_counts),
+	    cmocka_unit_test(test_what_was_dead_starts_over),
 	    cmocka_unit_test(test_a_copy_of_a_bare_message),
 	    cmocka_unit_test(test_why_it_failed_goes_along),
 	    cmocka_unit_test(test_a_copy_keeps_what_does_not_change_its_way),

@@ -43,7 +43,7 @@ static void log_unfit(struct rabbitmq_incoming *in, const struct amqp_header *he
 {
 	struct span id = span_of("", 0);
 	if (header->properties != NULL)
-		id = rabbitmq_message_read(header->properties, false).id;
+		id = rabbitmq_message_read(header->properties, in->queue->name, false).id;
 	in->rejected++;
 	log_say(in->log, LOG_ERROR, what, kv_text("source", in->source->name),
 		kv_text("queue", in->queue->name), kv_span("job", id),
@@ -70,7 +70,8 @@ static const char *why_unfit(const struct rabbitmq_incoming *in, const struct am
 static struct job *make_job(const struct rabbitmq_incoming *in, struct route *route,
 			    const struct amqp_header *header, size_t room)
 {
-	struct rabbitmq_message m = rabbitmq_message_read(header->properties, in->redelivered);
+	struct rabbitmq_message m =
+	    rabbitmq_message_read(header->properties, in->queue->name, in->redelivered);
 	uint64_t serial = in->source->host->next_serial(in->source->host);
 	char made_up[160];
 	bool id_made_up = m.id.len == 0;

@@ -1,4 +1,8 @@
-/* Counts travel with the message, because the worker that runs it next may be another one. Attempts
+/* A dead letter starts over when somebody moves it back (a shovel, "move messages", a script of theirs): all
+ * of its headers come along then, so that it was dead has to be one. Its next copy is without it. What
+ * basic.reject sent to the queue's own dead letter exchange has the broker's word for it, x-death.
+ *
+ * Counts travel with the message, because the worker that runs it next may be another one. Attempts
  * and crashes are exact: only we write those headers, when a run has failed. A crash is a handler's
  * process that died while it had begun this job; a message that lay prefetched beside it is not
  * blamed. But where the whole worker dies (SIGKILL, a plugin that crashes inside it) nobody is left
@@ -19,7 +23,7 @@
  * A copy keeps what the message came with, except for what would change its way:
  *   user_id         the broker checks it against our login, and closes the channel
  *   CC, BCC         the broker would deliver the copy to those queues once more
- *   x-delivery-count  is part of x-outfall-interruptions now
+ *   x-delivery-count  is part of x-outfall-interruptions now; x-acquired-count (4.3) goes with it
  *   expiration      (not on its way back) it would die in the retry queue before its time; in its own
  *                   queue its time starts anew
  *   x-death         (retry only) the broker takes a way it has gone before for a loop, and drops the
@@ -40,6 +44,7 @@
 #define HEADER_ERROR_CLASS   "x-outfall-error-class"
 #define HEADER_BACKTRACE     "x-outfall-backtrace"
 #define HEADER_QUEUE         "x-outfall-queue"
+#define HEADER_DEAD          "x-outfall-dead"
 
 static bool key_is(const amqp_table_entry_t *entry, const char *key)
 {
@@ -88,8 +93,38 @@ static struct span text_of(const amqp_field_value_t *value)
 	return span_of("", 0);
 }
 
+/* The broker's own record of a dead letter, one table for each queue and reason. */
+static bool names_queue(const amqp_field_value_t *death, const char *queue)
+{
+	if (death->kind != AMQP_FIELD_KIND_TABLE)
+		return false;
+	for (int i = 0; i < death->value.table.num_entries; i++) {
+		const amqp_table_entry_t *e = &death->value.table.entries[i];
+		if (key_is(e, "queue") && span_equal(text_of(&e->value), span_text(queue)))
+			return true;
+	}
+	return false;
+}
+
+static bool has_died_in(const amqp_field_value_t *deaths, const char *queue)
+{
+	if (deaths->kind != AMQP_FIELD_KIND_ARRAY)
+		return false;
+	for (int i = 0; i < deaths->value.array.num_entries; i++)
+		if (names_queue(&deaths->value.array.entries[i], queue))
+			return true;
+	return false;
+}
+
+static void start_over(struct rabbitmq_message *m)
+{
+	m->attempt = 1;
+	m->interruptions = 0;
+	m->crashes = 0;
+}
+
 struct rabbitmq_message rabbitmq_message_read(const amqp_basic_properties_t *properties,
-					      bool redelivered)
+					      const char *queue, bool redelivered)
 {
 	struct rabbitmq_message m = {
 	    .attempt = 1,
@@ -99,6 +134,7 @@ struct rabbitmq_message rabbitmq_message_read(const amqp_basic_properties_t *pro
 	    .checkpoint = span_of("", 0),
 	};
 	uint32_t deliveries = redelivered ? 1 : 0;
+	bool was_dead = false;
 	if (properties->_flags & AMQP_BASIC_MESSAGE_ID_FLAG)
 		m.id = amqp_span_of(properties->message_id);
 	if (properties->_flags & AMQP_BASIC_CONTENT_TYPE_FLAG)
@@ -114,13 +150,17 @@ struct rabbitmq_message rabbitmq_message_read(const amqp_basic_properties_t *pro
 			(void)count_of(&e->value, &m.crashes);
 		else if (key_is(e, HEADER_CHECKPOINT))
 			m.checkpoint = text_of(&e->value);
+		else if (key_is(e, HEADER_DEAD))
+			was_dead = true;
+		else if (key_is(e, "x-death"))
+			was_dead |= has_died_in(&e->value, queue);
 		else if (key_is(e, "x-delivery-count"))
 			(void)count_of(&e->value, &deliveries);
 		else if (key_is(e, "traceparent"))
 			m.traceparent = text_of(&e->value);
 	}
-	if (m.attempt == 0)
-		m.attempt = 1;
+	if (m.attempt == 0 || was_dead)
+		start_over(&m);
 	m.interruptions += deliveries;
 	return m;
 }
@@ -161,9 +201,11 @@ static bool stays_behind(const amqp_table_entry_t *entry, enum rabbitmq_copy_for
 	    HEADER_ERROR_CLASS,
 	    HEADER_BACKTRACE,
 	    HEADER_QUEUE,
+	    HEADER_DEAD,
 	    "CC",
 	    "BCC",
 	    "x-delivery-count",
+	    "x-acquired-count",
 	};
 	for (size_t i = 0; i < sizeof always / sizeof *always; i++)
 		if (key_is(entry, always[i]))
@@ -172,7 +214,7 @@ static bool stays_behind(const amqp_table_entry_t *entry, enum rabbitmq_copy_for
 }
 
 enum {
-	OWN_HEADERS = 8,
+	OWN_HEADERS = 9,
 	WORDY_BYTES =
 	    64 *
 	    1024, /* properties are one frame of 128 kB at most: with more there are no more words */
@@ -222,6 +264,8 @@ static bool copy_headers(const struct original *from, amqp_pool_t *pool, amqp_ta
 		to[n++] = rabbitmq_number_entry(HEADER_CRASHES, job->verdict.crashes);
 	if (from->checkpoint.len > 0)
 		to[n++] = bytes_entry(HEADER_CHECKPOINT, from->checkpoint);
+	if (from->purpose == COPY_FOR_DEAD)
+		to[n++] = rabbitmq_number_entry(HEADER_DEAD, job->verdict.attempt);
 	n += put_failure(from, &to[n]);
 	*headers = (amqp_table_t){.num_entries = n, .entries = to};
 	return true;

@@ -10,6 +10,7 @@
  *     x-outfall-error-class    and what class of exception it was, where the handler said
  *     x-outfall-backtrace      and where, line by line
  *     x-outfall-queue          the queue it was taken from
+ *     x-outfall-dead           on a dead letter: after how many attempts. Back in a queue it starts over
  *
  * Thread: any.
  * Owns:   what rabbitmq_message_copy() returns belongs to the caller: memory_free().
@@ -35,8 +36,10 @@ struct rabbitmq_message { /* spans borrow from the decoded properties */
 	struct span content_type, traceparent, checkpoint;
 };
 
+/* `queue`: the one it comes from. What has been dead, or a dead letter of that very queue, starts over:
+ * attempt 1, no crashes, no interruptions but those since. Its checkpoint it keeps. */
 struct rabbitmq_message rabbitmq_message_read(const amqp_basic_properties_t *properties,
-					      bool redelivered);
+					      const char *queue, bool redelivered);
 
 enum rabbitmq_copy_for { COPY_FOR_RETRY, COPY_FOR_DEAD, COPY_FOR_RETURN };
 
