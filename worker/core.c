@@ -305,9 +305,12 @@ static void log_fate(struct core *core, const struct job *job, enum fate fate)
 static void count_fate(struct core *core, const struct job *job, enum fate fate)
 {
 	bool draining = phase_is_stopping(core->drain.phase);
-	route_of_counts(job->route)->fates[fate]++;
+	uint64_t now_ns = clock_now_ns(core->clock);
+	struct route *counts = route_of_counts(job->route);
+	counts->fates[fate]++;
+	last_failure_note(&counts->last_failure, job, fate, now_ns);
 	log_fate(core, job, fate);
-	report_count(&core->drain.report, job, fate, draining, clock_now_ns(core->clock));
+	report_count(&core->drain.report, job, fate, draining, now_ns);
 }
 
 static void leave(struct core *core, struct job *job, enum fate fate)

@@ -1005,6 +1005,23 @@ class Terminal(RabbitCase):
         self.open_gate()
         self.assertEqual(worker.wait_exit(), 0)
 
+    def test_the_last_failure_of_a_queue(self):
+        program = self.directory / "fails.py"
+        line = json.dumps({"error": {"class": self.EVIL, "message": "page 7: " + self.EVIL}}).encode() + b"\n"
+        program.write_text(f"import os\nos.write(4, {line!r})\nos._exit(65)\n")
+        handler = f'handler "h" {{ type = "exec"  command = {{"/usr/bin/python3", "{program}"}} }}\n'
+        sock = self.directory / "a.sock"
+        self.queue.publish(["a"], message_id="order-17")
+        worker = self.start(self.config(self.queue.section(), handler, f'admin {{ socket = "{sock}" }}\n'))
+        wait_for("it to be dead", lambda: self.queue.dead_depth() == 1)
+        worker.wait_event("job settled")
+        shown = self.run_outfall("ctl", "-s", sock, "status")
+        self.assert_tame(shown, f"{self.TAME}: page 7: {self.TAME}")
+        self.assertRegex(shown.stdout, r"order-17 +1 +dead")
+        [queue] = json.loads(self.run_outfall("ctl", "-s", sock, "status", "--json").stdout)["queues"]
+        self.assertEqual(queue["last_failure"]["class"], self.EVIL)
+        self.assertEqual(worker.stop()[0], 0)
+
     def test_names_in_a_configuration(self):
         path = self.directory / "evil.conf"
         path.write_text('handler "h\u202etxt.exe" { type = "exec"  command = {"/nowhere"} }\n')

@@ -55,13 +55,18 @@ static struct duration duration_at(json_t *object, const char *key)
 	return (struct duration){"-"};
 }
 
-static long long since_ms(json_t *status)
+static long long unix_ms(void)
 {
 	struct timespec now;
 	(void)clock_gettime(CLOCK_REALTIME, &now); /* that clock is always there */
-	long long now_ms = (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-	long long ms = now_ms - number_at(status, "since_unix_ms");
-	return ms > 0 ? ms : 0;
+	return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* A moment of the past. */
+static struct duration since(json_t *object, const char *key)
+{
+	long long ms = unix_ms() - number_at(object, key);
+	return say_ms(ms > 0 ? ms : 0);
 }
 
 /* --- status --- */
@@ -84,7 +89,7 @@ static void print_head(json_t *status, FILE *out)
 	       *fates = at(status, "fates"), *process = at(status, "process");
 	(void)fprintf(out, "%s (pid %lld, outfall %s) has been %s for %s", text_at(worker, "name"),
 		      number_at(worker, "pid"), text_at(worker, "version"),
-		      text_at(status, "state"), say_ms(since_ms(status)).text);
+		      text_at(status, "state"), since(status, "since_unix_ms").text);
 	if (json_is_true(at(status, "ready")))
 		(void)fprintf(out, ", ready\n");
 	else
@@ -224,12 +229,45 @@ static void print_handlers(json_t *status, FILE *out)
 	columns_fini(&table);
 }
 
+static void put_failure(struct columns *table, json_t *queue, json_t *failure)
+{
+	const char *class = json_string_value(at(failure, "class"));
+	columns_put(table, "%s/%s", text_at(queue, "source"), text_at(queue, "name"));
+	columns_put(table, "%s", since(failure, "unix_ms").text);
+	columns_put(table, "%s", text_at(failure, "job"));
+	columns_put(table, "%lld", number_at(failure, "attempt"));
+	columns_put(table, "%s", text_at(failure, "fate"));
+	columns_put(table, "%s%s%s", class != NULL ? class : "", class != NULL ? ": " : "",
+		    text_at(failure, "message"));
+}
+
+static void print_failures(json_t *status, FILE *out)
+{
+	static const char *const names[] = {"LAST FAILURE", "AGO", "JOB", "ATTEMPT",
+					    "FATE",         "WHY", NULL};
+	struct columns table;
+	size_t i;
+	json_t *queue;
+	columns_init(&table, 1u << 1 | 1u << 3, names);
+	json_array_foreach(at(status, "queues"), i, queue)
+	{
+		json_t *failure = at(queue, "last_failure");
+		if (json_is_object(failure))
+			put_failure(&table, queue, failure);
+	}
+	if (table.count > table.n)
+		(void)fputc('\n', out);
+	columns_print(&table, out);
+	columns_fini(&table);
+}
+
 void ctl_print_status(json_t *status, json_t *before, FILE *out)
 {
 	print_head(status, out);
 	print_sources(status, out);
 	print_queues(status, before, out);
 	print_handlers(status, out);
+	print_failures(status, out);
 }
 
 /* --- jobs --- */

@@ -19,6 +19,7 @@
 #include "base/list.h"
 #include "dispatch/pause.h"
 #include "dispatch/rate.h"
+#include "job/last_failure.h"
 #include "job/outcome.h"
 #include "settings/settings.h"
 
@@ -72,6 +73,7 @@ struct route {
 	struct list in_ready;  /* struct lane.ready, or dispatch's list of paced routes */
 	struct list parked;    /* struct job.in_route: second deliveries that wait, see recall.h */
 	uint64_t fates[FATE_COUNT];
+	struct last_failure last_failure;
 	struct histogram waits; /* from taken to begun */
 	struct histogram runs;  /* from begun to ended */
 	bool told_too_long;     /* operators were told that its jobs do not fit into a drain */

@@ -4,8 +4,7 @@
 
 #include <string.h>
 
-/* At most `most` bytes of it, and no half of a character. */
-static struct span cut(struct span text, size_t most)
+struct span failure_cut(struct span text, size_t most)
 {
 	if (text.len <= most)
 		return text;
@@ -25,9 +24,9 @@ static struct span place(char **at, struct span text)
 
 struct failure *failure_create(const struct failure *said)
 {
-	struct span class = cut(said->class, FAILURE_CLASS_BYTES);
-	struct span message = cut(said->message, FAILURE_MESSAGE_BYTES);
-	struct span backtrace = cut(said->backtrace, FAILURE_BACKTRACE_BYTES);
+	struct span class = failure_cut(said->class, FAILURE_CLASS_BYTES);
+	struct span message = failure_cut(said->message, FAILURE_MESSAGE_BYTES);
+	struct span backtrace = failure_cut(said->backtrace, FAILURE_BACKTRACE_BYTES);
 	struct failure *failure =
 	    memory_take(sizeof *failure + class.len + message.len + backtrace.len);
 	if (failure == NULL)

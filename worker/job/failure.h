@@ -27,4 +27,7 @@ struct failure {
 struct failure *failure_create(const struct failure *said);
 void failure_destroy(struct failure *failure); /* NULL is fine */
 
+/* At most `most` bytes of it, and no half of a character. */
+struct span failure_cut(struct span text, size_t most);
+
 #endif

@@ -208,7 +208,25 @@ static void put_source(struct text *text, const struct source *source)
 	close_object(text);
 }
 
-static void put_queue(struct text *text, const struct route *route)
+/* Its moment, not its age: what lasts is the same a second later. */
+static void put_last_failure(struct text *text, const struct last_failure *last,
+			     const struct view *view)
+{
+	if (last->at_ns == 0) {
+		put_text(text, "last_failure", NULL);
+		return;
+	}
+	open_object(text, "last_failure");
+	put_number(text, "unix_ms", (last->at_ns + view->epoch_ns) / MS_NS);
+	put_text(text, "job", last->job);
+	put_number(text, "attempt", last->attempt);
+	put_text(text, "fate", fate_name(last->fate));
+	put_text(text, "class", last->class[0] != '\0' ? last->class : NULL);
+	put_text(text, "message", last->message);
+	close_object(text);
+}
+
+static void put_queue(struct text *text, const struct route *route, const struct view *view)
 {
 	open_object(text, NULL);
 	put_text(text, "source", route->source_name);
@@ -224,6 +242,7 @@ static void put_queue(struct text *text, const struct route *route)
 	else
 		put_text(text, "limit", NULL);
 	put_fates(text, route->fates);
+	put_last_failure(text, &route->last_failure, view);
 	close_object(text);
 }
 
@@ -254,7 +273,7 @@ static void put_parts(struct text *text, const struct view *view)
 	close_array(text);
 	open_array(text, "queues");
 	list_each (it, &roster->routes) {
-		put_queue(text, list_entry(it, struct route, in_roster));
+		put_queue(text, list_entry(it, struct route, in_roster), view);
 	}
 	close_array(text);
 	open_array(text, "handlers");

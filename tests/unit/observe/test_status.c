@@ -101,6 +101,66 @@ static void test_busy(void **state)
 	small_core_fini(&s);
 }
 
+/* Also of a handler that names no class; what is done since does not hide it, nor what was given back. */
+static void the_last_failure_of_a_queue(void **state)
+{
+	(void)state;
+	static char huge[FAILURE_MESSAGE_BYTES];
+	memset(huge, 'x', sizeof huge);
+	static const struct {
+		struct outcome outcome;
+		struct failure said;
+		const char *fate, *class, *message;
+	} rows[] = {
+	    {{.kind = OUTCOME_RETRY, .reason = "no"},
+	     {.class = {"IOError", 7}, .message = {"no disk", 7}},
+	     "retried", "IOError",
+	     "no disk"       },
+	    {{.kind = OUTCOME_REJECT, .reason = "exit status 65"},
+	     {.class = {0}},
+	     "dead",    NULL,
+	     "exit status 65"},
+	    {{.kind = OUTCOME_REJECT},
+	     {.class = {huge, 500}, .message = {huge, 2000}},
+	     "dead",    huge,
+	     huge            },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		struct small_core s;
+		struct text text = {0};
+		struct executor_host *host = &s.core.executor_host;
+		small_core_init(&s, 0, "emails");
+		struct view view = view_of(&s);
+		(void)status_put(&text, &view, CONTROL_ALL);
+		json_t *status = read_back(&text);
+		assert_true(json_is_null(at(status, "queues.0.last_failure")));
+		json_decref(status);
+		struct job *job = small_deliver(&s, "a");
+		core_begin_jobs(&s.core);
+		host->explain(host, job, &rows[i].said);
+		host->finished(host, job, &rows[i].outcome);
+		small_run(&s, 2 * SMALL_S);
+		view = view_of(&s);
+		text_clear(&text);
+		(void)status_put(&text, &view, CONTROL_ALL);
+		status = read_back(&text);
+		const char *class = text_at(status, "queues.0.last_failure.class");
+		const char *message = text_at(status, "queues.0.last_failure.message");
+		assert_int_equal(number_at(status, "queues.0.last_failure.unix_ms"), 1500000);
+		assert_int_equal(number_at(status, "queues.0.last_failure.attempt"), 1);
+		assert_string_equal(text_at(status, "queues.0.last_failure.job"), "a");
+		assert_string_equal(text_at(status, "queues.0.last_failure.fate"), rows[i].fate);
+		assert_int_equal(class != NULL, rows[i].class != NULL);
+		if (class != NULL)
+			assert_int_equal(strncmp(class, rows[i].class, 79), 0);
+		assert_true(strlen(message) == strlen(rows[i].message) || strlen(message) == 239);
+		assert_int_equal(strncmp(message, rows[i].message, 239), 0);
+		json_decref(status);
+		text_fini(&text);
+		small_core_fini(&s);
+	}
+}
+
 static void test_goodbye(void **state)
 {
 	(void)state;
@@ -239,9 +299,13 @@ static void an_extension_has_a_bound(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_busy),       cmocka_unit_test(test_goodbye),
-	    cmocka_unit_test(test_what_lasts), cmocka_unit_test(test_ready),
-	    cmocka_unit_test(test_alive),      cmocka_unit_test(an_extension_has_a_bound),
+	    cmocka_unit_test(the_last_failure_of_a_queue),
+	    cmocka_unit_test(test_busy),
+	    cmocka_unit_test(test_goodbye),
+	    cmocka_unit_test(test_what_lasts),
+	    cmocka_unit_test(test_ready),
+	    cmocka_unit_test(test_alive),
+	    cmocka_unit_test(an_extension_has_a_bound),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
