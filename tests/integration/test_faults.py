@@ -201,6 +201,8 @@ class Draining(FaultCase):
 
 
 class Rabbit:
+    arguments = None
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -208,7 +210,7 @@ class Rabbit:
         [cls.vhost] = cls.broker.vhosts(1)
 
     def make_queue(self):
-        self.queue = RabbitQueue(self.broker, self.vhost, self.id().split(".")[-1])
+        self.queue = RabbitQueue(self.broker, self.vhost, self.id().split(".")[-1], self.arguments)
         self.addCleanup(self.queue.close)
         # Each message with an id of its own, so that the report's jobs are known by it.
         self.numbers = iter(range(1_000_000))
@@ -227,6 +229,12 @@ class Rabbit:
 
     def nothing_left(self):
         return self.queue.depth() == 0
+
+
+class Quorum(Rabbit):
+    """The same on a queue with a leader: another process of the broker has the word on what is settled."""
+
+    arguments = {"x-queue-type": "quorum"}
 
 
 class RedisBroker:
@@ -286,6 +294,16 @@ class RabbitLive(Rabbit, Live):
 
 @add_cases
 class RabbitDraining(Rabbit, Draining):
+    pass
+
+
+@add_cases
+class QuorumLive(Quorum, Live):
+    pass
+
+
+@add_cases
+class QuorumDraining(Quorum, Draining):
     pass
 
 
