@@ -12,6 +12,7 @@ want the same of both.
 """
 
 import atexit
+import contextlib
 import functools
 import itertools
 import os
@@ -132,6 +133,20 @@ class RabbitMQ:
         if done.returncode != 0:
             raise RuntimeError(f"rabbitmqctl {args[0]}: {done.stdout}")
         return done.stdout
+
+    @contextlib.contextmanager
+    def leader_stalled(self, vhost, queue):
+        """As with a slow disk: the queue's leader lives and does nothing, and nobody else is elected."""
+        name = f'rabbit_misc:r(<<"{vhost}">>, queue, <<"{queue}">>)'
+        leader = self.ctl(
+            "eval",
+            f"{{ok, Queue}} = rabbit_amqqueue:lookup({name}), "
+            "{ok, _, Leader} = ra:members(amqqueue:get_pid(Queue)), ok = sys:suspend(Leader), Leader.",
+        ).strip()
+        try:
+            yield
+        finally:
+            self.ctl("eval", f"sys:resume({leader}).")
 
     @functools.cached_property
     def version(self):

@@ -1,8 +1,8 @@
 """Three RabbitMQ nodes of our own that are one cluster.
 
 Each has a folder like any private broker (brokers.py). What makes them one is written into the folders
-before the first start: the same cookie, the same epmd to find each other, names of their own, and the
-list of all of them. epmd is nobody's but the cluster's, so that it outlives each node."""
+before the first start: the same cookie, the same epmd to find each other, names of their own, and whom
+to join. epmd is nobody's but the cluster's, so that it outlives each node."""
 
 import secrets
 import subprocess
@@ -45,10 +45,13 @@ class Cluster:
         path = inside / "home" / ".erlang.cookie"
         path.write_text(cookie)
         path.chmod(0o400)
-        lines = ["cluster_formation.peer_discovery_backend = classic_config"]
-        for n, other in enumerate(self.nodes, 1):
-            lines.append(f"cluster_formation.classic_config.nodes.{n} = {other.erlang_name()}")
-        (node.directory / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
+        first = self.nodes[0]
+        if node is not first:
+            (node.directory / "rabbitmq.conf").write_text(
+                "cluster_formation.peer_discovery_backend = classic_config\n"
+                f"cluster_formation.classic_config.nodes.1 = {first.erlang_name()}\n"
+                f"cluster_formation.classic_config.nodes.2 = {node.erlang_name()}\n"
+            )
         (inside / "environment").write_text(
             f"""export HOME='{inside}/home'
 export ERL_EPMD_PORT={self.epmd_port} ERL_EPMD_ADDRESS=127.0.0.1
@@ -65,8 +68,10 @@ export RUNNING_UNDER_SYSTEMD=1
         )
 
     def _start_all(self):
-        # Each waits for the others at its first start, so they start side by side.
-        threads = [threading.Thread(target=node.start) for node in self.nodes]
+        # Side by side from the beginning each might find nobody, and be a cluster of one.
+        first, *others = self.nodes
+        first.start()
+        threads = [threading.Thread(target=node.start) for node in others]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -89,8 +94,22 @@ export RUNNING_UNDER_SYSTEMD=1
                     return next(n for n in self.nodes if n.erlang_name() == leader)
         return None
 
-    def urls(self):
-        return ", ".join(f'"amqp://guest:guest@127.0.0.1:{node.port}/%2f"' for node in self.nodes)
+    def running(self):
+        return [node for node in self.nodes if (node.directory / "rabbitmq.pid").exists()]
+
+    def move_leader(self, queue, to):
+        """False: the broker would not, because a leader is being elected or that node is away."""
+        name = f'rabbit_misc:r(<<"/">>, queue, <<"{queue}">>)'
+        said = to.ctl(
+            "eval",
+            f"{{ok, Queue}} = rabbit_amqqueue:lookup({name}), "
+            f"rabbit_quorum_queue:transfer_leadership(Queue, '{to.erlang_name()}').",
+        )
+        return "migrated" in said
+
+    def urls(self, ports=None):
+        ports = ports or [node.port for node in self.nodes]
+        return ", ".join(f'"amqp://guest:guest@127.0.0.1:{port}/%2f"' for port in ports)
 
     def stop(self):
         for node in self.nodes:
