@@ -15,6 +15,7 @@ const { Socket } = require('node:net');
 const { createInterface } = require('node:readline');
 const { buffer } = require('node:stream/consumers');
 const { setTimeout: sleep } = require('node:timers/promises');
+const { inspect } = require('node:util');
 
 const SLICE_BYTES = 64 * 1024;
 const WORK_MS = Number(process.env.WORK_SECONDS ?? 0) * 1000; // for each slice, to make it look like work
@@ -77,21 +78,38 @@ async function facts() {
   return JSON.parse(line);
 }
 
+// An Error, for whoever looks for what went wrong.
+function told(error) {
+  const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
+  return { class: name, message, backtrace: stack?.split('\n').slice(1) };
+}
+
+// Nothing is done; what makes no sense never is. An Error as a reason is told whole.
+function judge(returned) {
+  if (returned === undefined || returned === null) return { outcome: 'done' };
+  if (!Object.keys(EXIT_STATUS).includes(returned.outcome)) throw new TypeError(`handle() returned ${inspect(returned)}`);
+  const { reason } = returned;
+  if (reason instanceof Error) return { error: told(reason), ...returned, reason: reason.message };
+  return { ...returned, reason: reason === undefined ? reason : String(reason) };
+}
+
 async function main() {
   process.exitCode = EXIT_STATUS.retry; // should Node find nothing more to wait for
   process.on('SIGTERM', () => stop.abort());
   const job = new Job(await facts().catch(() => null), await buffer(process.stdin));
   let result;
   try {
-    result = { outcome: 'done', ...(await handle(job)) };
+    result = judge(await handle(job));
   } catch (error) {
-    const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
-    job.tell({ error: { class: name, message, backtrace: stack?.split('\n').slice(1) } });
+    job.tell({ error: told(error) });
     throw error;
   }
   if (result.checkpoint !== undefined) job.tell({ checkpoint: result.checkpoint });
-  if (result.reason !== undefined) console.error(result.reason);
-  process.exit(EXIT_STATUS[result.outcome] ?? EXIT_STATUS.retry); // not known: never done
+  if (result.reason !== undefined) {
+    job.tell({ error: result.error ?? { message: result.reason } });
+    console.error(result.reason);
+  }
+  process.exit(EXIT_STATUS[result.outcome]);
 }
 
 main();

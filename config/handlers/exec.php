@@ -46,6 +46,34 @@ function handle(Job $job): ?array
 // --- the part you copy ----------------------------------------------------------------------------
 const EXIT_STATUS = ['done' => 0, 'reject' => 65, 'retry' => 75, 'return' => 75];
 
+/** @return array<string, mixed> */
+function told(Throwable $error): array
+{
+    return [
+        'class' => $error::class,
+        'message' => $error->getMessage(),
+        'backtrace' => ["{$error->getFile()}:{$error->getLine()}", ...explode("\n", $error->getTraceAsString())],
+    ];
+}
+
+/**
+ * Nothing is done; what makes no sense never is. An exception as a reason is told whole.
+ *
+ * @return array<string, mixed>
+ */
+function judge(mixed $returned): array
+{
+    $result = $returned ?? ['outcome' => 'done'];
+    if (!is_array($result) || !in_array($result['outcome'] ?? null, array_keys(EXIT_STATUS), true)) {
+        throw new UnexpectedValueException('handle() returned ' . print_r($result, true));
+    }
+    $reason = $result['reason'] ?? null;
+    if ($reason instanceof Throwable) {
+        return ['error' => told($reason), ...$result, 'reason' => $reason->getMessage()];
+    }
+    return $reason === null ? $result : [...$result, 'reason' => (string) $reason];
+}
+
 final class Job
 {
     public readonly string $id;
@@ -90,19 +118,16 @@ $facts = $told !== false ? json_decode((string) fgets($told), true) : null;
 $says = is_array($facts) ? fopen('php://fd/4', 'wb') : null;
 $job = new Job($facts ?? [], (string) stream_get_contents(STDIN), $says);
 try {
-    $result = (handle($job) ?? []) + ['outcome' => 'done'];
+    $result = judge(handle($job));
 } catch (Throwable $error) {
-    $job->tell(error: [
-        'class' => $error::class,
-        'message' => $error->getMessage(),
-        'backtrace' => ["{$error->getFile()}:{$error->getLine()}", ...explode("\n", $error->getTraceAsString())],
-    ]);
+    $job->tell(error: told($error));
     throw $error;
 }
 if (isset($result['checkpoint'])) {
     $job->tell(checkpoint: $result['checkpoint']);
 }
 if (isset($result['reason'])) {
+    $job->tell(error: $result['error'] ?? ['message' => $result['reason']]);
     fwrite(STDERR, "{$result['reason']}\n");
 }
-exit(EXIT_STATUS[$result['outcome']] ?? EXIT_STATUS['retry']); // not known: never done
+exit(EXIT_STATUS[$result['outcome']]);

@@ -76,20 +76,39 @@ class Job:
             os.write(4, json.dumps(facts, default=str).encode() + b"\n")
 
 
+def told(error: BaseException) -> dict:
+    where = [f"{at.filename}:{at.lineno}: {at.name}" for at in traceback.extract_tb(error.__traceback__)]
+    return {"class": type(error).__name__, "message": str(error), "backtrace": where[::-1]}
+
+
+def judge(returned: object) -> dict:
+    """Nothing is done; what makes no sense never is. An exception as a reason is told whole."""
+    if returned is None:
+        return {"outcome": "done"}
+    if not isinstance(returned, dict) or returned.get("outcome") not in list(EXIT_STATUS):
+        raise ValueError(f"handle() returned {returned!r}")
+    result = dict(returned)
+    if isinstance(reason := result.get("reason"), BaseException):
+        result.setdefault("error", told(reason))
+    if reason is not None:
+        result["reason"] = str(reason)
+    return result
+
+
 def main() -> int:
     sys.stdout.reconfigure(line_buffering=True)  # prints are in the log at once
     job = Job()
     try:
-        result = {"outcome": "done", **(handle(job) or {})}
+        result = judge(handle(job))
     except Exception as error:
-        where = [f"{at.filename}:{at.lineno}: {at.name}" for at in traceback.extract_tb(error.__traceback__)]
-        job.tell(error={"class": type(error).__name__, "message": str(error), "backtrace": where[::-1]})
+        job.tell(error=told(error))
         raise
     if "checkpoint" in result:
         job.tell(checkpoint=result["checkpoint"])
     if "reason" in result:
+        job.tell(error=result.get("error", {"message": result["reason"]}))
         print(result["reason"], file=sys.stderr)
-    return EXIT_STATUS.get(result["outcome"], os.EX_TEMPFAIL)  # not known: never done
+    return EXIT_STATUS[result["outcome"]]
 
 
 sys.exit(main())

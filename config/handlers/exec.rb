@@ -65,14 +65,33 @@ class Job
   def tell(**facts) = @says&.write("#{JSON.generate(facts)}\n")
 end
 
+def told(error) = { class: error.class.name, message: error.message.scrub, backtrace: error.backtrace || [] }
+
+# Nothing is done; what makes no sense never is. An exception as a reason is told whole.
+def judge(returned)
+  return { outcome: 'done' } if returned.nil?
+
+  known = returned.is_a?(Hash) && EXIT_STATUS.include?(returned[:outcome].to_s)
+  raise TypeError, "handle() returned #{returned.inspect}" unless known
+
+  reason = returned[:reason]
+  return returned if reason.nil?
+
+  error = reason.is_a?(Exception) ? { error: told(reason) } : {}
+  error.merge(returned, reason: reason.to_s.scrub)
+end
+
 $stdout.sync = true # prints are in the log at once
 job = Job.new
 begin
-  result = { outcome: 'done' }.merge(handle(job) || {})
+  result = judge(handle(job))
 rescue StandardError, NotImplementedError => e
-  job.tell(error: { class: e.class.name, message: e.message.scrub, backtrace: e.backtrace })
+  job.tell(error: told(e))
   raise
 end
 job.tell(checkpoint: result[:checkpoint]) if result[:checkpoint]
-warn result[:reason] if result[:reason]
-exit EXIT_STATUS.fetch(result[:outcome], 75) # not known: never done
+if result[:reason]
+  job.tell(error: result[:error] || { message: result[:reason] })
+  warn result[:reason]
+end
+exit EXIT_STATUS.fetch(result[:outcome].to_s)

@@ -10,6 +10,7 @@
 const { createHash } = require('node:crypto');
 const { appendFile } = require('node:fs/promises');
 const { setTimeout: sleep } = require('node:timers/promises');
+const { inspect } = require('node:util');
 
 const SLICE_BYTES = 64 * 1024;
 const WORK_MS = Number(process.env.WORK_SECONDS ?? 0) * 1000; // for each slice, to make it look like work
@@ -39,6 +40,7 @@ async function handle(job) {
 }
 
 // --- the part you copy ----------------------------------------------------------------------------
+const OUTCOMES = ['done', 'retry', 'reject', 'return'];
 const CONCURRENCY = 4; // so many handle()s wait for something at once
 
 // stdout is the protocol's alone: what you print goes to the log. Children get pipes of their own, unless
@@ -78,22 +80,32 @@ function say(line) {
   stdout.write(`${JSON.stringify(line)}\n`);
 }
 
-// An Error as a reason is what it says: JSON would make nothing of it.
+// An Error, for whoever looks for what went wrong.
+function told(error) {
+  const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
+  return { class: name, message, backtrace: stack?.split('\n').slice(1) };
+}
+
+// Nothing is done; what makes no sense never is. An Error as a reason is told whole.
+function judge(returned) {
+  if (returned === undefined || returned === null) return { outcome: 'done' };
+  if (!OUTCOMES.includes(returned.outcome)) throw new TypeError(`handle() returned ${inspect(returned)}`);
+  const { reason } = returned;
+  if (reason instanceof Error) return { error: told(reason), ...returned, reason: reason.message };
+  return { ...returned, reason: reason === undefined ? reason : String(reason) };
+}
+
 function answer(job, result) {
-  const { reason } = result ?? {};
-  return JSON.stringify({ type: 'result', id: job.id, outcome: 'done', ...result,
-    reason: reason === undefined ? reason : String(reason) });
+  return JSON.stringify({ type: 'result', id: job.id, ...result });
 }
 
 async function run(job) {
   let line;
   try {
-    line = answer(job, await handle(job));
+    line = answer(job, judge(await handle(job)));
   } catch (error) { // also of JSON, about what it cannot write: each job gets its answer
     console.error(error);
-    const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
-    const told = { class: name, message, backtrace: stack?.split('\n').slice(1) };
-    line = answer(job, { outcome: 'retry', reason: error, error: told });
+    line = answer(job, { outcome: 'retry', reason: String(error), error: told(error) });
   }
   jobs.delete(job.id);
   stdout.write(`${line}\n`);

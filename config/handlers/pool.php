@@ -44,6 +44,36 @@ function handle(Job $job): ?array
 }
 
 // --- the part you copy ----------------------------------------------------------------------------
+const OUTCOMES = ['done', 'retry', 'reject', 'return'];
+
+/** @return array<string, mixed> */
+function told(Throwable $error): array
+{
+    return [
+        'class' => $error::class,
+        'message' => $error->getMessage(),
+        'backtrace' => ["{$error->getFile()}:{$error->getLine()}", ...explode("\n", $error->getTraceAsString())],
+    ];
+}
+
+/**
+ * Nothing is done; what makes no sense never is. An exception as a reason is told whole.
+ *
+ * @return array<string, mixed>
+ */
+function judge(mixed $returned): array
+{
+    $result = $returned ?? ['outcome' => 'done'];
+    if (!is_array($result) || !in_array($result['outcome'] ?? null, OUTCOMES, true)) {
+        throw new UnexpectedValueException('handle() returned ' . print_r($result, true));
+    }
+    $reason = $result['reason'] ?? null;
+    if ($reason instanceof Throwable) {
+        return ['error' => told($reason), ...$result, 'reason' => $reason->getMessage()];
+    }
+    return $reason === null ? $result : [...$result, 'reason' => (string) $reason];
+}
+
 final class Job
 {
     public readonly string $id;
@@ -110,12 +140,9 @@ final class Pool
         fwrite($this->out, $this->encode($line));
     }
 
-    /** @param array<string, mixed> $line an exception as a reason is what it says: JSON would make nothing of it */
+    /** @param array<string, mixed> $line */
     private function encode(array $line): string
     {
-        if (($line['reason'] ?? null) instanceof Stringable) {
-            $line['reason'] = (string) $line['reason'];
-        }
         return json_encode($line, JSON_INVALID_UTF8_SUBSTITUTE | JSON_THROW_ON_ERROR) . "\n";
     }
 
@@ -151,16 +178,12 @@ final class Pool
 
     private function answer(Job $job): void
     {
-        $result = ['type' => 'result', 'id' => $job->id, 'outcome' => 'done'];
+        $result = ['type' => 'result', 'id' => $job->id];
         try {
-            $line = $this->encode([...$result, ...(handle($job) ?? [])]);
+            $line = $this->encode([...$result, ...judge(handle($job))]);
         } catch (Throwable $error) { // also about what JSON cannot write: each job gets its answer
             file_put_contents('php://stderr', "$error\n");
-            $line = $this->encode([...$result, 'outcome' => 'retry', 'reason' => $error->getMessage(), 'error' => [
-                'class' => $error::class,
-                'message' => $error->getMessage(),
-                'backtrace' => ["{$error->getFile()}:{$error->getLine()}", ...explode("\n", $error->getTraceAsString())],
-            ]]);
+            $line = $this->encode([...$result, 'outcome' => 'retry', 'reason' => $error->getMessage(), 'error' => told($error)]);
         }
         unset($this->jobs[$job->id]);
         fwrite($this->out, $line);

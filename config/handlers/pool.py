@@ -90,19 +90,35 @@ def say(line: dict | bytes) -> None:
         stdout.write(line if isinstance(line, bytes) else encode(line))
 
 
-def failure(error: BaseException) -> dict:
+OUTCOMES = "done", "retry", "reject", "return"
+
+
+def told(error: BaseException) -> dict:
     where = [f"{at.filename}:{at.lineno}: {at.name}" for at in traceback.extract_tb(error.__traceback__)]
-    told = {"class": type(error).__name__, "message": str(error), "backtrace": where[::-1]}
-    return {"outcome": "retry", "reason": repr(error), "error": told}
+    return {"class": type(error).__name__, "message": str(error), "backtrace": where[::-1]}
+
+
+def judge(returned: object) -> dict:
+    """Nothing is done; what makes no sense never is. An exception as a reason is told whole."""
+    if returned is None:
+        return {"outcome": "done"}
+    if not isinstance(returned, dict) or returned.get("outcome") not in OUTCOMES:
+        raise ValueError(f"handle() returned {returned!r}")
+    result = dict(returned)
+    if isinstance(reason := result.get("reason"), BaseException):
+        result.setdefault("error", told(reason))
+    if reason is not None:
+        result["reason"] = str(reason)
+    return result
 
 
 def run(job: Job) -> None:
-    result = {"type": "result", "id": job.id, "outcome": "done"}
+    result = {"type": "result", "id": job.id}
     try:
-        line = encode({**result, **(handle(job) or {})})
+        line = encode({**result, **judge(handle(job))})
     except BaseException as error:  # sys.exit(), and what JSON cannot write, too: each job gets its answer
         traceback.print_exc()
-        line = encode({**result, **failure(error)})
+        line = encode({**result, "outcome": "retry", "reason": repr(error), "error": told(error)})
     del jobs[job.id]
     say(line)
 

@@ -76,14 +76,31 @@ $stdout.reopen($stderr)
 
 def say(line) = OUT.write("#{JSON.generate(line)}\n")
 
-def answer(job, result) = "#{JSON.generate({ type: 'result', id: job.id, outcome: 'done' }.merge(result))}\n"
+OUTCOMES = %w[done retry reject return].freeze
+
+def told(error) = { class: error.class.name, message: error.message.scrub, backtrace: error.backtrace || [] }
+
+# Nothing is done; what makes no sense never is. An exception as a reason is told whole.
+def judge(returned)
+  return { outcome: 'done' } if returned.nil?
+
+  known = returned.is_a?(Hash) && OUTCOMES.include?(returned[:outcome].to_s)
+  raise TypeError, "handle() returned #{returned.inspect}" unless known
+
+  reason = returned[:reason]
+  return returned if reason.nil?
+
+  error = reason.is_a?(Exception) ? { error: told(reason) } : {}
+  error.merge(returned, reason: reason.to_s.scrub)
+end
+
+def answer(job, result) = "#{JSON.generate({ type: 'result', id: job.id }.merge(result))}\n"
 
 def run(job)
-  answer(job, handle(job) || {})
+  answer(job, judge(handle(job)))
 rescue Exception => e # exit, and what JSON cannot write, too: each job gets its answer
   warn e.full_message(highlight: false)
-  said = { class: e.class.name, message: e.message.scrub, backtrace: e.backtrace }
-  answer(job, { outcome: 'retry', reason: e.message.scrub, error: said })
+  answer(job, { outcome: 'retry', reason: e.message.scrub, error: told(e) })
 end
 
 jobs = {}

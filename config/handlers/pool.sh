@@ -12,12 +12,11 @@ work_seconds=${WORK_SECONDS:-0} # for each slice, to make it look like work
 
 # --- the part you write ---------------------------------------------------------------------------
 # The body is in the file $body. Exit status 0: done; 65: rejected; 75: returned, if it was asked to
-# stop; any other: retried. It runs under set -e.
+# stop; any other: retried. `fail` says why. It runs under set -e.
 handle() {
 	size=$(($(wc -c <"$body"))) at=0 digest=
 	if [ "$size" -eq 0 ]; then
-		echo "an empty body has no fingerprint" >&2
-		exit 65
+		fail 65 EmptyBody "an empty body has no fingerprint"
 	fi
 	if [ -n "$checkpoint" ]; then # an earlier run was interrupted: go on where it stopped
 		at=${checkpoint%% *} digest=${checkpoint#* }
@@ -65,6 +64,19 @@ time_left() {
 # '"progress":0.5,"note":"half of it","checkpoint":"line 7","extend_ms":60000'
 tell() {
 	printf '{"type":"progress","id":"%s",%s}\n' "$id" "$1" >&5
+}
+
+# fail 65 NoPage "page 7 is not there": ends the job. 65: rejected; any other but 0 and 75: retried. The class
+# of the failure may be ''. Both travel with the job.
+fail() {
+	tell "\"error\":{\"class\":\"$(quoted "$2")\",\"message\":\"$(quoted "$3")\"}"
+	printf '%s\n' "${2:+$2: }$3" >&2
+	exit "$1"
+}
+
+# Any text, as JSON has it between its quotes; of bytes that are no UTF-8 nothing is left.
+quoted() {
+	printf %s "$1" | iconv -c -f utf-8 -t utf-8 | tr '\000-\037\177' ' ' | sed 's/[\\"]/\\&/g'
 }
 
 # Exactly so many bytes, and none of the line behind them: dd reads once, and takes what is there.

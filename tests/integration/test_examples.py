@@ -56,6 +56,19 @@ class Python:
         "unwritable": 'def handle(job):\n    return {("a", 1): b"x"}\n',
         "leaves": 'def handle(job):\n    sys.exit(0)\n',
     }
+    by_body = """def handle(job):
+    what = job.body.decode()
+    if what == "unknown": return {"outcome": "failed"}
+    if what == "no-outcome": return {"reason": "it failed"}
+    if what == "no-result": return False
+    if what == "reason": return {"outcome": "reject", "reason": "no such page: " + "7" * 200}
+    if what == "error": return {"outcome": "reject", "reason": ValueError("no such page")}
+    if what == "raises": raise ValueError("402 insufficient_funds")
+    if what == "percent": job.tell(progress=40, note="40 %")
+    if what == "extends":
+        job.tell(extend_ms=60000)
+        time.sleep(5)
+"""
 
 
 class Node:
@@ -70,6 +83,19 @@ class Node:
         "raises": "async function handle() { throw new RangeError('402 insufficient_funds'); }\n",
         "unwritable": "async function handle() { return { outcome: 'done', n: 1n }; }\n",
     }
+    by_body = """async function handle(job) {
+  switch (job.body.toString()) {
+    case 'unknown': return { outcome: 'failed' };
+    case 'no-outcome': return { reason: 'it failed' };
+    case 'no-result': return false;
+    case 'reason': return { outcome: 'reject', reason: `no such page: ${'7'.repeat(200)}` };
+    case 'error': return { outcome: 'reject', reason: new RangeError('no such page') };
+    case 'raises': throw new RangeError('402 insufficient_funds');
+    case 'percent': job.tell({ progress: 40, note: '40 %' }); break;
+    case 'extends': job.tell({ extend_ms: 60000 }); await sleep(5000);
+  }
+}
+"""
 
 
 class Php:
@@ -84,6 +110,21 @@ class Php:
         "raises": "function handle(Job $job): ?array { throw new RangeException('402 insufficient_funds'); }\n",
         "unwritable": "function handle(Job $job): ?array { return ['outcome' => 'done', 'n' => NAN]; }\n",
     }
+    by_body = """function handle(Job $job)
+{
+    switch ($job->body) {
+        case 'unknown': return ['outcome' => 'failed'];
+        case 'no-outcome': return ['reason' => 'it failed'];
+        case 'no-result': return false;
+        case 'reason': return ['outcome' => 'reject', 'reason' => 'no such page: ' . str_repeat('7', 200)];
+        case 'error': return ['outcome' => 'reject', 'reason' => new RangeException('no such page')];
+        case 'raises': throw new RangeException('402 insufficient_funds');
+        case 'percent': $job->tell(progress: 40, note: '40 %'); break;
+        case 'extends': $job->tell(extend_ms: 60000); sleep(5);
+    }
+    return null;
+}
+"""
 
 
 class Ruby:
@@ -98,19 +139,54 @@ class Ruby:
         "unwritable": "def handle(_job) = { outcome: 'done', n: Float::NAN }\n",
         "leaves": "def handle(_job) = raise(NotImplementedError, 'later')\n",
     }
+    by_body = """def handle(job)
+  case job.body
+  when 'unknown' then return { outcome: 'failed' }
+  when 'no-outcome' then return { reason: 'it failed' }
+  when 'no-result' then return false
+  when 'reason' then return { outcome: 'reject', reason: "no such page: #{'7' * 200}" }
+  when 'error' then return { outcome: 'reject', reason: ArgumentError.new('no such page') }
+  when 'raises' then raise ArgumentError, '402 insufficient_funds'
+  when 'percent' then job.tell(progress: 40, note: '40 %')
+  when 'extends'
+    job.tell(extend_ms: 60_000)
+    sleep 5
+  end
+  nil
+end
+"""
 
 
 class Shell:
     program, ending, strict = "sh", "sh", []
     check = [program, "-n"]
     reasons_in_the_log = True  # its answers have the exit status
+    backtraces = False
     odd = {}
+    by_body = r"""handle() {
+	case $(cat "$body") in
+	unknown) exit 3 ;;
+	no-outcome) false ;;
+	no-result) return 7 ;;
+	reason) exit_with_reason ;;
+	error) fail 65 RangeError 'no such "page" \ 7' ;;
+	raises) fail 1 RangeError '402 insufficient_funds' ;;
+	percent) tell '"progress":40,"note":"40 %"' ;;
+	extends)
+		tell '"extend_ms":60000'
+		sleep 5
+		;;
+	esac
+}
+exit_with_reason() { fail 65 '' "no such page: $(printf '7%.0s' $(seq 200))"; }
+"""
 
 
 class ExampleCase:
     at_once = 1
     pool_hears_sigterm = True
     reasons_in_the_log = False
+    backtraces = True
 
     @classmethod
     def setUpClass(cls):
@@ -128,6 +204,15 @@ class ExampleCase:
 
     def handler(self, kind):
         return self.odd_path or HANDLERS / f"{kind}.{self.ending}"
+
+    def write_handle(self, kind, name, text):
+        """The part you copy, behind another that was written."""
+        self.odd_path = None
+        head, _, copied = re.split("(?m)(?=^.{1,2} --- the part you .*$)", self.handler(kind).read_text())
+        path = self.directory / f"{name}-{kind}.{self.ending}"
+        path.write_text(head + text + copied)
+        path.chmod(0o755)
+        self.odd_path = path
 
 
 class Child:
@@ -467,12 +552,7 @@ class OverPipes(ExampleCase):
     # --- what handle() should not do --------------------------------------------------------------
 
     def write_odd(self, kind, name):
-        """The part you copy, behind another that was written."""
-        self.odd_path = None
-        head, _, copied = re.split("(?m)(?=^.{1,2} --- the part you .*$)", self.handler(kind).read_text())
-        path = self.directory / f"{name}-{kind}.{self.ending}"
-        path.write_text(head + self.odd[name] + copied)
-        self.odd_path = path
+        self.write_handle(kind, name, self.odd[name])
 
     def test_pool_answers_whatever_handle_does(self):
         for name in self.odd:
@@ -607,6 +687,41 @@ class OnWorker(ExampleCase):
         [at] = self.bytes_begun_at(second)
         self.assertGreater(at, 0)
 
+    def notes_of_dead(self):
+        """By their bodies."""
+        bodies = [body.decode() for body in self.queue.client.lrange("{jobs}:dead", 0, -1)]
+        return dict(zip(bodies, map(json.loads, self.queue.client.lrange("{jobs}:dead:notes", 0, -1))))
+
+    def says_why(self, kind):
+        """Whatever handle() does: what makes no sense is no success, and why it failed is told whole."""
+        dead = "unknown", "no-outcome", "no-result", "reason", "error", "raises"
+        self.write_handle(kind, "by-body", self.by_body)
+        self.queue.publish([*dead, "percent", "extends"])
+        retry = 'retry "default" { attempts = 1 }\n'
+        handler = f'handler "h" {{ type = "{kind}"  command = {{"{self.handler(kind)}"}}  timeout = "4s" }}\n'
+        worker = self.start(self.config(self.queue.section(), handler, retry, concurrency=2))
+        wait_for("all to end", lambda: len(worker.events("job settled")) == len(dead) + 2, 60)
+        self.assertEqual(worker.stop()[0], 0)
+        self.assertEqual(worker.report()["since_start"]["done"], 2)  # whatever its progress, and beyond its timeout
+        notes = self.notes_of_dead()
+        self.assertCountEqual(notes, dead)
+        self.assertEqual(notes["reason"]["reason"], "no such page: " + "7" * 200)
+        for body, message in ("error", "no such \"?page"), ("raises", "402 insufficient_funds"):
+            error = notes[body]["error"]
+            self.assertRegex(error["class"], "^(Value|Range|Argument)(Error|Exception)$")
+            self.assertRegex(error["message"], f"^{message}")
+        if self.backtraces:
+            self.assertTrue(notes["raises"]["error"]["backtrace"])
+            for body in "unknown", "no-outcome", "no-result":
+                self.assertIn("handle() returned", notes[body]["reason"])
+        return notes
+
+    def test_exec_says_why(self):
+        self.says_why("exec")
+
+    def test_pool_says_why(self):
+        self.says_why("pool")
+
     def test_exec_does_jobs(self):
         self.does_jobs("exec")
 
@@ -645,7 +760,8 @@ class PythonOnRedis(Python, OnWorker, RedisCase):
 
 
 class PythonOnRabbit(Python, OnWorker, RabbitCase):
-    pass
+    def says_why(self, kind):
+        self.skipTest("its notes are read on Redis")
 
 
 class NodeOnRedis(Node, OnWorker, RedisCase):
