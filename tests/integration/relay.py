@@ -11,6 +11,7 @@ class Relay:
     def __init__(self, to_port):
         self.to_port = to_port
         self.silent = False  # new connections are taken, and nothing is ever answered
+        self.says = None  # (what the broker sends, what comes instead, as long)
         self.accepted = 0
         self._pairs = {}  # socket: its other end, None while silent
         self._nears = []  # as they came
@@ -133,6 +134,8 @@ class Relay:
             return
         if end in self._sent:
             self._sent[end] += len(data)
+        elif self.says:
+            data = data.replace(*self.says)
         if self._many is not None and self._sent.get(end, 0) >= self._many:
             self._hold(end)
         if self._pairs[end] is not None:

@@ -2,6 +2,8 @@
 it is always awaited, and consumed again when it is back. And one that we may not make."""
 
 import signal
+import datetime
+import time
 import unittest
 
 from brokers import RabbitUser, wait_for
@@ -201,11 +203,12 @@ class RefusedRetry(RabbitCase):
         worker = self.start_refused()
         worker.wait_event(self.WAITS, count=5)
         for event in worker.events(self.REFUSED):
-            self.assertEqual((event["level"], event["source"], event["queue"]), ("warn", "mq", "jobs.retry.200"))
-            self.assertRegex(event["why"], f"403 ACCESS_REFUSED .*'jobs.retry.200'.* '{self.user.name}'")
+            self.assertEqual((event["level"], event["source"]), ("warn", "mq"))
+            self.assertRegex(event["queue"], r"^jobs\.retry\.200\.20\d\d-\d\d-\d\d$")
+            self.assertRegex(event["why"], f"403 ACCESS_REFUSED .*'{event['queue']}'.* '{self.user.name}'")
         waits = worker.events(self.WAITS)
         self.assertEqual({(event["to"], event["why"]) for event in waits},
-                         {("jobs", 'retry queue "jobs.retry.200" was refused')})  # fmt: skip
+                         {("jobs", f'retry queue "{event["queue"]}" was refused')})  # fmt: skip
         self.assertGreater(waits[4]["wait_ms"], 2 * waits[0]["wait_ms"])  # it does not spin
         self.assertEqual(worker.events("publishing channel closed by the broker, reopening"), [])
         self.user.may("^jobs")
@@ -251,7 +254,9 @@ class RefusedRetry(RabbitCase):
         self.assertEqual(sorted(self.queue.take_dead()), sorted(dead))
 
     def test_one_of_another_kind(self):
-        self.queue.channel.queue_declare("jobs.retry.200", durable=True)
+        week = int(time.time()) // (7 * 86400) * 7
+        name = f"jobs.retry.200.{datetime.date(1970, 1, 1) + datetime.timedelta(days=week)}"
+        self.queue.channel.queue_declare(name, durable=True)
         self.queue.publish(["a:fail-until:2"])
         worker = self.start(
             self.config(self.queue.section(), 'retry "default" { attempts = 3  first = "200ms"  jitter = 0 }\n')
@@ -259,9 +264,9 @@ class RefusedRetry(RabbitCase):
         event = worker.wait_event(
             "retry queue refused, its jobs wait: there is one that we have not made, delete it when it is empty"
         )
-        self.assertEqual(event["queue"], "jobs.retry.200")
+        self.assertEqual(event["queue"], name)
         self.assertIn("406 PRECONDITION_FAILED", event["why"])
-        self.queue.channel.queue_delete("jobs.retry.200")
+        self.queue.channel.queue_delete(name)
         self.record.wait_ended(1)
         self.assertEqual(worker.stop()[0], 0)
 

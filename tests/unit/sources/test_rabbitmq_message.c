@@ -444,19 +444,34 @@ static void test_a_handlers_own_delays_are_few(void **state)
 		assert_int_equal(rabbitmq_retry_delay_ms(rows[i].asked_ms), rows[i].expected_ms);
 }
 
-static void test_retry_queues_are_named_after_queue_and_delay(void **state)
+static void test_retry_queues_are_named_after_queue_delay_and_week(void **state)
 {
 	(void)state;
 	char name[RABBITMQ_NAME_ROOM], other[RABBITMQ_NAME_ROOM], queue[256];
-	rabbitmq_retry_queue_name(name, "mail", 5000);
-	assert_string_equal(name, "mail.retry.5000");
+	struct retry_queue it = {.of = "mail", .delay_ms = 5000, .kind = RETRY_QUEUE_QUORUM};
+	it.week = rabbitmq_retry_week(1796000461); /* a Monday, 30 November 2026 */
+	rabbitmq_retry_queue_name(name, &it);
+	assert_string_equal(name, "mail.retry.5000.2026-11-26");
+	it.kind = RETRY_QUEUE_CLASSIC; /* of the same week when a broker learns more */
+	rabbitmq_retry_queue_name(name, &it);
+	assert_string_equal(name, "mail.retry.5000.2026-11-26.classic");
 	memset(queue, 'q', sizeof queue);
 	queue[255] = '\0'; /* the longest that the protocol allows */
-	rabbitmq_retry_queue_name(name, queue, RETRY_MOST_MS);
+	it = (struct retry_queue){.of = queue, .delay_ms = RETRY_MOST_MS, .week = it.week};
+	rabbitmq_retry_queue_name(name, &it);
 	assert_true(strlen(name) <= 255);
 	queue[254] = 'r';
-	rabbitmq_retry_queue_name(other, queue, RETRY_MOST_MS);
+	rabbitmq_retry_queue_name(other, &it);
 	assert_string_not_equal(name, other); /* cut, but told apart */
+}
+
+static void test_a_week_begins_with_thursday(void **state)
+{
+	(void)state;
+	static const time_t thursday = 1795651200; /* 26 November 2026, 00:00 UTC */
+	assert_int_equal(rabbitmq_retry_week(thursday) - rabbitmq_retry_week(thursday - 1), 1);
+	assert_int_equal(rabbitmq_retry_week(thursday + 7 * 86400 - 1),
+			 rabbitmq_retry_week(thursday));
 }
 
 /* --- the same message again --------------------------------------------------------------------- */
@@ -552,7 +567,8 @@ int main(void)
 	    cmocka_unit_test(test_a_checkpoint_may_be_any_bytes),
 	    cmocka_unit_test(test_every_failed_allocation_is_reported),
 	    cmocka_unit_test(test_a_handlers_own_delays_are_few),
-	    cmocka_unit_test(test_retry_queues_are_named_after_queue_and_delay),
+	    cmocka_unit_test(test_retry_queues_are_named_after_queue_delay_and_week),
+	    cmocka_unit_test(test_a_week_begins_with_thursday),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,10 +39,20 @@ static void test_abilities_by_version(void **state)
 	}
 }
 
+static void test_dead_letters_at_least_once(void **state)
+{
+	(void)state;
+	assert_false(rabbitmq_server_dead_letters_at_least_once("RabbitMQ 3.9.29"));
+	assert_true(rabbitmq_server_dead_letters_at_least_once("RabbitMQ 3.10.0"));
+	assert_true(rabbitmq_server_dead_letters_at_least_once("RabbitMQ 4.0.5"));
+	assert_false(rabbitmq_server_dead_letters_at_least_once("LavinMQ 4.0.0"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_abilities_by_version),
+	    cmocka_unit_test(test_dead_letters_at_least_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -189,7 +189,7 @@ static enum status encode(const struct producer_message *message, struct message
 static enum status check(const struct producer_message *message, struct error *why)
 {
 	if (message->delay_ms > RETRY_MOST_MS)
-		return error_set(why, ST_INVALID, "a delay of more than 49 days");
+		return error_set(why, ST_INVALID, "a delay of more than 35 days");
 	for (size_t i = 0; i < message->n_headers; i++)
 		if (strlen(message->headers[i].key) > 255)
 			return error_set(why, ST_INVALID, "a header whose name is longer than 255");

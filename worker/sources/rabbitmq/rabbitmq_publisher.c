@@ -26,16 +26,16 @@
 #include "settings/settings.h"
 #include "sources/rabbitmq/rabbitmq_confirming.h"
 #include "sources/rabbitmq/rabbitmq_queue.h"
+#include "sources/rabbitmq/rabbitmq_server.h"
 #include "wire/amqp.h"
 
 #include <stdio.h>
 
 enum { OUTPUT_MOST = 1 << 20 };
 
-/* A retry queue and when it was declared; forgotten once it is no longer fresh. */
-struct lease {
+/* A retry queue that was declared on this channel, in this week. */
+struct declared_queue {
 	struct list node;
-	uint64_t declared_ns;
 	uint64_t number; /* of its declaration on this channel, from 1 */
 	char name[RABBITMQ_NAME_ROOM];
 };
@@ -50,8 +50,11 @@ struct publisher {
 	bool declaring; /* the queue; ready after that */
 	bool has_been_ready;
 	struct list waiting, sent;
-	struct list leases;     /* the one used last is first */
-	uint64_t last_declared; /* of the retry queues on this channel, counted from 1 */
+	uint32_t week;               /* which retry queues are named after */
+	enum retry_queue_kind kind;  /* theirs, at this broker */
+	bool told_kind;              /* that they may lose what waits in them */
+	struct list declared_queues; /* the one used last is first */
+	uint64_t last_declared;      /* of the retry queues on this channel, counted from 1 */
 	uint64_t last_answered;
 	enum retry_queues {
 		RETRY_QUEUES_UNTRIED,
@@ -66,77 +69,94 @@ struct publisher {
 
 /* --- publishing -------------------------------------------------------------------------------- */
 
-static void forget_leases(struct publisher *p)
+static void forget_declared(struct publisher *p)
 {
 	struct list *it;
-	while ((it = list_take_first(&p->leases)) != NULL)
-		memory_free(list_entry(it, struct lease, node));
+	while ((it = list_take_first(&p->declared_queues)) != NULL)
+		memory_free(list_entry(it, struct declared_queue, node));
 }
 
-/* The fresh lease of that name, in front; drops those it meets that are not fresh any more. */
-static struct lease *find_lease(struct publisher *p, const char *name, uint64_t now_ns)
+/* In front, when it is there. */
+static struct declared_queue *find_declared(struct publisher *p, const char *name)
 {
-	list_each_safe (it, &p->leases) {
-		struct lease *lease = list_entry(it, struct lease, node);
-		if (now_ns - lease->declared_ns > RETRY_FRESH_NS) {
-			list_remove(it);
-			memory_free(lease);
-		} else if (strcmp(lease->name, name) == 0) {
-			list_remove(it);
-			list_prepend(&p->leases, it);
-			return lease;
-		}
+	list_each (it, &p->declared_queues) {
+		struct declared_queue *queue = list_entry(it, struct declared_queue, node);
+		if (strcmp(queue->name, name) != 0)
+			continue;
+		list_remove(it);
+		list_prepend(&p->declared_queues, it);
+		return queue;
 	}
 	return NULL;
 }
 
-static void drop_lease(struct publisher *p, const char *name)
+static struct retry_queue retry_queue_of(const struct publisher *p, const struct publication *it,
+					 uint32_t week)
 {
-	list_each_safe (it, &p->leases) {
-		struct lease *lease = list_entry(it, struct lease, node);
-		if (strcmp(lease->name, name) != 0)
-			continue;
-		list_remove(it);
-		memory_free(lease);
-	}
+	return (struct retry_queue){
+	    .of = it->queue, .delay_ms = it->delay_ms, .week = week, .kind = p->kind};
 }
 
-/* Makes sure that the queue is there, and says since when we know. Without memory to remember it, it
- * is declared again the next time. */
-static uint64_t lease_queue(struct publisher *p, const char *name, const struct publication *it)
+static void target_name(const struct publisher *p, const struct publication *it, uint32_t week,
+			char *ret_name)
 {
-	uint64_t now_ns = loop_now_ns(p->out.link.loop);
-	struct lease *lease = find_lease(p, name, now_ns);
-	if (lease != NULL)
-		return lease->declared_ns;
-	rabbitmq_retry_queue_declare(p->out.link.conn, CONFIRMING_CHANNEL, name, it->queue,
-				     it->delay_ms);
-	p->last_declared++;
-	lease = memory_clear(1, sizeof *lease);
-	if (lease != NULL) {
-		lease->declared_ns = now_ns;
-		lease->number = p->last_declared;
-		memcpy(lease->name, name, strlen(name) + 1);
-		list_prepend(&p->leases, &lease->node);
-	}
-	return now_ns;
-}
-
-static void target_name(char *ret_name, const struct publication *it)
-{
+	struct retry_queue retry = retry_queue_of(p, it, week);
 	if (it->delay_ms > 0)
-		rabbitmq_retry_queue_name(ret_name, it->queue, it->delay_ms);
+		rabbitmq_retry_queue_name(ret_name, &retry);
 	else
 		(void)snprintf(ret_name, RABBITMQ_NAME_ROOM, "%s", it->queue);
+}
+
+static void tell_kind(struct publisher *p)
+{
+	if (p->kind == RETRY_QUEUE_QUORUM || p->told_kind)
+		return;
+	p->told_kind = true;
+	log_say(
+	    p->out.link.log, LOG_WARN,
+	    "retries may be lost: this broker drops one that its queue cannot take at the moment "
+	    "it is due; RabbitMQ 3.10 or later keeps it",
+	    kv_text("source", p->out.link.settings->name),
+	    kv_text("server", amqp_conn_server(p->out.link.conn)));
+}
+
+/* Makes sure that the retry queue is there. Without memory to remember it, it is declared again the next
+ * time. */
+static void declare_retry_queue(struct publisher *p, const char *name, const struct publication *it)
+{
+	struct retry_queue retry = retry_queue_of(p, it, p->week);
+	struct declared_queue *queue = find_declared(p, name);
+	if (queue != NULL)
+		return;
+	tell_kind(p);
+	rabbitmq_retry_queue_declare(p->out.link.conn, CONFIRMING_CHANNEL, &retry);
+	p->last_declared++;
+	queue = memory_clear(1, sizeof *queue);
+	if (queue == NULL)
+		return;
+	queue->number = p->last_declared;
+	memcpy(queue->name, name, strlen(name) + 1);
+	list_prepend(&p->declared_queues, &queue->node);
+}
+
+/* Another week, other queues. */
+static void look_at_calendar(struct publisher *p)
+{
+	uint32_t week = rabbitmq_retry_week(time(NULL));
+	if (week == p->week)
+		return;
+	p->week = week;
+	forget_declared(p);
 }
 
 /* Properties that do not fit into a frame never will: bounced, for the owner to decide. */
 static void send_one(struct publisher *p, struct publication *it)
 {
 	char target[RABBITMQ_NAME_ROOM];
-	target_name(target, it);
+	target_name(p, it, p->week, target);
+	it->week = p->week;
 	if (it->delay_ms > 0)
-		it->leased_ns = lease_queue(p, target, it);
+		declare_retry_queue(p, target, it);
 	list_remove(&it->node);
 	enum status st = amqp_conn_publish(p->out.link.conn, CONFIRMING_CHANNEL, span_text(target),
 					   it->encoded, it->body);
@@ -163,30 +183,27 @@ static bool may_publish(const struct publisher *p)
 	       !awaits_retry_queue(p) && amqp_conn_unsent(p->out.link.conn) < OUTPUT_MOST;
 }
 
-static bool has_lease(struct publisher *p, const char *name)
-{
-	return find_lease(p, name, loop_now_ns(p->out.link.loop)) != NULL;
-}
-
-/* False: not now, its retry queue comes first. Without memory for the lease there is nothing to wait for:
+/* False: not now, its retry queue comes first. Without memory to remember it there is nothing to wait for:
  * it goes right behind a declaration. */
 static bool may_send_one(struct publisher *p, const struct publication *it)
 {
 	char target[RABBITMQ_NAME_ROOM];
 	if (it->delay_ms == 0 || p->retry_queues == RETRY_QUEUES_FINE)
 		return true;
-	target_name(target, it);
-	if (has_lease(p, target))
+	target_name(p, it, p->week, target);
+	if (find_declared(p, target) != NULL)
 		return true;
 	if (!list_empty(&p->sent))
 		return false;
-	(void)lease_queue(p, target, it); /* since when is asked again */
-	return !has_lease(p, target);
+	declare_retry_queue(p, target, it);
+	return find_declared(p, target) == NULL;
 }
 
 static void pump(void *arg)
 {
 	struct publisher *p = arg;
+	if (!list_empty(&p->waiting))
+		look_at_calendar(p);
 	while (!list_empty(&p->waiting) && may_publish(p)) {
 		struct publication *first = list_entry(p->waiting.next, struct publication, node);
 		if (!may_send_one(p, first))
@@ -217,20 +234,18 @@ void publisher_withdraw(struct publication *it)
 static void conclude(struct publisher *p, struct publication *it, bool taken)
 {
 	struct error why;
+	char target[RABBITMQ_NAME_ROOM];
 	list_remove(&it->node);
-	bool stale =
-	    it->delay_ms > 0 && loop_now_ns(p->out.link.loop) - it->leased_ns > RETRY_BELIEVED_NS;
-	if (taken && !it->returned && !stale) {
+	if (taken && !it->returned) {
 		reconnect_worked(&p->backoff);
 		p->events->arrived(p->arg, it);
 		return;
 	}
+	target_name(p, it, it->week, target);
 	if (it->returned)
-		(void)error_set(&why, ST_MISSING, "there is no queue \"%s\"", it->queue);
-	else if (!taken)
-		(void)error_set(&why, ST_REFUSED, "the broker could not take it");
+		(void)error_set(&why, ST_MISSING, "there is no queue \"%s\"", target);
 	else
-		(void)error_set(&why, ST_TIMEOUT, "its confirm came too late to rely on");
+		(void)error_set(&why, ST_REFUSED, "the broker could not take it");
 	p->events->bounced(p->arg, it, &why);
 }
 
@@ -247,20 +262,37 @@ static void on_confirmed(void *arg, uint64_t sequence, enum amqp_reach reach, bo
 	pump(p);
 }
 
-static bool was_sent_as(const struct publication *it, const char *target, struct span id)
+static bool was_sent_as(const struct publisher *p, const struct publication *it, const char *target,
+			struct span id)
 {
 	char name[RABBITMQ_NAME_ROOM];
-	target_name(name, it);
+	target_name(p, it, it->week, name);
 	return strcmp(name, target) == 0 && span_equal(it->id, id);
+}
+
+/* A queue that was there, and whose time had not come. */
+static void miss_queue(struct publisher *p, const char *name)
+{
+	struct declared_queue *queue = find_declared(p, name);
+	if (queue == NULL)
+		return;
+	if (queue->number <= p->last_answered)
+		log_say(
+		    p->out.link.log, LOG_ERROR,
+		    "retry queue has vanished, and what waited in it: was it deleted, or does a "
+		    "policy expire it?",
+		    kv_text("source", p->out.link.settings->name), kv_text("queue", name));
+	list_remove(&queue->node);
+	memory_free(queue);
 }
 
 static void on_returned(void *arg, const char *target, struct span id) /* we always set an id */
 {
 	struct publisher *p = arg;
-	drop_lease(p, target); /* whatever we believed, it is not there */
+	miss_queue(p, target);
 	list_each (node, &p->sent) {
 		struct publication *it = list_entry(node, struct publication, node);
-		if (it->returned || !was_sent_as(it, target, id))
+		if (it->returned || !was_sent_as(p, it, target, id))
 			continue;
 		it->returned = true;
 		return;
@@ -273,7 +305,7 @@ static void lose_channel(struct publisher *p, const struct error *why)
 {
 	list_splice(&p->sent, &p->waiting); /* sent ones first, in order */
 	list_splice(&p->waiting, &p->sent);
-	forget_leases(p);
+	forget_declared(p);
 	if (p->events->down != NULL)
 		p->events->down(p->arg, why);
 }
@@ -284,18 +316,25 @@ static void reopen_channel(void *arg)
 	rabbitmq_confirming_open(&p->out);
 }
 
-/* The retry queue whose declaration the broker has closed the channel for: the first that has no answer.
- * "": it was for something else. */
+/* The retry queue whose declaration has no answer yet. "": all have, or it is not remembered. */
+static void first_unanswered(const struct publisher *p, char *ret_name)
+{
+	ret_name[0] = '\0';
+	list_each (it, &p->declared_queues) {
+		const struct declared_queue *queue =
+		    list_entry(it, const struct declared_queue, node);
+		if (queue->number == p->last_answered + 1)
+			memcpy(ret_name, queue->name, sizeof queue->name);
+	}
+}
+
+/* The one that the broker has closed the channel for. "": it was for something else. */
 static void refused_queue(const struct publisher *p, const amqp_channel_close_t *m, char *ret_name)
 {
 	ret_name[0] = '\0';
 	if (((uint32_t)m->class_id << 16 | m->method_id) != AMQP_QUEUE_DECLARE_METHOD)
 		return;
-	list_each (it, &p->leases) {
-		const struct lease *lease = list_entry(it, struct lease, node);
-		if (lease->number == p->last_answered + 1)
-			memcpy(ret_name, lease->name, sizeof lease->name);
-	}
+	first_unanswered(p, ret_name);
 }
 
 /* Its messages go on by way of the default exchange when they are dead: the broker asks for that, too. */
@@ -321,7 +360,7 @@ static void bounce_refused(struct publisher *p, const char *name, const struct e
 	list_each_safe (node, &p->waiting) {
 		struct publication *it = list_entry(node, struct publication, node);
 		char target[RABBITMQ_NAME_ROOM];
-		target_name(target, it);
+		target_name(p, it, p->week, target);
 		if (it->delay_ms == 0 || strcmp(target, name) != 0)
 			continue;
 		list_remove(node);
@@ -381,6 +420,9 @@ static void on_ready(void *arg)
 {
 	struct publisher *p = arg;
 	p->last_declared = p->last_answered = 0;
+	p->kind = rabbitmq_server_dead_letters_at_least_once(amqp_conn_server(p->out.link.conn))
+		      ? RETRY_QUEUE_QUORUM
+		      : RETRY_QUEUE_CLASSIC;
 	p->declaring = p->queue != NULL;
 	if (p->declaring)
 		rabbitmq_queue_declare(p->out.link.conn, CONFIRMING_CHANNEL, p->queue);
@@ -418,14 +460,18 @@ bool publisher_is_blocked(const struct publisher *p)
 	return p->out.blocked;
 }
 
+/* A declaration may be what it was lost for: where a quorum queue finds no majority of nodes, 541. What
+ * waits for that one waits by itself, then. */
 static void on_closed(void *arg, const struct error *why)
 {
 	struct publisher *p = arg;
+	char unanswered[RABBITMQ_NAME_ROOM];
 	timer_stop(p->reopen);
 	if (why == NULL) {
 		p->events->closed(p->arg);
 		return;
 	}
+	first_unanswered(p, unanswered);
 	if (p->in_trouble == PUBLISHER_COMES_BACK)
 		rabbitmq_link_lost(&p->out.link, why);
 	else if (p->has_been_ready)
@@ -433,6 +479,8 @@ static void on_closed(void *arg, const struct error *why)
 	else if (rabbitmq_link_try_next(&p->out.link))
 		return; /* it has not begun yet, so it may as well begin elsewhere */
 	lose_channel(p, why);
+	if (p->in_trouble == PUBLISHER_COMES_BACK && unanswered[0] != '\0')
+		bounce_refused(p, unanswered, why);
 }
 
 static const struct rabbitmq_confirming_events on_channel = {
@@ -466,7 +514,7 @@ enum status publisher_create(struct loop *loop, struct log *log,
 	p->arg = arg;
 	list_init(&p->waiting);
 	list_init(&p->sent);
-	list_init(&p->leases);
+	list_init(&p->declared_queues);
 	p->pump = (struct turn_hook){.run = pump, .arg = p};
 	loop_add_hook(loop, TURN_SETTLE, &p->pump);
 	p->reopen = timer_create_on(loop, reopen_channel, p);
@@ -508,6 +556,6 @@ void publisher_destroy(struct publisher *p)
 		; /* the publications are the caller's; they leave our lists */
 	while (list_take_first(&p->sent) != NULL)
 		;
-	forget_leases(p);
+	forget_declared(p);
 	memory_free(p);
 }

@@ -36,11 +36,11 @@ struct publication {
 	struct span body;
 
 	/* The publisher's. */
-	struct list node;   /* waiting to be sent, or sent and not confirmed */
-	uint64_t sequence;  /* among the channel's publications, from 1 */
-	uint64_t leased_ns; /* when its retry queue was declared last */
-	bool returned;      /* basic.return came; its confirm is about to */
-	bool sent;          /* at least once, so that it may be there */
+	struct list node;  /* waiting to be sent, or sent and not confirmed */
+	uint64_t sequence; /* among the channel's publications, from 1 */
+	uint32_t week;     /* that its retry queue is named after; of the last time it was sent */
+	bool returned;     /* basic.return came; its confirm is about to */
+	bool sent;         /* at least once, so that it may be there */
 };
 
 struct publisher_events {         /* not to destroy the publisher from within, closed() excepted */

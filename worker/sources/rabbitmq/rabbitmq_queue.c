@@ -1,22 +1,26 @@
-/* One retry queue for each delay, and not one queue with a lifetime on each message: a classic
- * queue looks for aged messages at its head only, so a short delay would wait behind a long one.
- * The delays of a policy are few (retry_delay_ms() sees to it), those that handlers compute are made few
- * (rabbitmq_retry_delay_ms()), and so are the queues.
+/* One retry queue for each delay, and not one queue with a lifetime on each message: a queue looks for aged
+ * messages at its head only, so a short delay would wait behind a long one. The delays of a policy are few
+ * (retry_delay_ms() sees to it), those that handlers compute are made few (rabbitmq_retry_delay_ms()), and
+ * so are the queues.
  *
- * Unused ones must vanish, and never with a job in them: a queue that expires takes its messages
- * along, dead-lettering none. The broker deletes a queue x-expires after its last declaration
- * (publishing does not count as use). So, with D the moment we declared it last:
+ * What waits there is acknowledged: nobody else has it. A classic queue dead-letters at most once, and drops
+ * what its target cannot take at that moment: the target is full, is being made again, its node is away. A
+ * quorum queue with x-dead-letter-strategy = at-least-once keeps it until the target has confirmed it, and
+ * tries again (after dead_letter_worker_publisher_confirm_timeout, 180 s, which is the broker's alone to
+ * set). That wants x-overflow = reject-publish; with no bound of length nothing is ever rejected.
+ * (RabbitMQ 3.10.8, 4.0.5, 4.3.6; before 3.10 it is a classic queue, see rabbitmq_server.h.)
  *
- *     it lives until                              D + delay + SPARE   at least
- *     we publish to it until                      D + FRESH           then we declare it again
- *     our copy is in it before its confirm, at    C
- *     it leaves the queue at the latest at        C + delay
- *     so it leaves in time when                   C - D < SPARE
+ * Unused ones must vanish, and never with a job in them: a queue that expires takes its messages along. A
+ * classic queue counts x-expires from its last declaration; a quorum queue counts from when it was made,
+ * declared again or not, whatever is in it. (Nor does it take if-empty at queue.delete.) So its name says
+ * the week it is published to in, and it lives
  *
- * FRESH is a minute, SPARE ten. A confirm that took so long that C - D is more than nine minutes (a
- * blocked connection, a stopped broker) is not believed, and the copy is published again: twice is
- * better than never. The same holds when the queue expired before our copy reached the broker: the
- * copy is mandatory, so it comes back. */
+ *     from its first declaration in that week, for     a week + its delay + a week
+ *     the last copy is in it at the end of the week, and leaves it a delay later
+ *     so its target may be away for                    a week at least
+ *
+ * Clocks of workers that are apart by less than that do no harm: each makes what it does not find. A copy
+ * that comes when the queue has gone is mandatory, so it comes back. */
 #include "sources/rabbitmq/rabbitmq_queue.h"
 
 #include "base/must.h"
@@ -87,32 +91,55 @@ uint64_t rabbitmq_retry_delay_ms(uint64_t asked_ms)
 	return units * unit < RETRY_MOST_MS ? units * unit : RETRY_MOST_MS;
 }
 
-void rabbitmq_retry_queue_name(char *ret_name, const char *queue, uint64_t delay_ms)
+uint32_t rabbitmq_retry_week(time_t now)
 {
-	int len = snprintf(ret_name, RABBITMQ_NAME_ROOM, "%s.retry.%" PRIu64, queue, delay_ms);
+	return (uint32_t)((uint64_t)now / (RETRY_WEEK_MS / 1000));
+}
+
+static void put_date(char *ret_date, size_t size, uint32_t week)
+{
+	struct tm day;
+	time_t first = (time_t)week * (time_t)(RETRY_WEEK_MS / 1000);
+	(void)gmtime_r(&first, &day);
+	(void)strftime(ret_date, size, "%Y-%m-%d", &day);
+}
+
+void rabbitmq_retry_queue_name(char *ret_name, const struct retry_queue *it)
+{
+	char what[64], date[16];
+	put_date(date, sizeof date, it->week);
+	(void)snprintf(what, sizeof what, ".retry.%" PRIu64 ".%s%s", it->delay_ms, date,
+		       it->kind == RETRY_QUEUE_QUORUM ? "" : ".classic");
+	int len = snprintf(ret_name, RABBITMQ_NAME_ROOM, "%s%s", it->of, what);
 	if (len < RABBITMQ_NAME_ROOM)
 		return;
 	/* Too long for the protocol: keep what fits, and what tells it from its like. */
-	len = snprintf(ret_name, RABBITMQ_NAME_ROOM, "%.190s~%016" PRIx64 ".retry.%" PRIu64, queue,
-		       fnv1a(queue), delay_ms);
+	len = snprintf(ret_name, RABBITMQ_NAME_ROOM, "%.190s~%016" PRIx64 "%s", it->of,
+		       fnv1a(it->of), what);
 	must(len < RABBITMQ_NAME_ROOM);
 }
 
-/* Not with nowait: only an answered declaration counts as use. */
-void rabbitmq_retry_queue_declare(struct amqp_conn *conn, uint16_t channel, const char *name,
-				  const char *queue, uint64_t delay_ms)
+void rabbitmq_retry_queue_declare(struct amqp_conn *conn, uint16_t channel,
+				  const struct retry_queue *it)
 {
-	must(delay_ms <= RETRY_MOST_MS);
+	char name[RABBITMQ_NAME_ROOM];
+	must(it->delay_ms <= RETRY_MOST_MS);
+	rabbitmq_retry_queue_name(name, it);
 	amqp_table_entry_t arguments[] = {
-	    rabbitmq_number_entry("x-message-ttl", (int64_t)delay_ms),
-	    rabbitmq_number_entry("x-expires", (int64_t)(delay_ms + RETRY_SPARE_MS)),
+	    rabbitmq_number_entry("x-message-ttl", (int64_t)it->delay_ms),
+	    rabbitmq_number_entry("x-expires", (int64_t)(it->delay_ms + 2 * RETRY_WEEK_MS)),
 	    rabbitmq_text_entry("x-dead-letter-exchange", span_text("")),
-	    rabbitmq_text_entry("x-dead-letter-routing-key", span_text(queue)),
+	    rabbitmq_text_entry("x-dead-letter-routing-key", span_text(it->of)),
+	    /* These for a quorum queue only. */
+	    rabbitmq_text_entry("x-queue-type", span_text("quorum")),
+	    rabbitmq_text_entry("x-dead-letter-strategy", span_text("at-least-once")),
+	    rabbitmq_text_entry("x-overflow", span_text("reject-publish")),
 	};
 	amqp_queue_declare_t declare = {
 	    .queue = amqp_cstring_bytes(name),
 	    .durable = 1,
-	    .arguments = {.num_entries = 4, .entries = arguments},
+	    .arguments = {.num_entries = it->kind == RETRY_QUEUE_QUORUM ? 7 : 4,
+			  .entries = arguments},
 	};
 	amqp_conn_send(conn, channel, AMQP_QUEUE_DECLARE_METHOD, &declare);
 }

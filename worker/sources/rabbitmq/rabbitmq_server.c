@@ -35,3 +35,8 @@ bool rabbitmq_server_tells_single_active(const char *server)
 {
 	return is_at_least(server, 3, 8);
 }
+
+bool rabbitmq_server_dead_letters_at_least_once(const char *server)
+{
+	return is_at_least(server, 3, 10);
+}

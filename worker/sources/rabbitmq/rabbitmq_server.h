@@ -20,5 +20,9 @@ bool rabbitmq_server_knows_consumer_timeout(const char *server);
 /* There are queues with a single active consumer, and a declaration that does not match one is refused
  * with the words of rabbitmq_mismatch.h. Older ones make a queue of whatever arguments. */
 bool rabbitmq_server_tells_single_active(const char *server);
+/* A quorum queue keeps what it dead-letters until the target has it (x-dead-letter-strategy), and takes
+ * x-message-ttl. In a cluster that came from 3.9 the feature flag stream_queue must be on: without it the
+ * broker takes the argument, and says in its own log that it falls back to at most once. */
+bool rabbitmq_server_dead_letters_at_least_once(const char *server);
 
 #endif

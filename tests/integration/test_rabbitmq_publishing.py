@@ -1,0 +1,169 @@
+"""What the worker publishes to RabbitMQ, and what a broker does to it: a retry waits where it cannot be lost."""
+
+import signal
+import unittest
+
+from brokers import RabbitQueue, wait_for
+from relay import Relay
+from worker import RabbitCase
+
+
+class Retrying(RabbitCase):
+    def start_retrying(self, first="500ms", extra="", attempts=3, url=None, **options):
+        retry = f'retry "default" {{ attempts = {attempts}  first = "{first}"  backoff = "constant"  jitter = 0 }}\n'
+        worker = self.start(self.config(self.queue.section(extra=extra, url=url), retry, **options))
+        worker.wait_event("consumer started")
+        return worker
+
+    def queues(self, *columns):
+        """Of each retry queue what `rabbitmqctl list_queues` says of it, beside its name."""
+        rows = self.broker.ctl("list_queues", "-p", self.queue.vhost, "--no-table-headers", "name", *columns)
+        rows = [row.split("\t") for row in rows.splitlines() if ".retry." in row]
+        return {row[0]: row[1:] for row in rows}
+
+    def wait_retried(self, worker, count=1):
+        wait_for("it to wait", lambda: len([e for e in worker.events("job settled") if e["fate"] == "retried"]) == count)
+
+    def wait_due(self):
+        """None is ready in a retry queue any more."""
+        wait_for("its time to come", lambda: all(int(ready) == 0 for [ready] in self.queues("messages_ready").values()))
+
+
+class WaitingRetries(Retrying):
+    """The broker tries again what its queue did not take, after three minutes: here after a second."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        set_timeout = "application:set_env(rabbit, dead_letter_worker_publisher_confirm_timeout, {})."
+        cls.broker.ctl("eval", set_timeout.format(1000))
+        cls.addClassCleanup(cls.broker.ctl, "eval", set_timeout.format(180000))
+
+    def make_again(self):
+        self.queue.channel.queue_declare(self.queue.name, durable=True)
+
+    def test_what_they_are(self):
+        self.queue.publish(["a:exit:1"])
+        worker = self.start_retrying(first="60s")
+        self.wait_retried(worker)
+        [(name, [kind, durable, arguments])] = self.queues("type", "durable", "arguments").items()
+        self.assertRegex(name, r"^jobs\.retry\.60000\.20\d\d-\d\d-\d\d$")
+        self.assertIn("quorum", kind)
+        self.assertEqual(durable, "true")
+        for argument in ("at-least-once", "reject-publish", "60000", str(60000 + 14 * 86400 * 1000)):
+            self.assertIn(argument, arguments)
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_its_queue_is_made_again(self):
+        self.queue.publish(["a:fail-until:2"])
+        worker = self.start_retrying()
+        self.wait_retried(worker)
+        self.queue.channel.queue_delete(self.queue.name)
+        self.wait_due()
+        self.make_again()
+        self.record.wait_ended(1, 30)
+        self.assertEqual([run["attempt"] for run in self.record.runs("a")], ["1", "2"])
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_its_queue_is_full(self):
+        full = {"x-max-length": 3, "x-overflow": "reject-publish"}
+        self.queue = RabbitQueue(self.broker, self.queue.vhost, "full", full)
+        self.addCleanup(self.queue.close)
+        self.queue.publish(["a:fail-until:2"])
+        worker = self.start_retrying(first="2s")
+        self.wait_retried(worker)
+        worker.send(signal.SIGTSTP)
+        wait_for("quiet", lambda: self.queue.consumers() == 0)
+        self.queue.publish(["b", "c", "d"])
+        self.wait_due()
+        worker.send(signal.SIGCONT)
+        self.record.wait_ended(4, 30)
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_delayed_by_enqueue(self):
+        path = self.directory / "outfall.conf"
+        path.write_text(self.config(self.queue.section()).replace("@REPORT@", "/dev/null"))
+        done = self.run_outfall("enqueue", "-c", path, "mq/jobs", "--body", "a", "--delay", "500ms")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.queue.channel.queue_delete(self.queue.name)
+        self.wait_due()
+        self.make_again()
+        wait_for("it to come", lambda: self.queue.take_all() == ["a"], 30)
+
+    def test_those_of_before_come_back_too(self):
+        """Queues that stand under the name and the arguments of older versions."""
+        arguments = {"x-message-ttl": 500, "x-expires": 600500,
+                     "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "jobs"}  # fmt: skip
+        self.queue.channel.queue_declare("jobs.retry.500", durable=True, arguments=arguments)
+        self.queue.channel.basic_publish("", "jobs.retry.500", "old")
+        self.queue.publish(["a:fail-until:2"])
+        worker = self.start_retrying()
+        self.record.wait_ended(2)
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_a_broker_that_cannot_keep_them_is_told(self):
+        """One before 3.10, to all that it says: they wait in classic queues, as ever."""
+        version = ".".join(map(str, self.broker.version))
+        relay = Relay(self.broker.port)
+        self.addCleanup(relay.close)
+        relay.says = (version.encode(), ("3.0" + version[3:]).encode())
+        self.queue.publish(["a:fail-until:3"])
+        url = self.queue.url().replace(f":{self.broker.port}/", f":{relay.port}/")
+        worker = self.start_retrying(first="3s", url=url)
+        self.wait_retried(worker)
+        [(name, [kind])] = self.queues("type").items()
+        self.assertRegex(name, r"^jobs\.retry\.3000\.20\d\d-\d\d-\d\d\.classic$")
+        self.assertIn("classic", kind)
+        self.record.wait_ended(1)
+        told = "retries may be lost: this broker drops one that its queue cannot take at the moment it is due; RabbitMQ 3.10 or later keeps it"
+        self.assertEqual([event["source"] for event in worker.events(told)], ["mq"])
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_one_that_a_policy_expires_is_told(self):
+        self.broker.ctl("set_policy", "-p", self.queue.vhost, "tidy", "retry", '{"expires":1000}', "--apply-to", "queues")
+        self.queue.publish(["a:exit:1"])
+        worker = self.start_retrying(first="60s")
+        self.wait_retried(worker)
+        wait_for("it to expire", lambda: not self.queues("messages"), 30)
+        self.queue.publish(["b:exit:1"])
+        event = worker.wait_event(
+            "retry queue has vanished, and what waited in it: was it deleted, or does a policy expire it?"
+        )
+        self.assertEqual((event["level"], event["source"]), ("error", "mq"))
+        self.assertRegex(event["queue"], r"^jobs\.retry\.60000\.")
+        self.wait_retried(worker, 2)
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_a_policy_that_bounds_them_loses_nothing(self):
+        """What does not fit is not taken, and waits with the original."""
+        self.broker.ctl("set_policy", "-p", self.queue.vhost, "tidy", "retry", '{"max-length":2}', "--apply-to", "queues")
+        self.queue.publish([f"a{n}:fail-until:2" for n in range(9)])
+        worker = self.start_retrying(first="200ms")
+        self.record.wait_ended(9, 60)
+        self.assertEqual(sorted(self.record.begun_twice()), [f"a{n}" for n in range(9)])
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_a_queue_that_delays_what_is_given_back(self):
+        """It comes after that time, and not to the head; nothing is lost."""
+        if self.broker.version < (4, 3):
+            self.skipTest("from RabbitMQ 4.3 on")
+        delays = {"x-queue-type": "quorum", "x-delayed-retry-type": "all",
+                  "x-delayed-retry-min": 1000, "x-delayed-retry-max": 1000}  # fmt: skip
+        self.queue = RabbitQueue(self.broker, self.queue.vhost, "delaying", delays)
+        self.addCleanup(self.queue.close)
+        jobs = [f"j{n}" for n in range(4)]
+        self.queue.publish([f"first:gate:{self.gate()}", *jobs])
+        worker = self.start_retrying(extra="prefetch = 3  concurrency = 1")
+        self.record.wait_begun(1)
+        wait_for("a full prefetch", lambda: self.queue.depth() == 2)
+        worker.send(signal.SIGTERM)
+        self.open_gate()
+        self.assertEqual(worker.wait_exit(), 0)
+        worker = self.start_retrying()
+        self.record.wait_ended(5)
+        self.assertEqual(sorted(self.record.ended()), ["first", *jobs])
+        self.assertEqual(worker.stop()[0], 0)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
