@@ -3,7 +3,7 @@
 import signal
 import unittest
 
-from brokers import RabbitQueue, wait_for
+from brokers import RabbitMQ, RabbitQueue, wait_for
 from relay import Relay
 from worker import RabbitCase
 
@@ -23,6 +23,11 @@ class Retrying(RabbitCase):
 
     def wait_retried(self, worker, count=1):
         wait_for("it to wait", lambda: len([e for e in worker.events("job settled") if e["fate"] == "retried"]) == count)
+
+    def waiting(self):
+        """How many wait in the retry queues."""
+        declare = self.queue.channel.queue_declare
+        return sum(declare(name, passive=True).method.message_count for name in self.queues())
 
     def wait_due(self):
         """None is ready in a retry queue any more."""
@@ -163,6 +168,91 @@ class WaitingRetries(Retrying):
         self.record.wait_ended(5)
         self.assertEqual(sorted(self.record.ended()), ["first", *jobs])
         self.assertEqual(worker.stop()[0], 0)
+
+
+class Refused(Retrying):
+    """The broker takes no body over max_message_size, and closes the channel over one that is larger. What is in
+    its queues already it gives out all the same: the limit was another one, once (RabbitMQ 4.0 made it 16 MiB)."""
+
+    REJECTED = "job is rejected, no copy of it can be made"
+
+    @classmethod
+    def find_broker(cls):
+        broker = RabbitMQ()  # of its own: the limit is everybody's
+        cls.addClassCleanup(broker.stop)
+        return broker
+
+    def limit(self, size):
+        """For channels that are opened from now on; from RabbitMQ 4 on for all."""
+        self.broker.ctl(
+            "eval",
+            f"application:set_env(rabbit, max_message_size, {size}), persistent_term:put(max_message_size, {size}).",
+        )
+
+    def setUp(self):
+        super().setUp()
+        self.limit(128 << 20)
+
+    def fill(self, name, size):
+        return f"{name}:exit:1".ljust(size)
+
+    def assert_rejected(self, worker, count):
+        for event in worker.events(self.REJECTED):
+            self.assertEqual((event["level"], event["source"], event["queue"]), ("error", "mq", "jobs"))
+            self.assertRegex(event["why"], "the broker refuses it: 406 PRECONDITION_FAILED - message size")
+        self.assertEqual(len(worker.events(self.REJECTED)), count)
+
+    def test_retries_beside_it(self):
+        small = [self.fill(f"a{n}", 100 * n) for n in range(1, 60)]
+        self.queue.publish([*small[:30], self.fill("large", 30000), *small[30:], self.fill("larger", 30001)])
+        self.limit(10000)
+        worker = self.start_retrying(first="60s", concurrency=70, extra="prefetch = 70")
+        self.wait_retried(worker, len(small))
+        worker.wait_event(self.REJECTED, count=2)
+        self.assert_rejected(worker, 2)
+        code, seconds = worker.stop()
+        self.assertEqual(code, 0)
+        self.assertLess(seconds, 5)
+        self.assertEqual(self.waiting(), len(small))
+        self.assertEqual(self.queue.depth(), 0)
+
+    def test_dead_letters_beside_it(self):
+        dead = [f"a{n}:exit:65" for n in range(40)]
+        self.queue.publish([*dead[:20], "large:exit:65".ljust(30000), *dead[20:]])
+        self.limit(10000)
+        worker = self.start_retrying(concurrency=50, extra="prefetch = 50")
+        wait_for("the others' death", lambda: self.queue.dead_depth() >= len(dead))
+        worker.wait_event(self.REJECTED)
+        self.assertEqual(worker.stop()[0], 0)
+        self.assertEqual(sorted(self.queue.take_dead()), sorted(dead))
+
+    def test_the_limit_is_lowered_under_them(self):
+        """Here nobody can know which ones were taken: none is lost, the refused ones are found."""
+        if self.broker.version < (4, 0):
+            self.skipTest("a channel keeps its limit before RabbitMQ 4")
+        small = [self.fill(f"a{n}", 1000) for n in range(20)]
+        self.queue.publish([self.fill("first", 9000)])
+        worker = self.start_retrying(first="60s", concurrency=30, extra="prefetch = 30")
+        self.wait_retried(worker)
+        worker.send(signal.SIGTSTP)
+        wait_for("quiet", lambda: self.queue.consumers() == 0)
+        self.queue.publish([*small[:10], self.fill("large", 8000), *small[10:], self.fill("larger", 8001)])
+        self.limit(5000)
+        worker.send(signal.SIGCONT)
+        self.wait_retried(worker, 1 + len(small))
+        worker.wait_event(self.REJECTED, count=2)
+        self.assert_rejected(worker, 2)
+        self.assertEqual(worker.stop()[0], 0)
+        self.assertGreaterEqual(self.waiting(), 1 + len(small))
+
+    def test_by_enqueue(self):
+        self.limit(10000)
+        path = self.directory / "outfall.conf"
+        path.write_text(self.config(self.queue.section()).replace("@REPORT@", "/dev/null"))
+        done = self.run_outfall("enqueue", "-c", path, "mq/jobs", "--body", "x" * 20000, "--count", "3")
+        self.assertEqual(done.returncode, 69, done.stderr)
+        self.assertIn("message size 20000 is larger than", done.stderr)
+        self.assertEqual(self.queue.depth(), 0)
 
 
 if __name__ == "__main__":

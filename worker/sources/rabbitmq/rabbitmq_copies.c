@@ -129,7 +129,7 @@ static void on_bounced(void *arg, struct publication *publication, const struct 
 		publisher_send(copies->publisher, publication);
 		return;
 	}
-	if (why->status == ST_INVALID) { /* it never will fit, so it does not rest */
+	if (why->status == ST_INVALID || why->status == ST_FULL) { /* it never will fit */
 		refuse(copies, copy, why);
 		return;
 	}

@@ -15,6 +15,13 @@
  * published until it has its answer; and where one has ever been refused, so is each. Between these, to wait
  * would cost a round trip for each new delay; the first refusal there may make copies arrive twice.
  *
+ * The broker may refuse a message for what it is: its body is over max_message_size. That, too, closes the
+ * channel, and with it go the confirms of those before it, which are there. So whatever may be refused goes
+ * alone: nothing else is out when it is sent, and nothing follows until it has its answer. Then the refused one
+ * is known, nothing is published twice, and it costs a round trip. "May be" is a body larger than any that
+ * the broker has taken on this channel. Where it refuses one of several all the same (the limit was lowered
+ * under them), each of these goes alone from then on.
+ *
  * Output is bounded: nothing is put into the stream while a megabyte waits there, or while the
  * broker says that it is blocked. What waits costs nothing more; the job behind it is in memory
  * anyway. */
@@ -31,7 +38,10 @@
 
 #include <stdio.h>
 
-enum { OUTPUT_MOST = 1 << 20 };
+enum {
+	OUTPUT_MOST = 1 << 20,
+	TAKEN_BY_ALL = 4096, /* nobody sets max_message_size below that */
+};
 
 /* A retry queue that was declared on this channel, in this week. */
 struct declared_queue {
@@ -50,6 +60,7 @@ struct publisher {
 	bool declaring; /* the queue; ready after that */
 	bool has_been_ready;
 	struct list waiting, sent;
+	size_t largest_taken;        /* body on this channel, in bytes */
 	uint32_t week;               /* which retry queues are named after */
 	enum retry_queue_kind kind;  /* theirs, at this broker */
 	bool told_kind;              /* that they may lose what waits in them */
@@ -183,6 +194,20 @@ static bool may_publish(const struct publisher *p)
 	       !awaits_retry_queue(p) && amqp_conn_unsent(p->out.link.conn) < OUTPUT_MOST;
 }
 
+static bool may_be_refused(const struct publisher *p, const struct publication *it)
+{
+	size_t taken = p->largest_taken > TAKEN_BY_ALL ? p->largest_taken : TAKEN_BY_ALL;
+	return it->suspect || it->body.len > taken;
+}
+
+static bool goes_with_those_sent(const struct publisher *p, const struct publication *it)
+{
+	if (list_empty(&p->sent))
+		return true;
+	return !may_be_refused(p, it) &&
+	       !may_be_refused(p, list_entry(p->sent.next, const struct publication, node));
+}
+
 /* False: not now, its retry queue comes first. Without memory to remember it there is nothing to wait for:
  * it goes right behind a declaration. */
 static bool may_send_one(struct publisher *p, const struct publication *it)
@@ -206,7 +231,7 @@ static void pump(void *arg)
 		look_at_calendar(p);
 	while (!list_empty(&p->waiting) && may_publish(p)) {
 		struct publication *first = list_entry(p->waiting.next, struct publication, node);
-		if (!may_send_one(p, first))
+		if (!goes_with_those_sent(p, first) || !may_send_one(p, first))
 			return;
 		send_one(p, first);
 	}
@@ -236,6 +261,10 @@ static void conclude(struct publisher *p, struct publication *it, bool taken)
 	struct error why;
 	char target[RABBITMQ_NAME_ROOM];
 	list_remove(&it->node);
+	it->suspect = false;
+	if (it->body.len > p->largest_taken)
+		p->largest_taken =
+		    it->body.len; /* returned and nacked ones have passed that as well */
 	if (taken && !it->returned) {
 		reconnect_worked(&p->backoff);
 		p->events->arrived(p->arg, it);
@@ -305,6 +334,7 @@ static void lose_channel(struct publisher *p, const struct error *why)
 {
 	list_splice(&p->sent, &p->waiting); /* sent ones first, in order */
 	list_splice(&p->waiting, &p->sent);
+	p->largest_taken = 0;
 	forget_declared(p);
 	if (p->events->down != NULL)
 		p->events->down(p->arg, why);
@@ -368,6 +398,29 @@ static void bounce_refused(struct publisher *p, const char *name, const struct e
 	}
 }
 
+static bool refuses_a_message(const amqp_channel_close_t *m)
+{
+	return ((uint32_t)m->class_id << 16 | m->method_id) == AMQP_BASIC_PUBLISH_METHOD &&
+	       m->reply_code == AMQP_PRECONDITION_FAILED;
+}
+
+/* The only one that was out is it; of several, each may be. */
+static void find_refused(struct publisher *p, const struct error *closed)
+{
+	struct error why;
+	if (list_empty(&p->sent))
+		return;
+	struct publication *first = list_entry(p->sent.next, struct publication, node);
+	if (first->node.next != &p->sent) {
+		list_each (node, &p->sent)
+			list_entry(node, struct publication, node)->suspect = true;
+		return;
+	}
+	(void)error_set(&why, ST_FULL, "the broker refuses it: %s", closed->text);
+	list_remove(&first->node);
+	p->events->bounced(p->arg, first, &why);
+}
+
 static void reopen_later(struct publisher *p, const struct error *why)
 {
 	uint64_t wait_ms = reconnect_failed(&p->backoff, rabbitmq_random());
@@ -398,6 +451,13 @@ static void on_channel_closed(void *arg, const amqp_channel_close_t *m, const st
 	amqp_channel_close_ok_t ok = {0};
 	amqp_conn_send(p->out.link.conn, CONFIRMING_CHANNEL, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
 	refused_queue(p, m, refused);
+	if (refuses_a_message(m)) {
+		find_refused(p, why);
+		if (p->in_trouble == PUBLISHER_COMES_BACK)
+			timer_start(p->reopen, 0);
+		lose_channel(p, why);
+		return;
+	}
 	if (p->in_trouble == PUBLISHER_COMES_BACK && refused[0] != '\0') {
 		reopen_without(p, refused, m->reply_code, why);
 		return;

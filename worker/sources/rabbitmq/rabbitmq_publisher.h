@@ -41,13 +41,15 @@ struct publication {
 	uint32_t week;     /* that its retry queue is named after; of the last time it was sent */
 	bool returned;     /* basic.return came; its confirm is about to */
 	bool sent;         /* at least once, so that it may be there */
+	bool suspect;      /* it, or one that was out with it, was refused */
 };
 
 struct publisher_events {         /* not to destroy the publisher from within, closed() excepted */
 	void (*ready)(void *arg); /* confirms are on, the queue is there; after each dialing */
 	void (*arrived)(void *arg, struct publication *publication);
 	/* It is nowhere: no such queue, or one that is refused, or the broker could not take it. Not sent
-	 * again by itself. */
+	 * again by itself. It never can be with ST_INVALID, as its headers do not fit into a frame, and
+	 * with ST_FULL, as the broker refuses it: its body is over the limit there. */
 	void (*bounced)(void *arg, struct publication *publication, const struct error *why);
 	/* The connection or the channel is gone, for good with PUBLISHER_GIVES_UP. */
 	void (*down)(void *arg, const struct error *why);
