@@ -1,11 +1,12 @@
 """What the worker publishes to RabbitMQ, and what a broker does to it: a retry waits where it cannot be lost."""
 
 import signal
+import time
 import unittest
 
 from brokers import RabbitMQ, RabbitQueue, wait_for
 from relay import Relay
-from worker import RabbitCase
+from worker import RabbitCase, patience
 
 
 class Retrying(RabbitCase):
@@ -253,6 +254,57 @@ class Refused(Retrying):
         self.assertEqual(done.returncode, 69, done.stderr)
         self.assertIn("message size 20000 is larger than", done.stderr)
         self.assertEqual(self.queue.depth(), 0)
+
+
+class Alarm(Retrying):
+    """The broker reads nothing from connections that publish, as long as it has too little memory."""
+
+    @classmethod
+    def find_broker(cls):
+        broker = RabbitMQ()  # of its own: an alarm is for everybody
+        cls.addClassCleanup(broker.stop)
+        return broker
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(self.end_alarm)
+
+    def begin_alarm(self):
+        self.broker.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+
+    def end_alarm(self):
+        self.broker.ctl("set_vm_memory_high_watermark", "0.6")
+
+    def test_a_drain_does_not_wait_for_its_end(self):
+        """Not even for what was sent: the originals go back in any case."""
+        self.queue.publish(["a:exit:1", "b:exit:65", *(f"c{n}:exit:1" for n in range(20))])
+        self.begin_alarm()
+        worker = self.start_retrying(first="60s")
+        worker.wait_event("publishing blocked by the broker, waiting")
+        code, seconds = worker.stop()
+        self.figure(f"exit {code} after {seconds:.2f} s of 30")
+        self.assertEqual(code, 11)
+        self.assertLess(seconds, 4 * patience())
+        self.assertEqual({job["fate"] for job in worker.report()["jobs"]}, {"unsettled"})
+        self.end_alarm()
+        wait_for("all of them, or their copies",
+                 lambda: self.queue.depth() + self.queue.dead_depth() + self.waiting() >= 22)  # fmt: skip
+
+    def test_a_large_body_on_its_way_is_no_sign_of_death(self):
+        """It fills every buffer between us and a broker that does not read."""
+        self.queue.publish(["a:exit:1".ljust(16 << 20)])
+        self.begin_alarm()
+        section = self.queue.section().replace("url =", 'heartbeat = "1s"  url =')
+        retry = 'retry "default" { attempts = 3  first = "60s"  jitter = 0 }\n'
+        worker = self.start(self.config(section, retry))
+        worker.wait_event("publishing blocked by the broker, waiting")
+        deadline = time.monotonic() + 6  # three times as long as silence may take
+        wait_for("three times the patience", lambda: time.monotonic() > deadline)
+        self.assertEqual(worker.events("rabbitmq connection lost, reconnecting"), [])
+        self.end_alarm()
+        self.wait_retried(worker)
+        self.assertEqual(worker.stop()[0], 0)
+        self.assertEqual(self.waiting(), 1)
 
 
 if __name__ == "__main__":

@@ -81,6 +81,8 @@ struct amqp_conn {
 	uint16_t channel_max; /* that the broker allows */
 	uint32_t frame_max;
 
+	bool blocked; /* by connection.blocked */
+
 	uint32_t body_left;    /* of the body frame we are in */
 	uint16_t body_channel; /* meaningful while in_body */
 	bool in_body;          /* until its end octet has been seen */
@@ -289,7 +291,8 @@ enum status amqp_conn_publish(struct amqp_conn *c, uint16_t channel, struct span
 /* --- heartbeats -------------------------------------------------------------------------------- */
 
 /* Looked at twice per interval. Silence counts from the last byte in, whatever it was; output that
- * does not shrink is as bad a sign as silence, and comes first when only one direction is stuck. */
+ * does not shrink is as bad a sign as silence, and comes first when only one direction is stuck; but not
+ * while the broker has said that it does not read (connection.blocked), which can take hours. */
 static void beat_due(void *arg)
 {
 	struct amqp_conn *c = arg;
@@ -299,7 +302,7 @@ static void beat_due(void *arg)
 		die_of(c, ST_TIMEOUT, "broker was silent for two heartbeat intervals");
 		return;
 	}
-	if (stream_stalled_ns(c->stream) >= 2 * interval_ns) {
+	if (!c->blocked && stream_stalled_ns(c->stream) >= 2 * interval_ns) {
 		die_of(c, ST_TIMEOUT, "broker read nothing for two heartbeat intervals");
 		return;
 	}
@@ -511,6 +514,20 @@ static void finish_close(struct amqp_conn *c)
 	die(c);
 }
 
+static void be_blocked(struct amqp_conn *c, const char *reason)
+{
+	c->blocked = true;
+	stream_peer_rests(c->stream);
+	c->events->blocked(c->arg, reason);
+}
+
+static void be_unblocked(struct amqp_conn *c)
+{
+	c->blocked = false;
+	stream_peer_reads(c->stream);
+	c->events->blocked(c->arg, NULL);
+}
+
 /* --- input ------------------------------------------------------------------------------------- */
 
 static void own_method(struct amqp_conn *c, const amqp_method_t *m)
@@ -543,12 +560,12 @@ static void own_method(struct amqp_conn *c, const amqp_method_t *m)
 		(void)snprintf(reason, sizeof reason, "%.*s", (int)blocked->reason.len,
 			       (const char *)blocked->reason.bytes);
 		if (due == CONN_OPEN)
-			c->events->blocked(c->arg, reason);
+			be_blocked(c, reason);
 		return;
 	}
 	case AMQP_CONNECTION_UNBLOCKED_METHOD:
 		if (due == CONN_OPEN)
-			c->events->blocked(c->arg, NULL);
+			be_unblocked(c);
 		return;
 	default:
 		die_of(c, ST_PROTO, "broker broke the protocol: %s on channel 0",

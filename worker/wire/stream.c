@@ -933,3 +933,17 @@ uint64_t stream_stalled_ns(const struct stream *stream)
 		return 0;
 	return loop_now_ns(stream->loop) - stream->stalled_since_ns;
 }
+
+void stream_peer_rests(struct stream *stream)
+{
+	if (stream->fd >= 0)
+		set_option(stream->fd, TCP_USER_TIMEOUT, 0);
+}
+
+void stream_peer_reads(struct stream *stream)
+{
+	if (stream->stalled_since_ns != 0)
+		stream->stalled_since_ns = loop_now_ns(stream->loop);
+	if (stream->fd >= 0)
+		set_option(stream->fd, TCP_USER_TIMEOUT, stream->dead_after_ms);
+}

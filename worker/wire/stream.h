@@ -69,5 +69,9 @@ void stream_read_start(struct stream *stream);
 uint64_t stream_last_input_ns(const struct stream *stream);
 uint64_t stream_last_output_ns(const struct stream *stream);
 uint64_t stream_stalled_ns(const struct stream *stream); /* 0: output is empty or moving */
+/* The peer has said that it reads nothing for a while: output that stands is no sign of death, to the kernel
+ * neither. And that it reads again: from now on it is. */
+void stream_peer_rests(struct stream *stream);
+void stream_peer_reads(struct stream *stream);
 
 #endif

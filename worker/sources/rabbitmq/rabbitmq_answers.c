@@ -144,7 +144,9 @@ void rabbitmq_answers_copied(struct rabbitmq_answers *a, struct job *job)
 void rabbitmq_answers_not_copied(struct rabbitmq_answers *a, struct job *job,
 				 enum rabbitmq_return how, struct amqp_conn *conn)
 {
-	must(job->source_epoch == a->epoch && job->verdict.fate == FATE_RETURNED);
+	must(job->source_epoch == a->epoch);
+	if (job->verdict.fate != FATE_RETURNED)
+		job->verdict.fate = FATE_UNSETTLED; /* it ended, and comes again */
 	requeue(a, job, how, conn);
 }
 

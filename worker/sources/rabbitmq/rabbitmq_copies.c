@@ -6,9 +6,13 @@
  * A copy that goes back into its own queue saves a checkpoint, and that is worth less than the job and
  * than the time of a drain. So it never rests: if the broker will not have it, the original is given
  * back instead, without the new checkpoint. The same while somebody waits and the publishing connection
- * is not there, or is blocked; but only what was never sent, else the job could be in the queue
+ * is not there; but only what was never sent, else the job could be in the queue
  * twice. And it is not sent before our own consumer has gone from the queue (released): on this other
- * connection it could overtake basic.cancel, come back to us, and count as one interruption more. */
+ * connection it could overtake basic.cancel, come back to us, and count as one interruption more.
+ *
+ * While the broker has blocked us (connection.blocked, an alarm) it confirms nothing, and that can take hours. A
+ * drain that waited for it would sit out its deadline, and then the originals go back anyway: so they go back
+ * at once, unsettled, sent or not. What was sent may be read after the alarm, and then the job is there twice. */
 #include "sources/rabbitmq/rabbitmq_copies.h"
 
 #include "base/list.h"
@@ -82,7 +86,10 @@ static void on_arrived(void *arg, struct publication *publication)
 static void give_up(struct rabbitmq_copies *copies, struct copy *copy, const struct error *why)
 {
 	struct job *job = copy->job;
-	log_say(copies->log, LOG_WARN, "job goes back without its new checkpoint",
+	log_say(copies->log, LOG_WARN,
+		copy->purpose == COPY_FOR_RETURN
+		    ? "job goes back without its new checkpoint"
+		    : "job goes back unsettled, its copy was not confirmed",
 		kv_text("source", copies->settings->name), kv_text("queue", copy->from),
 		KV_JOB(job), kv_why(why));
 	drop(copies, copy);
@@ -158,17 +165,26 @@ static void send_again(void *arg)
 			       &list_entry(it, struct copy, in_resting)->publication);
 }
 
-static void hurry_is_over(void *arg)
+/* An alarm may last for hours, and nothing is confirmed before its end. */
+static bool is_hopeless(const struct rabbitmq_copies *copies, const struct copy *copy)
+{
+	return rabbitmq_copies_are_blocked(copies) ||
+	       (copy->purpose == COPY_FOR_RETURN && !copy->publication.sent);
+}
+
+static void give_up_hopeless(void *arg)
 {
 	struct rabbitmq_copies *copies = arg;
 	struct error why;
-	timer_stop(copies->hurry);
-	(void)error_set(&why, ST_TIMEOUT, "its copy could not be sent in time");
+	(void)error_set(&why, ST_TIMEOUT,
+			rabbitmq_copies_are_blocked(copies) ? "publishing is blocked by the broker"
+							    : "its copy could not be sent in time");
 	list_each_safe (it, &copies->all) {
 		struct copy *copy = list_entry(it, struct copy, in_all);
-		if (copy->purpose == COPY_FOR_RETURN && !copy->publication.sent)
+		if (is_hopeless(copies, copy))
 			give_up(copies, copy, &why);
 	}
+	rabbitmq_copies_hurry(copies);
 }
 
 void rabbitmq_copies_hurry(struct rabbitmq_copies *copies)
@@ -296,7 +312,7 @@ enum status rabbitmq_copies_create(struct loop *loop, struct log *log,
 	list_init(&copies->resting);
 	copies->again = timer_create_on(loop, send_again, copies);
 	enum status st = ST_NOMEM;
-	copies->hurry = timer_create_on(loop, hurry_is_over, copies);
+	copies->hurry = timer_create_on(loop, give_up_hopeless, copies);
 	if (copies->again == NULL || copies->hurry == NULL)
 		(void)error_set(why, st, "out of memory");
 	else

@@ -30,7 +30,7 @@ struct route;
 
 struct rabbitmq_copies_events {
 	void (*arrived)(void *arg, struct job *job);
-	/* The copy of a job that goes back is nowhere: the original shall go back as it is. May come
+	/* The copy of a job is not known to be anywhere: the original shall go back as it is. May come
 	 * from within rabbitmq_copies_begin(). */
 	void (*gave_up)(void *arg, struct job *job);
 	/* No copy can ever be made: its headers leave no room for ours. May come from there, too. */
@@ -53,7 +53,8 @@ enum status rabbitmq_copies_begin(struct rabbitmq_copies *copies, struct job *jo
 void rabbitmq_copies_release(struct rabbitmq_copies *copies, const struct route *route);
 /* The broker has taken this route's originals back: their copies are nobody's business any more. */
 void rabbitmq_copies_forget(struct rabbitmq_copies *copies, const struct route *route);
-/* Somebody waits: what goes back and cannot even be sent within a second is given up. */
+/* The source is about to close: from a second on what goes back and could not even be sent is given up, and
+ * everything where the broker has blocked us. Until nothing is left. */
 void rabbitmq_copies_hurry(struct rabbitmq_copies *copies);
 bool rabbitmq_copies_are_blocked(const struct rabbitmq_copies *copies); /* by the broker */
 size_t rabbitmq_copies_count(const struct rabbitmq_copies *copies);

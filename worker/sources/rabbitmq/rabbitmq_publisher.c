@@ -599,10 +599,12 @@ size_t publisher_unconfirmed(const struct publisher *p)
 	return n;
 }
 
+/* A broker that does not read does not answer either. */
 void publisher_close(struct publisher *p)
 {
 	timer_stop(p->reopen);
-	rabbitmq_confirming_close(&p->out, CONFIRMING_IN_ORDER);
+	rabbitmq_confirming_close(&p->out,
+				  p->out.blocked ? CONFIRMING_AT_ONCE : CONFIRMING_IN_ORDER);
 }
 
 void publisher_destroy(struct publisher *p)

@@ -69,7 +69,8 @@ void publisher_send(struct publisher *publisher, struct publication *publication
 void publisher_withdraw(struct publication *publication);     /* fine on one that is on no list */
 bool publisher_is_blocked(const struct publisher *publisher); /* by connection.blocked */
 size_t publisher_unconfirmed(const struct publisher *publisher);
-void publisher_close(struct publisher *publisher);   /* in order; ends in closed() */
+void publisher_close(
+    struct publisher *publisher); /* in order, if it is read there; ends in closed() */
 void publisher_destroy(struct publisher *publisher); /* at once; NULL is fine */
 
 #endif
