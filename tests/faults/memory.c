@@ -29,7 +29,7 @@ enum { SESSION_MOST = 1 << 16, RUNS_MOST = 100000, CHANNELS = 4, TAGS_MOST = 32 
 static const uint8_t reload_turns[] = {10, 40, 80, 120};
 
 struct session {
-	const struct small_kind *kind;
+	const struct small_source *of;
 	char path[512];
 	uint8_t bytes[SESSION_MOST];
 	size_t size;
@@ -89,11 +89,11 @@ static void hear(const struct small_worker *w, unsigned stream, struct span byte
 
 static bool run(const struct session *session)
 {
-	struct small_kind kind = *session->kind;
+	struct small_source of = *session->of;
 	memset(answered, 0, sizeof answered);
-	if (session->kind == &small_rabbitmq)
-		kind.heard = hear;
-	return small_worker_run(&kind, session->bytes, session->size);
+	if (session->of == &small_rabbitmq)
+		of.heard = hear;
+	return small_worker_run(&of, session->bytes, session->size);
 }
 
 static unsigned long fail_ours(const struct session *session)
@@ -191,6 +191,6 @@ int main(int argc, char **argv)
 	}
 	(void)signal(SIGABRT, died);
 	(void)signal(SIGSEGV, died);
-	session.kind = strcmp(argv[1], "amqp") == 0 ? &small_rabbitmq : &small_redis;
+	session.of = strcmp(argv[1], "amqp") == 0 ? &small_rabbitmq : &small_redis;
 	return try_folder(&session, argv[2]) > 0 ? 0 : 1;
 }

@@ -5,6 +5,7 @@
 
 #include "base/must.h"
 #include "settings/settings.h"
+#include "sources/kind.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -69,13 +70,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	if (memmem(bytes, size, SECRET, strlen(SECRET)) != NULL)
 		return 0; /* the fuzzer has learnt it and typed it as a word, which may be repeated */
 	set_up(&scene, bytes, size);
-	enum status st = settings_load(scene.first, &settings, &problems);
+	enum status st = settings_load(source_kinds, scene.first, &settings, &problems);
 	check(st, settings, &problems);
 	settings = NULL;
-	st = settings_load_socket(scene.first, &settings, &problems);
+	st = settings_load_socket(source_kinds, scene.first, &settings, &problems);
 	check(st, settings, &problems);
 	settings = NULL;
-	st = settings_load_queue(scene.first, "main/emails", &settings, &problems);
+	st = settings_load_queue(source_kinds, scene.first, "main/emails", &settings, &problems);
 	check(st, settings, &problems);
 	tear_down(&scene);
 	return 0;

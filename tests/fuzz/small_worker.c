@@ -11,6 +11,7 @@
 #include "dispatch/routes.h"
 #include "job/job.h"
 #include "loop/loop.h"
+#include "sources/kind.h"
 
 #include <fcntl.h>
 #include <jansson.h>
@@ -55,7 +56,7 @@ struct small_worker {
 	struct timer *wake;
 	struct turn_hook dispatch, answer, drain;
 	bool closed;
-	const struct small_kind *kind;
+	const struct small_source *of;
 	/* Of small tags, which are all of an honest broker's. */
 	bool may_be_acked[QUEUES_MOST][TAGS_MOST];
 };
@@ -118,7 +119,7 @@ static uint64_t begun_ns(const struct executor *executor, const struct job *job)
 static size_t queue_of(const struct small_worker *w, const struct job *job)
 {
 	size_t i = 0;
-	while (strcmp(w->kind->queues[i], job->route->name) != 0)
+	while (strcmp(w->of->settings->queues[i]->name, job->route->name) != 0)
 		i++;
 	return i;
 }
@@ -214,7 +215,7 @@ static void turn_drain(void *arg)
 static void heard(void *arg, unsigned stream, struct span bytes)
 {
 	const struct small_worker *w = arg;
-	w->kind->heard(w, stream, bytes);
+	w->of->heard(w, stream, bytes);
 }
 
 /* --- life ------------------------------------------------------------------------------------------ */
@@ -236,25 +237,35 @@ static void hook(struct small_worker *w, enum turn_phase phase, struct turn_hook
 	loop_add_hook(w->loop, phase, hook);
 }
 
-static bool build_source(struct small_worker *w, const struct small_kind *kind)
+/* False: no memory. */
+static bool add_queue(struct small_worker *w, size_t i, struct lane *lane)
 {
-	struct lane *lane = roster_add_lane(&w->core.roster, &w->executor, 60000);
-	if (lane == NULL ||
-	    kind->create(w->loop, any_log(), &worker, &w->core.source_host, &w->source) != ST_OK)
+	const struct source_queue_settings *queue = w->of->settings->queues[i];
+	struct route *route =
+	    roster_add_route(&w->core.roster, queue->name, w->source, lane, queue->retry, 0);
+	w->routes[i] = route;
+	if (route == NULL)
 		return false;
-	roster_add_source(&w->core.roster, w->source);
-	for (size_t i = 0; kind->queues[i] != NULL; i++) {
-		struct route *route = roster_add_route(&w->core.roster, kind->queues[i], w->source,
-						       lane, &small_retry, 0);
-		if (route == NULL)
-			return false;
-		kind->bind(w->source, i, route);
-		w->routes[i] = route;
-	}
-	return true;
+	if (w->of->kind->add(w->source, queue, route, NULL) == ST_OK)
+		return true;
+	roster_remove_route(&w->core.roster, route);
+	return false;
 }
 
-static bool build(struct small_worker *w, const struct small_kind *kind)
+static bool build_source(struct small_worker *w)
+{
+	const struct source_parts parts = {w->loop, any_log(), &worker, &w->core.source_host};
+	struct lane *lane = roster_add_lane(&w->core.roster, &w->executor, 60000);
+	if (lane == NULL || w->of->kind->create(&parts, w->of->settings, &w->source, NULL) != ST_OK)
+		return false;
+	roster_add_source(&w->core.roster, w->source);
+	bool added = true;
+	for (size_t i = 0; i < w->of->settings->n_queues && added; i++)
+		added = add_queue(w, i, lane);
+	return added;
+}
+
+static bool build(struct small_worker *w)
 {
 	must(loop_create(&w->loop, NULL) == ST_OK);
 	w->clock.now_ns = now_ns;
@@ -272,7 +283,7 @@ static bool build(struct small_worker *w, const struct small_kind *kind)
 	hook(w, TURN_HAND_OVER, &w->answer, answer_jobs);
 	hook(w, TURN_DRAIN, &w->drain, turn_drain);
 	w->wake = timer_create_on(w->loop, woke, w);
-	return w->wake != NULL && build_source(w, kind);
+	return w->wake != NULL && build_source(w);
 }
 
 static void tear_down(struct small_worker *w)
@@ -303,14 +314,10 @@ static void turn(struct small_worker *w, unsigned turns)
 /* Without memory to add it the queue stays away. */
 static void reload(struct small_worker *w)
 {
-	for (size_t i = 0; w->kind->queues[i] != NULL; i++) {
+	for (size_t i = 0; i < w->of->settings->n_queues; i++) {
 		struct lane *lane = w->routes[i]->lane;
 		core_retire(&w->core, w->routes[i]);
-		w->routes[i] = roster_add_route(&w->core.roster, w->kind->queues[i], w->source,
-						lane, &small_retry, 0);
-		if (w->routes[i] == NULL || w->kind->add(w->source, i, w->routes[i]) == ST_OK)
-			continue;
-		roster_remove_route(&w->core.roster, w->routes[i]);
+		(void)add_queue(w, i, lane);
 	}
 }
 
@@ -336,21 +343,21 @@ static void stop_and_wait(struct small_worker *w)
 	must(loop_now_ns(w->loop) - begun <= (drain.timeout_ms + 1000) * 1000000);
 }
 
-bool small_worker_run(const struct small_kind *kind, const uint8_t *bytes, size_t size)
+bool small_worker_run(const struct small_source *of, const uint8_t *bytes, size_t size)
 {
 	if (size < HEAD_BYTES)
 		return true;
-	struct small_worker w = {.kind = kind};
+	struct small_worker w = {.of = of};
 	struct fake_peer peer = {
 	    .script = span_of((const char *)bytes + HEAD_BYTES, size - HEAD_BYTES),
-	    .piece = kind->piece,
-	    .answers = kind->answers,
+	    .piece = of->piece,
+	    .answers = of->answers,
 	    .hangs_up = (bytes[0] & 1) != 0,
 	    .torn = bytes[0] >> 1,
-	    .heard = kind->heard != NULL ? heard : NULL,
+	    .heard = of->heard != NULL ? heard : NULL,
 	    .arg = &w,
 	};
-	bool built = build(&w, kind);
+	bool built = build(&w);
 	if (built) {
 		fake_edges_set_peer(w.loop, &peer);
 		w.source->ops->start(w.source);

@@ -20,27 +20,19 @@
 
 #include <stdint.h>
 
-struct log;
-struct source;
-struct source_host;
-struct route;
-
 struct small_worker;
+struct source_kind;
 
-struct small_kind { /* of source */
-	enum status (*create)(struct loop *loop, struct log *log,
-			      const struct worker_settings *worker, struct source_host *host,
-			      struct source **ret_source);
-	void (*bind)(struct source *source, size_t index, struct route *route);
-	enum status (*add)(struct source *source, size_t index, struct route *route);
-	const char *const *queues; /* their names; NULL ends them */
+struct small_source {
+	const struct source_kind *kind;
+	const struct source_settings *settings; /* with two queues */
 	size_t (*piece)(struct span left);
 	bool answers;
 	/* What the worker wrote, see fake_edges.h. NULL: nobody listens. */
 	void (*heard)(const struct small_worker *w, unsigned stream, struct span bytes);
 };
 
-extern const struct small_kind small_rabbitmq, small_redis; /* each with two queues */
+extern const struct small_source small_rabbitmq, small_redis;
 
 /* What every queue's settings name. */
 extern const struct retry_settings small_retry;
@@ -51,6 +43,6 @@ bool small_worker_may_ack(const struct small_worker *w, size_t queue, uint64_t t
 
 enum { SMALL_RELOADS = 0x80 };
 
-bool small_worker_run(const struct small_kind *kind, const uint8_t *bytes, size_t size);
+bool small_worker_run(const struct small_source *of, const uint8_t *bytes, size_t size);
 
 #endif

@@ -27,10 +27,8 @@ static const char help[] =
 static size_t count_queues(const struct settings *settings)
 {
 	size_t n = 0;
-	for (size_t i = 0; i < settings->n_rabbitmqs; i++)
-		n += settings->rabbitmqs[i].n_queues;
-	for (size_t i = 0; i < settings->n_redises; i++)
-		n += settings->redises[i].n_lists;
+	for (size_t i = 0; i < settings->n_sources; i++)
+		n += settings->sources[i]->n_queues;
 	return n;
 }
 
@@ -64,8 +62,7 @@ static int check(const char *path)
 	if (code == EX_OK)
 		command_complain(
 		    "outfall: configuration: %s: ok (brokers: %zu, queues: %zu, handlers: %zu)",
-		    path, settings->n_rabbitmqs + settings->n_redises, count_queues(settings),
-		    settings->n_handlers);
+		    path, settings->n_sources, count_queues(settings), settings->n_handlers);
 	settings_destroy(settings);
 	return code;
 }

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "settings/settings.h"
+#include "sources/kind.h"
 
 #include <getopt.h>
 #include <stdarg.h>
@@ -87,6 +88,6 @@ int command_loaded(const char *path, enum status st, struct problems *problems)
 int command_load(const char *path, struct settings **ret_settings)
 {
 	struct problems problems;
-	enum status st = settings_load(path, ret_settings, &problems);
+	enum status st = settings_load(source_kinds, path, ret_settings, &problems);
 	return command_loaded(path, st, &problems);
 }

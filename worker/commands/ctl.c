@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "commands/ctl_tables.h"
 #include "settings/settings.h"
+#include "sources/kind.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -432,7 +433,7 @@ static int with_config(struct ctl *ctl, const char *path, int argc, char **argv)
 {
 	struct settings *settings = NULL;
 	struct problems problems;
-	enum status st = settings_load_socket(path, &settings, &problems);
+	enum status st = settings_load_socket(source_kinds, path, &settings, &problems);
 	int code = command_loaded(path, st, &problems);
 	if (code != EX_OK)
 		return code;

@@ -11,6 +11,8 @@
 #include "base/must.h"
 #include "loop/loop.h"
 #include "settings/settings.h"
+#include "sources/kind.h"
+#include "sources/producer.h"
 #include "sources/sender.h"
 
 #include <errno.h>
@@ -27,16 +29,16 @@
 static const char help[] =
     "usage: outfall enqueue [OPTION...] SOURCE/QUEUE\n"
     "\n"
-    "Puts jobs into a queue of the configuration, and waits until they are safe there: confirmed\n"
-    "by RabbitMQ, answered by Redis. SOURCE is the title of a rabbitmq or redis section, QUEUE\n"
-    "that of a queue or list in it.\n"
+    "Puts jobs into a queue of the configuration, and waits until its broker has said that they\n"
+    "are safe there. SOURCE is the title of a broker's section, QUEUE that of a queue or list in\n"
+    "it.\n"
     "\n"
     "  -c, --config FILE     default: " COMMANDS_CONFIG_FILE "\n"
     "  -b, --body TEXT       the job's body\n"
     "  -f, --body-file FILE  the body is what is in the file; - is stdin, which is also read\n"
     "                        when there is no body and it is not a terminal\n"
     "  -n, --count N         as many jobs; {n} in the body becomes 1, 2, ... N\n"
-    "  -H, --header K=V      a header of the message (RabbitMQ only); may be repeated\n"
+    "  -H, --header K=V      a header of the message, where those have any; may be repeated\n"
     "  -d, --delay TIME      not to be run before, like 10s\n"
     "  -h, --help            this text\n"
     "\n"
@@ -57,7 +59,7 @@ static const struct option options[] = {
 
 enum {
 	HEADERS_MOST = 64,
-	BODY_MOST_BYTES = 128 << 20, /* RabbitMQ's own limit for a message, from 3.8 on */
+	BODY_MOST_BYTES = 128 << 20, /* what brokers take */
 	QUIET_MS = 30 * 1000,
 	CONNECT_SLACK_MS = 1000, /* the connection's own deadline tells more: let it come first */
 };
@@ -70,10 +72,8 @@ struct enqueue {
 	size_t n_headers;
 
 	struct settings *settings;
-	const struct rabbitmq_settings *rabbitmq; /* where to: this, or */
-	const struct queue_settings *queue;
-	const struct redis_settings *redis; /* this */
-	const struct list_settings *list;
+	const struct source_settings *source; /* where to */
+	const struct source_queue_settings *queue;
 
 	char *body;
 	size_t body_bytes;
@@ -170,54 +170,46 @@ static bool is_target(const struct enqueue *e, const char *source, const char *q
 	       strcmp(e->target + len + 1, queue) == 0;
 }
 
-static bool find_queue(struct enqueue *e, const struct rabbitmq_settings *rabbitmq)
+static bool find_queue(struct enqueue *e, const struct source_settings *source)
 {
-	for (size_t i = 0; i < rabbitmq->n_queues; i++) {
-		if (!is_target(e, rabbitmq->name, rabbitmq->queues[i].name))
+	for (size_t i = 0; i < source->n_queues; i++) {
+		if (!is_target(e, source->name, source->queues[i]->name))
 			continue;
-		e->rabbitmq = rabbitmq;
-		e->queue = &rabbitmq->queues[i];
+		e->source = source;
+		e->queue = source->queues[i];
 		return true;
 	}
 	return false;
 }
 
-static bool find_list(struct enqueue *e, const struct redis_settings *redis)
+static const struct source_kind *kind_of(const struct enqueue *e)
 {
-	for (size_t i = 0; i < redis->n_lists; i++) {
-		if (!is_target(e, redis->name, redis->lists[i].name))
-			continue;
-		e->redis = redis;
-		e->list = &redis->lists[i];
-		return true;
-	}
-	return false;
+	return source_kind_of(e->source->broker.schema);
 }
 
 static void print_targets(const struct settings *settings)
 {
-	for (size_t i = 0; i < settings->n_rabbitmqs; i++)
-		for (size_t j = 0; j < settings->rabbitmqs[i].n_queues; j++)
-			command_complain("  %s/%s", settings->rabbitmqs[i].name,
-					 settings->rabbitmqs[i].queues[j].name);
-	for (size_t i = 0; i < settings->n_redises; i++)
-		for (size_t j = 0; j < settings->redises[i].n_lists; j++)
-			command_complain("  %s/%s", settings->redises[i].name,
-					 settings->redises[i].lists[j].name);
+	for (size_t i = 0; i < settings->n_sources; i++)
+		for (size_t j = 0; j < settings->sources[i]->n_queues; j++)
+			command_complain("  %s/%s", settings->sources[i]->name,
+					 settings->sources[i]->queues[j]->name);
+}
+
+static int check_headers(const struct enqueue *e)
+{
+	const struct source_schema *schema = e->source->broker.schema;
+	if (e->n_headers == 0 || (kind_of(e)->cannot & KIND_NO_HEADERS) == 0)
+		return COMMAND_GO_ON;
+	return command_usage("enqueue", "--header: jobs of a %s %s have none", schema->section.name,
+			     schema->queue.name);
 }
 
 static int find_target(struct enqueue *e)
 {
 	const struct settings *settings = e->settings;
-	for (size_t i = 0; i < settings->n_rabbitmqs; i++)
-		if (find_queue(e, &settings->rabbitmqs[i]))
-			return COMMAND_GO_ON;
-	for (size_t i = 0; i < settings->n_redises; i++)
-		if (find_list(e, &settings->redises[i]))
-			return e->n_headers == 0
-				   ? COMMAND_GO_ON
-				   : command_usage("enqueue",
-						   "--header: jobs of a Redis list have none");
+	for (size_t i = 0; i < settings->n_sources; i++)
+		if (find_queue(e, settings->sources[i]))
+			return check_headers(e);
 	command_complain("outfall: enqueue: %s: not in %s, which has", e->target, e->config);
 	print_targets(settings);
 	return EX_USAGE;
@@ -360,16 +352,13 @@ static void on_ended(void *arg)
 
 static struct producer *open_producer(struct enqueue *e)
 {
-	if (e->rabbitmq != NULL)
-		return rabbitmq_producer_open(e->loop, NULL, e->rabbitmq, e->queue, &sender_events,
-					      e->sender);
-	return redis_producer_open(e->loop, NULL, e->redis, e->list, &sender_events, e->sender);
+	return kind_of(e)->open_producer(e->loop, NULL, e->source, e->queue, &sender_events,
+					 e->sender);
 }
 
 static uint64_t connect_ms(const struct enqueue *e)
 {
-	const struct broker_settings *broker =
-	    e->rabbitmq != NULL ? &e->rabbitmq->broker : &e->redis->broker;
+	const struct broker_settings *broker = &e->source->broker;
 	return broker->connect_timeout_ms * broker->n_urls + CONNECT_SLACK_MS;
 }
 
@@ -455,7 +444,8 @@ static int push(struct enqueue *e)
 static int enqueue(struct enqueue *e)
 {
 	struct problems problems;
-	enum status st = settings_load_queue(e->config, e->target, &e->settings, &problems);
+	enum status st =
+	    settings_load_queue(source_kinds, e->config, e->target, &e->settings, &problems);
 	int code = command_loaded(e->config, st, &problems);
 	if (code != EX_OK)
 		return code;

@@ -12,6 +12,7 @@
 #include "loop/errand.h"
 #include "settings/changes.h"
 #include "settings/settings.h"
+#include "sources/kind.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -101,8 +102,7 @@ static void change_seen_live(void *arg, const struct change *change)
 static bool is_told_elsewhere(const struct change *change)
 {
 	return change->kind != CHANGE_KEY &&
-	       (change->section == SECTION_QUEUE || change->section == SECTION_LIST ||
-		change->section == SECTION_RETRY);
+	       (section_is_queue(change->section) || change->section == &section_retry);
 }
 
 static const char *why_restart(const struct change *change)
@@ -215,7 +215,7 @@ static void reading_free(struct reading *reading)
 static void reading_run(void *arg)
 {
 	struct reading *r = arg;
-	r->status = settings_load_again(r->path, r->before, &r->now, &r->problems);
+	r->status = settings_load_again(source_kinds, r->path, r->before, &r->now, &r->problems);
 }
 
 static void reading_done(void *arg);

@@ -3,53 +3,19 @@
 #include "base/memory.h"
 #include "base/must.h"
 #include "core.h"
+#include "settings/document.h"
 #include "settings/late.h"
-#include "settings/parse.h"
 #include "settings/settings.h"
-#include "sources/rabbitmq/rabbitmq.h"
-#include "sources/redis/redis_list.h"
+#include "sources/kind.h"
 
 #include <string.h>
-
-/* What a route is made of, of either kind. */
-struct facts {
-	enum section section;
-	const void *fields; /* struct queue_settings or struct list_settings */
-	const char *name;
-	const struct handler_settings *handler;
-	const struct retry_settings *retry;
-	unsigned concurrency;
-	uint64_t rate_interval_ns;
-};
 
 struct run_queue {
 	struct list in_all;
 	struct route *route;
-	enum section section;
-	const void *fields; /* says which one it is */
-	struct late *late;  /* NULL: was there from the start */
+	const struct source_queue_settings *settings; /* say which one it is */
+	struct late *late;                            /* NULL: was there from the start */
 };
-
-static struct facts facts_of(enum section section, const void *fields)
-{
-	struct facts facts = {.section = section, .fields = fields};
-	if (section == SECTION_QUEUE) {
-		const struct queue_settings *q = fields;
-		facts.name = q->name;
-		facts.handler = q->handler;
-		facts.retry = q->retry;
-		facts.concurrency = q->concurrency;
-		facts.rate_interval_ns = q->rate_interval_ns;
-	} else {
-		const struct list_settings *l = fields;
-		facts.name = l->name;
-		facts.handler = l->handler;
-		facts.retry = l->retry;
-		facts.concurrency = l->concurrency;
-		facts.rate_interval_ns = l->rate_interval_ns;
-	}
-	return facts;
-}
 
 static struct lane *lane_of(const struct run_queues *queues, const struct handler_settings *handler)
 {
@@ -59,22 +25,22 @@ static struct lane *lane_of(const struct run_queues *queues, const struct handle
 }
 
 /* NULL: no memory. */
-static struct run_queue *add(struct run_queues *queues, const struct facts *facts,
-			     struct source *source)
+static struct run_queue *create_queue(struct run_queues *queues,
+				      const struct source_queue_settings *settings,
+				      struct source *source)
 {
 	struct run_queue *queue = memory_clear(1, sizeof *queue);
 	if (queue == NULL)
 		return NULL;
-	queue->route =
-	    roster_add_route(&queues->core->roster, facts->name, source,
-			     lane_of(queues, facts->handler), facts->retry, facts->concurrency);
+	queue->route = roster_add_route(&queues->core->roster, settings->name, source,
+					lane_of(queues, settings->handler), settings->retry,
+					settings->concurrency);
 	if (queue->route == NULL) {
 		memory_free(queue);
 		return NULL;
 	}
-	queue->route->rate.interval_ns = facts->rate_interval_ns;
-	queue->section = facts->section;
-	queue->fields = facts->fields;
+	queue->route->rate.interval_ns = settings->rate_interval_ns;
+	queue->settings = settings;
 	list_init(&queue->in_all);
 	list_append(&queues->all, &queue->in_all);
 	return queue;
@@ -87,66 +53,16 @@ static void forget(struct run_queue *queue)
 	memory_free(queue);
 }
 
-/* --- at the start --- */
-
-enum status run_queues_build_rabbitmq(struct run_queues *queues, const struct rabbitmq_settings *s,
-				      struct source *source, struct error *why)
-{
-	for (size_t i = 0; i < s->n_queues; i++) {
-		struct facts facts = facts_of(SECTION_QUEUE, &s->queues[i]);
-		struct run_queue *queue = add(queues, &facts, source);
-		if (queue == NULL)
-			return error_set(why, ST_NOMEM, "queue \"%s\"", facts.name);
-		rabbitmq_source_bind(source, i, queue->route);
-	}
-	return ST_OK;
-}
-
-enum status run_queues_build_redis(struct run_queues *queues, const struct redis_settings *s,
-				   struct source *source, struct error *why)
-{
-	for (size_t i = 0; i < s->n_lists; i++) {
-		struct facts facts = facts_of(SECTION_LIST, &s->lists[i]);
-		struct run_queue *queue = add(queues, &facts, source);
-		if (queue == NULL)
-			return error_set(why, ST_NOMEM, "list \"%s\"", facts.name);
-		redis_list_source_bind(source, i, queue->route);
-	}
-	return ST_OK;
-}
-
 /* --- coming --- */
 
-/* The settings have its section, so there is one. */
-static struct source *source_of(const struct run_queues *queues, const struct block *section)
+static enum status add(struct run_queues *queues, const struct source_kind *kind,
+		       struct source *source, const struct source_queue_settings *settings,
+		       struct late *late, struct error *why)
 {
-	list_each (it, &queues->core->roster.sources) {
-		struct source *source = list_entry(it, struct source, in_roster);
-		if (strcmp(source->ops->kind, table_sections[section->section].name) == 0 &&
-		    strcmp(source->name, section->title) == 0)
-			return source;
-	}
-	must(false && "a section with a source");
-	return NULL;
-}
-
-static enum status add_to_source(struct source *source, const struct run_queue *queue,
-				 struct error *why)
-{
-	if (queue->section == SECTION_QUEUE)
-		return rabbitmq_source_add(source, queue->fields, queue->route, why);
-	return redis_list_source_add(source, queue->fields, queue->route, why);
-}
-
-static enum status take_late(struct run_queues *queues, struct late *late, struct error *why)
-{
-	const struct block *block = late_block(late);
-	struct source *source = source_of(queues, block->parent);
-	struct facts facts = facts_of((enum section)block->section, block->fields);
-	struct run_queue *queue = add(queues, &facts, source);
+	struct run_queue *queue = create_queue(queues, settings, source);
 	if (queue == NULL)
 		return error_set(why, ST_NOMEM, "out of memory");
-	enum status st = add_to_source(source, queue, why);
+	enum status st = kind->add(source, settings, queue->route, why);
 	if (st == ST_OK) {
 		queue->late = late;
 		return ST_OK;
@@ -154,6 +70,36 @@ static enum status take_late(struct run_queues *queues, struct late *late, struc
 	roster_remove_route(&queues->core->roster, queue->route);
 	forget(queue);
 	return st;
+}
+
+enum status run_queues_build(struct run_queues *queues, const struct source_kind *kind,
+			     const struct source_settings *s, struct source *source,
+			     struct error *why)
+{
+	enum status st = ST_OK;
+	for (size_t i = 0; i < s->n_queues && st == ST_OK; i++)
+		st = add(queues, kind, source, s->queues[i], NULL, why);
+	return st;
+}
+
+/* The settings have its section, so there is one. */
+static struct source *source_of(const struct run_queues *queues, const struct block *section)
+{
+	list_each (it, &queues->core->roster.sources) {
+		struct source *source = list_entry(it, struct source, in_roster);
+		if (strcmp(source->ops->kind, section->section->name) == 0 &&
+		    strcmp(source->name, section->title) == 0)
+			return source;
+	}
+	must(false && "a section with a source");
+	return NULL;
+}
+
+static enum status take_late(struct run_queues *queues, struct late *late, struct error *why)
+{
+	const struct block *block = late_block(late);
+	return add(queues, source_kind_of(block->section->schema), source_of(queues, block->parent),
+		   block->fields, late, why);
 }
 
 enum status run_queues_take(struct run_queues *queues, const struct block *block, struct error *why)
@@ -177,7 +123,7 @@ void run_queues_drop(struct run_queues *queues, struct block *block)
 	settings_drop(queues->settings, block);
 	list_each (it, &queues->all) {
 		struct run_queue *queue = list_entry(it, struct run_queue, in_all);
-		if (queue->fields != block->fields)
+		if ((const void *)queue->settings != block->fields)
 			continue;
 		core_retire(queues->core, queue->route);
 		return;
@@ -203,9 +149,8 @@ void run_queues_limit(struct run_queues *queues)
 {
 	list_each (it, &queues->all) {
 		struct run_queue *queue = list_entry(it, struct run_queue, in_all);
-		struct facts facts = facts_of(queue->section, queue->fields);
-		queue->route->limit = facts.concurrency;
-		rate_set(&queue->route->rate, facts.rate_interval_ns);
+		queue->route->limit = queue->settings->concurrency;
+		rate_set(&queue->route->rate, queue->settings->rate_interval_ns);
 	}
 }
 

@@ -15,10 +15,10 @@
 struct block;
 struct core;
 struct lane;
-struct rabbitmq_settings;
-struct redis_settings;
 struct settings;
 struct source;
+struct source_kind;
+struct source_settings;
 
 struct run_queues {
 	struct core *core;
@@ -34,12 +34,11 @@ void run_queues_init(struct run_queues *queues, struct core *core, struct settin
 void run_queues_fini(struct run_queues *queues);
 
 /* The routes of one source, before it starts. */
-enum status run_queues_build_rabbitmq(struct run_queues *queues, const struct rabbitmq_settings *s,
-				      struct source *source, struct error *why);
-enum status run_queues_build_redis(struct run_queues *queues, const struct redis_settings *s,
-				   struct source *source, struct error *why);
+enum status run_queues_build(struct run_queues *queues, const struct source_kind *kind,
+			     const struct source_settings *s, struct source *source,
+			     struct error *why);
 
-/* A queue or list of another configuration: consumed from now on, and part of the settings. */
+/* A queue of another configuration: consumed from now on, and part of the settings. */
 enum status run_queues_take(struct run_queues *queues, const struct block *block,
 			    struct error *why);
 /* One of the settings' own: it drains, and is no part of them any more. */

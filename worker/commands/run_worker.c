@@ -32,8 +32,7 @@
 #include "observe/drain_report.h"
 #include "observe/status_log.h"
 #include "settings/settings.h"
-#include "sources/rabbitmq/rabbitmq.h"
-#include "sources/redis/redis_list.h"
+#include "sources/kind.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -66,7 +65,7 @@ struct run {
 	struct executor **executors;       /* as many as settings->handlers */
 	struct plugin_isolated **isolated; /* the same; NULL: not one */
 	struct lane **lanes;               /* the same */
-	struct source **sources;           /* rabbitmqs first, then redises */
+	struct source **sources;           /* of settings->sources */
 	size_t n_sources;
 	struct turn_hook begin_jobs, drain_turn;
 	bool hooked; /* these two */
@@ -446,31 +445,22 @@ static enum status build_handler(struct run *run, size_t i, struct error *why)
 	return ST_OK;
 }
 
-static enum status build_rabbitmq(struct run *run, const struct rabbitmq_settings *s,
-				  struct error *why)
+static enum status build_source(struct run *run, const struct source_settings *s, struct error *why)
 {
+	const struct source_kind *kind = source_kind_of(s->broker.schema);
+	const struct source_parts parts = {run->loop, run->log, &run->settings->worker,
+					   &run->core.source_host};
 	struct source *source;
-	enum status st = rabbitmq_source_create(run->loop, run->log, s, &run->settings->worker,
-						&run->core.source_host, &source, why);
+	enum status st = kind->create(&parts, s, &source, why);
+	if (st == ST_OK) {
+		run->sources[run->n_sources++] = source;
+		roster_add_source(&run->core.roster, source);
+		st = run_queues_build(&run->queues, kind, s, source, why);
+	}
 	if (st != ST_OK)
-		return error_add(why, st, "%s:%u: rabbitmq \"%s\"", s->place.file, s->place.line,
-				 s->name);
-	run->sources[run->n_sources++] = source;
-	roster_add_source(&run->core.roster, source);
-	return run_queues_build_rabbitmq(&run->queues, s, source, why);
-}
-
-static enum status build_redis(struct run *run, const struct redis_settings *s, struct error *why)
-{
-	struct source *source;
-	enum status st = redis_list_source_create(run->loop, run->log, s, &run->settings->worker,
-						  &run->core.source_host, &source, why);
-	if (st != ST_OK)
-		return error_add(why, st, "%s:%u: redis \"%s\"", s->place.file, s->place.line,
-				 s->name);
-	run->sources[run->n_sources++] = source;
-	roster_add_source(&run->core.roster, source);
-	return run_queues_build_redis(&run->queues, s, source, why);
+		return error_add(why, st, "%s:%u: %s \"%s\"", s->place.file, s->place.line,
+				 kind->schema.section.name, s->name);
+	return ST_OK;
 }
 
 static enum status build_admin(struct run *run, struct error *why)
@@ -495,7 +485,7 @@ static enum status build_parts(struct run *run, struct error *why)
 	run->executors = memory_clear(s->n_handlers, sizeof *run->executors);
 	run->isolated = memory_clear(s->n_handlers, sizeof *run->isolated);
 	run->lanes = memory_clear(s->n_handlers, sizeof *run->lanes);
-	run->sources = memory_clear(s->n_rabbitmqs + s->n_redises, sizeof *run->sources);
+	run->sources = memory_clear(s->n_sources, sizeof *run->sources);
 	if (run->executors == NULL || run->isolated == NULL || run->lanes == NULL ||
 	    run->sources == NULL)
 		return error_set(why, ST_NOMEM, "out of memory");
@@ -513,10 +503,8 @@ static enum status build_parts(struct run *run, struct error *why)
 		children_set_grace(run->children, s->drain.grace_ms);
 	for (size_t i = 0; i < s->n_handlers && st == ST_OK; i++)
 		st = build_handler(run, i, why);
-	for (size_t i = 0; i < s->n_rabbitmqs && st == ST_OK; i++)
-		st = build_rabbitmq(run, &s->rabbitmqs[i], why);
-	for (size_t i = 0; i < s->n_redises && st == ST_OK; i++)
-		st = build_redis(run, &s->redises[i], why);
+	for (size_t i = 0; i < s->n_sources && st == ST_OK; i++)
+		st = build_source(run, s->sources[i], why);
 	return st;
 }
 

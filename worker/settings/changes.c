@@ -85,16 +85,16 @@ static void compare_blocks(const struct comparison *c, const struct block *befor
 			   const struct block *after)
 {
 	const struct block *there = after != NULL ? after : before;
-	size_t n;
-	const struct key_row *keys = table_keys_of(there->section, &n);
-	for (size_t i = 0; i < n; i++)
-		if (!same_value(before, after, &keys[i]))
-			tell_key(c, before, after, &keys[i]);
+	for (size_t i = 0; i < section_n_keys(there->section); i++) {
+		const struct key_row *key = section_key(there->section, i);
+		if (!same_value(before, after, key))
+			tell_key(c, before, after, key);
+	}
 }
 
 static bool is_titled(const struct block *block)
 {
-	return table_sections[block->section].titled;
+	return block->section->titled;
 }
 
 void settings_compare(const struct settings *before, const struct settings *after,
@@ -120,11 +120,6 @@ void settings_compare(const struct settings *before, const struct settings *afte
 	}
 }
 
-static bool is_queue(const struct block *block)
-{
-	return block->section == SECTION_QUEUE || block->section == SECTION_LIST;
-}
-
 void settings_compare_queues(const struct settings *before, const struct settings *after,
 			     const struct queue_changes *seen)
 {
@@ -132,21 +127,21 @@ void settings_compare_queues(const struct settings *before, const struct setting
 	const struct document *new = &loaded_of(after)->document;
 	for (struct block *b = old->first, *next; b != NULL; b = next) {
 		next = b->next;
-		if (is_queue(b) && document_counterpart(new, b) == NULL)
+		if (section_is_queue(b->section) && document_counterpart(new, b) == NULL)
 			seen->went(seen->arg, b);
 	}
 	for (const struct block *b = new->first; b != NULL; b = b->next)
-		if (is_queue(b) && document_counterpart(old, b) == NULL)
+		if (section_is_queue(b->section) && document_counterpart(old, b) == NULL)
 			seen->came(seen->arg, b);
 }
 
 void change_name(const struct change *change, char *buf, size_t size)
 {
-	const struct section_row *row = &table_sections[change->section];
+	const struct section_row *row = change->section;
 	size_t used = 0;
 	if (change->inside != NULL)
-		used += (size_t)snprintf(buf, size, "%s \"%s\" ", table_sections[row->inside].name,
-					 change->inside);
+		used +=
+		    (size_t)snprintf(buf, size, "%s \"%s\" ", row->inside->name, change->inside);
 	if (used < size)
 		used += (size_t)snprintf(buf + used, size - used, "%s", row->name);
 	if (used < size && change->title != NULL)
@@ -182,12 +177,12 @@ static size_t field_bytes(const struct key_row *key)
 
 static void adopt_block(const struct block *block, const struct block *after)
 {
-	size_t n;
-	const struct key_row *keys = table_keys_of(block->section, &n);
-	for (size_t i = 0; i < n; i++)
-		if (keys[i].live)
-			memcpy((char *)block->fields + keys[i].offset,
-			       (const char *)after->fields + keys[i].offset, field_bytes(&keys[i]));
+	for (size_t i = 0; i < section_n_keys(block->section); i++) {
+		const struct key_row *key = section_key(block->section, i);
+		if (key->live)
+			memcpy((char *)block->fields + key->offset,
+			       (const char *)after->fields + key->offset, field_bytes(key));
+	}
 }
 
 void settings_adopt(struct settings *settings, const struct settings *after)

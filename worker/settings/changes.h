@@ -17,7 +17,7 @@ enum change_kind { CHANGE_KEY, CHANGE_SECTION_CAME, CHANGE_SECTION_WENT };
 
 struct change {
 	enum change_kind kind;
-	enum section section;
+	const struct section_row *section;
 	const char *inside,
 	    *title; /* the titles of its parent and its own; NULL where there is none */
 	const struct key_row *key; /* of CHANGE_KEY */
@@ -32,7 +32,7 @@ typedef void change_seen(void *arg, const struct change *change);
 void settings_compare(const struct settings *before, const struct settings *after,
 		      change_seen *seen, void *arg);
 
-/* Queues and lists that only one of the two has: a block of `before` that went, one of `after` that came. Both
+/* Queues that only one of the two has: a block of `before` that went, one of `after` that came. Both
  * calls may take blocks out of `before` and put others in. */
 struct queue_changes {
 	void (*went)(void *arg, struct block *block);
@@ -46,7 +46,7 @@ void settings_compare_queues(const struct settings *before, const struct setting
  * of `after`, which must outlive `settings` or the next call. */
 void settings_adopt(struct settings *settings, const struct settings *after);
 
-/* `rabbitmq "main" queue "emails" rate`; cut to the size. */
+/* `retry "slow" attempts`, behind the name of its source that of a queue; cut to the size. */
 void change_name(const struct change *change, char *buf, size_t size);
 
 #endif

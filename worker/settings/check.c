@@ -5,9 +5,9 @@
 
 #include "base/duration.h"
 #include "base/must.h"
-#include "base/span.h"
 #include "settings/problems.h"
 #include "settings/rules.h"
+#include "settings/source_schema.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -119,99 +119,6 @@ static void check_retry(const struct rules *rules, const struct block *block)
 
 /* --- brokers --- */
 
-static void check_broker(const struct rules *rules, const struct block *block)
-{
-	if (block->n_children == 0)
-		problems_warn(rules->problems, block->place,
-			      "%s \"%s\" has no %s: nothing will be taken from it", kind_of(block),
-			      block->title, block->section == SECTION_REDIS ? "list" : "queue");
-}
-
-static void check_rabbitmq(const struct rules *rules, const struct block *block)
-{
-	const struct rabbitmq_settings *rabbitmq = block->fields;
-	check_broker(rules, block);
-	check_tls(rules, block, &rabbitmq->broker);
-	if (rabbitmq->auth == RABBITMQ_AUTH_EXTERNAL)
-		check_external(rules, block, &rabbitmq->broker);
-	if (rabbitmq->heartbeat_ms % 1000 != 0)
-		problems_error(rules->problems, block_place(block, "heartbeat"),
-			       "heartbeat: RabbitMQ counts in whole seconds");
-}
-
-/* What stands behind a WAIT on the connection is answered later by that much, renewals of leases too; a
- * server that says nothing for a sixth of a lease is given up. */
-static void check_wait(const struct rules *rules, const struct block *block,
-		       const struct redis_settings *redis)
-{
-	if (redis->wait_replicas == 0) {
-		if (block_said(block, "wait_timeout")->n > 0)
-			problems_warn(
-			    rules->problems, block_place(block, "wait_timeout"),
-			    "redis \"%s\": wait_timeout has no effect without wait_replicas",
-			    block->title);
-		return;
-	}
-	for (size_t i = 0; i < redis->n_lists; i++) {
-		if (redis->wait_timeout_ms < redis->lists[i].lease_ms / 6)
-			continue;
-		problems_error(
-		    rules->problems, block_place(block, "wait_timeout"),
-		    "redis \"%s\": wait_timeout must be less than a sixth of the lease of "
-		    "list \"%s\"",
-		    block->title, redis->lists[i].name);
-		return;
-	}
-}
-
-/* By which a cluster places a key: what is in its first braces, or all of it. */
-static struct span hash_tag(const char *key)
-{
-	const char *open = strchr(key, '{');
-	const char *close = open != NULL ? strchr(open, '}') : NULL;
-	if (close == NULL || close == open + 1)
-		return span_text(key);
-	return span_of(open + 1, (size_t)(close - open - 1));
-}
-
-static void check_dead_slot(const struct rules *rules, const struct list_settings *list)
-{
-	if (list->dead == NULL || span_equal(hash_tag(list->dead), hash_tag(list->name)))
-		return;
-	struct span tag = hash_tag(list->name);
-	problems_error(
-	    rules->problems, list->place,
-	    "list \"%s\": in a cluster `dead` must be in its slot, so carry its hash tag: "
-	    "\"{%.*s}...\"",
-	    list->name, (int)tag.len, tag.ptr);
-}
-
-/* Each list has its slot, and each slot its node; a section is one connection. */
-static void check_cluster(const struct rules *rules, const struct block *block,
-			  const struct redis_settings *redis)
-{
-	if (redis->broker.n_urls == 0 || strstr(redis->broker.urls[0], "+cluster://") == NULL)
-		return;
-	for (size_t i = 0; i < redis->n_lists; i++)
-		check_dead_slot(rules, &redis->lists[i]);
-	if (redis->n_lists < 2)
-		return;
-	problems_error(
-	    rules->problems, redis->lists[1].place,
-	    "redis \"%s\": in a cluster each list has a node of its own: give list \"%s\" a "
-	    "section of its own",
-	    block->title, redis->lists[1].name);
-}
-
-static void check_redis(const struct rules *rules, const struct block *block)
-{
-	const struct redis_settings *redis = block->fields;
-	check_broker(rules, block);
-	check_tls(rules, block, &redis->broker);
-	check_wait(rules, block, redis);
-	check_cluster(rules, block, redis);
-}
-
 static void check_dead(const struct rules *rules, const struct block *block, const char *dead)
 {
 	if (dead != NULL && strcmp(dead, block->title) == 0)
@@ -229,107 +136,73 @@ static void check_prefetch(const struct rules *rules, const struct block *block,
 			      kind_of(block), block->title, prefetch, concurrency);
 }
 
-static void check_queue_name(const struct rules *rules, struct place place, const char *name)
+static void check_source(const struct rules *rules, const struct block *block)
 {
-	if (name != NULL && strlen(name) > 255)
-		problems_error(rules->problems, place,
-			       "the name of a RabbitMQ queue has at most 255 bytes");
-}
-
-/* The default of RabbitMQ 3.8 to 4.2, after which it closes the channel. */
-enum { CONSUMER_TIMEOUT_MS = 30 * 60 * 1000 };
-
-static void check_consumer_timeout(const struct rules *rules, const struct block *block,
-				   const struct queue_settings *queue)
-{
-	const struct handler_settings *handler = queue->handler;
-	uint64_t own_ms = queue->consumer_timeout_ms;
-	if (handler == NULL || handler->timeout_ms <= (own_ms != 0 ? own_ms : CONSUMER_TIMEOUT_MS))
-		return;
-	if (own_ms == 0)
-		problems_warn(
-		    rules->problems, block_place(block, "handler"),
-		    "queue \"%s\": handler \"%s\" may run longer than the 30m after which "
-		    "RabbitMQ takes a job back: set consumer_timeout, or raise the broker's",
-		    block->title, handler->name);
-	else
-		problems_warn(rules->problems, block_place(block, "consumer_timeout"),
-			      "queue \"%s\": handler \"%s\" may run longer than "
-			      "consumer_timeout, after which RabbitMQ takes a job back",
-			      block->title, handler->name);
-}
-
-/* Only the broker's management knows of its dead letter exchange. */
-static void check_dead_letters(const struct rules *rules, const struct block *block,
-			       const struct queue_settings *queue)
-{
-	bool has_own = queue->dlx == DLX_OWN;
-	if (has_own && queue->dead != NULL)
-		problems_error(
-		    rules->problems, block_place(block, "dlx"),
-		    "queue \"%s\": its dead jobs go to the queue that dead names, or to its "
-		    "dead letter exchange: name one of dead and dlx",
-		    block->title);
-	else if (!has_own && queue->dead == NULL)
-		problems_warn(
-		    rules->problems, block->place,
-		    "queue \"%s\": its dead jobs are lost unless it has a dead letter "
-		    "exchange: name a queue for them, dead = \"%s.dead\", or say that it has "
-		    "one, dlx = \"true\"",
-		    block->title, block->title);
+	const struct source_settings *source = block->fields;
+	const struct source_schema *schema = block->section->schema;
+	if (block->n_children == 0)
+		problems_warn(rules->problems, block->place,
+			      "%s \"%s\" has no %s: nothing will be taken from it", kind_of(block),
+			      block->title, schema->queue.name);
+	check_tls(rules, block, &source->broker);
+	if (schema->check != NULL)
+		schema->check(rules, block);
 }
 
 static void check_queue(const struct rules *rules, const struct block *block)
 {
-	const struct queue_settings *queue = block->fields;
-	check_dead_letters(rules, block, queue);
+	const struct source_queue_settings *queue = block->fields;
+	const struct source_schema *schema = block->section->schema;
 	check_dead(rules, block, queue->dead);
 	check_prefetch(rules, block, queue->prefetch, queue->concurrency);
-	check_queue_name(rules, block->place, queue->name);
-	check_queue_name(rules, block_place(block, "dead"), queue->dead);
-	if (queue->missing == MISSING_WAIT && queue->declare != DECLARE_PASSIVE)
-		problems_warn(rules->problems, block_place(block, "missing"),
-			      "queue \"%s\": declare creates it where it is missing, so missing = "
-			      "\"wait\" says nothing",
-			      block->title);
-	check_consumer_timeout(rules, block, queue);
-}
-
-static void check_list(const struct rules *rules, const struct block *block)
-{
-	const struct list_settings *list = block->fields;
-	check_dead(rules, block, list->dead);
-	check_prefetch(rules, block, list->prefetch, list->concurrency);
+	if (schema->check_queue != NULL)
+		schema->check_queue(rules, block);
 }
 
 /* --- all of it --- */
 
 static void check_block(const struct rules *rules, const struct block *block)
 {
-	static void (*const checks[SECTIONS])(const struct rules *, const struct block *) = {
-	    [SECTION_RABBITMQ] = check_rabbitmq, [SECTION_QUEUE] = check_queue,
-	    [SECTION_REDIS] = check_redis,       [SECTION_LIST] = check_list,
-	    [SECTION_HANDLER] = check_handler,   [SECTION_RETRY] = check_retry,
-	    [SECTION_ADMIN] = check_admin,
-	};
 	check_title(rules, block);
 	if (document_counterpart(rules->document, block) != block)
 		return; /* there twice: the first one's values are not what this one says */
-	if (block->section == SECTION_DRAIN) {
+	if (section_is_source(block->section)) {
+		check_source(rules, block);
+	} else if (section_is_queue(block->section)) {
+		check_queue(rules, block);
+	} else if (block->section == &section_drain) {
 		check_drain(rules, block);
 		check_report(rules, block);
 		check_deadline_file(rules, block);
+	} else if (block->section == &section_handler) {
+		check_handler(rules, block);
+	} else if (block->section == &section_retry) {
+		check_retry(rules, block);
+	} else if (block->section == &section_admin) {
+		check_admin(rules, block);
 	}
-	if (checks[block->section] != NULL)
-		checks[block->section](rules, block);
 }
 
 static bool has_work(const struct document *document)
 {
 	for (const struct block *b = document->first; b != NULL; b = b->next)
-		if (b->section == SECTION_QUEUE || b->section == SECTION_LIST)
+		if (section_is_queue(b->section))
 			return true;
 	return false;
+}
+
+/* "no queue in a rabbitmq section, no list in a redis section" */
+static void report_no_work(const struct rules *rules)
+{
+	char places[200] = "";
+	size_t used = 0;
+	for (source_schemas kind = rules->document->kinds; *kind != NULL && used < sizeof places;
+	     kind++)
+		used += (size_t)snprintf(places + used, sizeof places - used,
+					 "%sno %s in a %s section", used > 0 ? ", " : "",
+					 (*kind)->queue.name, (*kind)->section.name);
+	problems_error(rules->problems, rules->document->whole, "there is nothing to do: %s",
+		       places);
 }
 
 void check_document(const struct rules *rules)
@@ -339,8 +212,5 @@ void check_document(const struct rules *rules)
 		check_block(rules, block);
 	check_clashes(rules);
 	if (!has_work(document))
-		problems_error(
-		    rules->problems, document->whole,
-		    "there is nothing to do: no queue in a rabbitmq section, no list in a "
-		    "redis section");
+		report_no_work(rules);
 }

@@ -2,6 +2,7 @@
  * that would go round for ever. */
 #include "settings/problems.h"
 #include "settings/rules.h"
+#include "settings/source_schema.h"
 #include "wire/url.h"
 
 #include <stdio.h>
@@ -10,18 +11,27 @@
 
 /* --- one name for two queues ---------------------------------------------------------------------- */
 
-/* Metrics, logs and `outfall enqueue` know a queue by its section's name and its own. */
-static void check_names(const struct rules *rules, const struct block *list)
+static void check_name(const struct rules *rules, const struct block *queue,
+		       const struct section_row *others)
 {
-	const struct block *queue =
-	    document_find(rules->document, SECTION_QUEUE, list->parent->title, list->title);
-	if (queue == NULL)
+	const struct block *other =
+	    document_find(rules->document, others, queue->parent->title, queue->title);
+	if (other == NULL)
 		return;
-	problems_error(rules->problems, list->place,
-		       "redis \"%s\" has a list \"%s\", and rabbitmq \"%s\" a queue of that name "
+	problems_error(rules->problems, queue->place,
+		       "%s \"%s\" has a %s \"%s\", and %s \"%s\" a %s of that name "
 		       "(%s:%u): nothing could tell them apart, call one of the sections otherwise",
-		       list->parent->title, list->title, list->parent->title, queue->place.file,
-		       queue->place.line);
+		       kind_of(queue->parent), queue->parent->title, kind_of(queue), queue->title,
+		       kind_of(other->parent), other->parent->title, kind_of(other),
+		       other->place.file, other->place.line);
+}
+
+/* Metrics, logs and `outfall enqueue` know a queue by its section's name and its own. The kinds before its own are
+ * looked through, so that it is told once. */
+static void check_names(const struct rules *rules, const struct block *queue)
+{
+	for (source_schemas kind = rules->document->kinds; *kind != queue->section->schema; kind++)
+		check_name(rules, queue, &(*kind)->queue);
 }
 
 /* --- two consumers for one queue ------------------------------------------------------------------ */
@@ -32,17 +42,11 @@ struct taken {
 	const char *broker; /* where it is, without who we are there */
 };
 
-static const struct broker_settings *broker_of(const struct block *section)
-{
-	if (section->section == SECTION_RABBITMQ)
-		return &((const struct rabbitmq_settings *)section->fields)->broker;
-	return &((const struct redis_settings *)section->fields)->broker;
-}
-
 /* False: its address is no good, which has been told. */
 static bool print_broker(const struct block *section, char *buf, size_t size)
 {
-	const struct broker_settings *broker = broker_of(section);
+	const struct broker_settings *broker =
+	    &((const struct source_settings *)section->fields)->broker;
 	struct url url;
 	if (broker->n_urls == 0 || url_parse(broker->urls[0], &url, NULL) != ST_OK)
 		return false;
@@ -63,11 +67,6 @@ static int by_queue(const void *a, const void *b)
 	return left->block->place.line < right->block->place.line ? -1 : 1;
 }
 
-static bool is_queue(const struct block *block)
-{
-	return block->section == SECTION_QUEUE || block->section == SECTION_LIST;
-}
-
 /* Every queue with where it is; they follow their section, so that is told once for all of them. */
 static size_t list_taken(const struct rules *rules, struct region *region, struct taken *taken)
 {
@@ -76,7 +75,7 @@ static size_t list_taken(const struct rules *rules, struct region *region, struc
 	const char *broker = NULL;
 	char buf[URL_HOST_BYTES * 4];
 	for (const struct block *b = rules->document->first; b != NULL; b = b->next) {
-		if (!is_queue(b))
+		if (!section_is_queue(b->section))
 			continue;
 		if (b->parent != section) {
 			section = b->parent;
@@ -123,9 +122,7 @@ enum { ROUND_MOST = 16 }; /* queues in a round that is looked for */
 /* NULL: nowhere that we would take them from again. */
 static const struct block *after_death(const struct rules *rules, const struct block *block)
 {
-	const char *dead = block->section == SECTION_QUEUE
-			       ? ((const struct queue_settings *)block->fields)->dead
-			       : ((const struct list_settings *)block->fields)->dead;
+	const char *dead = ((const struct source_queue_settings *)block->fields)->dead;
 	if (dead == NULL)
 		return NULL;
 	return document_find(rules->document, block->section, block->parent->title, dead);
@@ -154,7 +151,7 @@ static void check_socket_and_report(const struct rules *rules)
 {
 	const char *socket = rules->settings->admin.socket;
 	const char *report = rules->settings->drain.report;
-	const struct block *drain = document_find(rules->document, SECTION_DRAIN, NULL, NULL);
+	const struct block *drain = document_find(rules->document, &section_drain, NULL, NULL);
 	if (socket != NULL && report != NULL && strcmp(socket, report) == 0)
 		problems_error(rules->problems, block_place(drain, "report"),
 			       "drain: the report would take the place of admin's socket");
@@ -163,10 +160,10 @@ static void check_socket_and_report(const struct rules *rules)
 void check_clashes(const struct rules *rules)
 {
 	for (const struct block *b = rules->document->first; b != NULL; b = b->next) {
-		if (b->section == SECTION_LIST)
-			check_names(rules, b);
-		if (is_queue(b))
-			check_round(rules, b);
+		if (!section_is_queue(b->section))
+			continue;
+		check_names(rules, b);
+		check_round(rules, b);
 	}
 	check_taken_twice(rules);
 	check_socket_and_report(rules);

@@ -93,10 +93,8 @@ static bool wants_isolation(const struct handler_settings *handler, const struct
 static void warn_pointless(const struct rules *rules, const struct block *block)
 {
 	const struct handler_settings *handler = block->fields;
-	size_t n;
-	const struct key_row *keys = table_keys_of(SECTION_HANDLER, &n);
-	for (size_t i = 0; i < n; i++) {
-		const struct key_row *row = &keys[i];
+	for (size_t i = 0; i < section_n_keys(block->section); i++) {
+		const struct key_row *row = section_key(block->section, i);
 		const struct said *said = &block->said[i];
 		if (said->n == 0 || row->types == 0)
 			continue;

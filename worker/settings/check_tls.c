@@ -6,7 +6,9 @@
 
 #include "settings/problems.h"
 #include "settings/rules.h"
+#include "settings/source_schema.h"
 #include "wire/tls.h"
+#include "wire/url.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -18,24 +20,12 @@ enum { SOON_S = 7 * 24 * 60 * 60 };
 static const char *const file_keys[] = {
     [TLS_CA_FILE] = "ca_file", [TLS_CERT_FILE] = "cert_file", [TLS_KEY_FILE] = "key_file"};
 
-static bool is_tls(const char *url)
-{
-	return strncmp(url, "amqps:", 6) == 0 || strncmp(url, "rediss:", 7) == 0 ||
-	       strncmp(url, "rediss+sentinel:", 16) == 0 ||
-	       strncmp(url, "rediss+cluster:", 15) == 0;
-}
-
-static size_t count_tls(const struct broker_settings *broker)
+size_t rules_count_tls(const struct broker_settings *broker)
 {
 	size_t n = 0;
 	for (size_t i = 0; i < broker->n_urls; i++)
-		n += is_tls(broker->urls[i]);
+		n += url_is_tls(broker->urls[i]);
 	return n;
-}
-
-static const char *tls_scheme(const struct block *block)
-{
-	return block->section == SECTION_RABBITMQ ? "amqps://" : "rediss://";
 }
 
 /* Keys that would go unheard are most likely a forgotten "s". */
@@ -47,7 +37,8 @@ static void warn_without_effect(const struct rules *rules, const struct block *b
 		if (block_said(block, keys[i])->n > 0)
 			problems_warn(rules->problems, block_place(block, keys[i]),
 				      "%s \"%s\": %s has no effect without an %s address",
-				      kind_of(block), block->title, keys[i], tls_scheme(block));
+				      kind_of(block), block->title, keys[i],
+				      block->section->schema->tls_scheme);
 }
 
 static void check_end(const struct rules *rules, const struct block *block, const char *key,
@@ -118,7 +109,7 @@ void check_tls(const struct rules *rules, const struct block *block,
 	const struct tls_settings *tls = &broker->tls;
 	if (broker->n_urls == 0)
 		return; /* reported */
-	if (count_tls(broker) == 0) {
+	if (rules_count_tls(broker) == 0) {
 		warn_without_effect(rules, block);
 		return;
 	}
@@ -134,24 +125,4 @@ void check_tls(const struct rules *rules, const struct block *block,
 			      "broker, and is given the password",
 			      kind_of(block), block->title);
 	check_files(rules, block, tls);
-}
-
-void check_external(const struct rules *rules, const struct block *block,
-		    const struct broker_settings *broker)
-{
-	struct place place = block_place(block, "auth");
-	if (broker->n_urls > 0 && count_tls(broker) < broker->n_urls)
-		problems_error(rules->problems, place,
-			       "rabbitmq \"%s\": auth \"external\" takes TLS: amqps://",
-			       block->title);
-	if (broker->tls.cert_file == NULL)
-		problems_error(
-		    rules->problems, place,
-		    "rabbitmq \"%s\": auth \"external\" needs a cert_file: it says who we "
-		    "are",
-		    block->title);
-	if (broker->password_file != NULL)
-		problems_warn(rules->problems, block_place(block, "password_file"),
-			      "rabbitmq \"%s\": with auth \"external\" no password is sent",
-			      block->title);
 }

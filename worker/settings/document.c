@@ -16,9 +16,10 @@ static size_t hash_text(size_t hash, const char *text)
 	return hash * 31 + 7;
 }
 
-static size_t hash_of(enum section section, const char *parent_title, const char *title)
+static size_t hash_of(const struct section_row *section, const char *parent_title,
+		      const char *title)
 {
-	return hash_text(hash_text((size_t)section + 1, parent_title), title);
+	return hash_text(hash_text((uintptr_t)section, parent_title), title);
 }
 
 static const char *parent_title(const struct block *block)
@@ -56,7 +57,7 @@ static void grow(struct document *document)
 		hash(document, b);
 }
 
-struct block *document_find(const struct document *document, enum section section,
+struct block *document_find(const struct document *document, const struct section_row *section,
 			    const char *parent, const char *title)
 {
 	if (document->n_hashed == 0)
@@ -112,30 +113,25 @@ void document_remove(struct document *document, struct block *block)
 
 /* --- a block --- */
 
-struct block *block_create(struct region *region, enum section section, const char *title,
-			   struct place place)
+struct block *block_create(struct region *region, const struct section_row *section,
+			   const char *title, struct place place)
 {
-	size_t n_keys;
-	(void)table_keys_of(section, &n_keys);
 	struct block *block = region_take(region, sizeof *block);
 	block->section = section;
 	block->title = title;
 	block->place = place;
-	block->said = region_take(region, n_keys * sizeof *block->said);
+	block->said = region_take(region, section_n_keys(section) * sizeof *block->said);
 	return block;
 }
 
 struct said *block_said_of(const struct block *block, const struct key_row *row)
 {
-	size_t n_keys;
-	const struct key_row *first = table_keys_of(block->section, &n_keys);
-	must(row >= first && row < first + n_keys);
-	return &block->said[row - first];
+	return &block->said[section_key_index(block->section, row)];
 }
 
 const struct said *block_said(const struct block *block, const char *key)
 {
-	const struct key_row *row = table_find_key(block->section, key);
+	const struct key_row *row = section_find_key(block->section, key);
 	must(row != NULL);
 	return block_said_of(block, row);
 }

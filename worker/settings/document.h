@@ -24,17 +24,17 @@ struct block {
 	struct block *next;   /* in the order of the text */
 	struct block *parent; /* NULL at the top */
 	struct block *same_hash;
-	enum section section;
+	const struct section_row *section;
 	const char *title; /* NULL where there is none */
 	struct place place;
-	struct said *said; /* one for each of its section's rows of the table */
+	struct said *said; /* one for each of its section's keys */
 	void *fields;      /* load.c: its struct in settings.h */
-	size_t n_children,
-	    n_placed;  /* while it is loaded: queues of a broker, and those in its array */
-	bool is_named; /* by a queue that runs by it */
+	size_t n_children; /* queues of a source */
+	bool is_named;     /* by a queue that runs by it */
 };
 
 struct document {
+	source_schemas kinds; /* which sources it may name */
 	struct block *first, *last;
 	size_t count;
 	struct block **hashed;
@@ -48,14 +48,14 @@ void document_remove(struct document *document, struct block *block);
 
 /* The first one that is called so: below a parent of that title, in one step for any number of blocks. NULL:
  * there is none. */
-struct block *document_find(const struct document *document, enum section section,
+struct block *document_find(const struct document *document, const struct section_row *section,
 			    const char *parent_title, const char *title);
 
 /* The same block of another document. */
 struct block *document_counterpart(const struct document *document, const struct block *block);
 
-struct block *block_create(struct region *region, enum section section, const char *title,
-			   struct place place);
+struct block *block_create(struct region *region, const struct section_row *section,
+			   const char *title, struct place place);
 struct said *block_said_of(const struct block *block, const struct key_row *row);
 const struct said *block_said(const struct block *block, const char *key);
 

@@ -48,15 +48,13 @@ static void copy_said(struct region *region, struct said *to, const struct said 
 
 static void copy_fields(struct late *late, const struct block *from)
 {
-	const struct section_row *row = &table_sections[from->section];
+	const struct section_row *row = from->section;
 	char *fields = region_take(&late->region, row->bytes);
 	memcpy(fields, from->fields, row->bytes);
 	*(const char **)(void *)(fields + row->name_offset) = late->block.title;
 	*(struct place *)(void *)(fields + row->place_offset) = late->block.place;
-	size_t n;
-	const struct key_row *keys = table_keys_of(from->section, &n);
-	for (size_t i = 0; i < n; i++) {
-		const struct key_row *key = &keys[i];
+	for (size_t i = 0; i < section_n_keys(from->section); i++) {
+		const struct key_row *key = section_key(from->section, i);
 		if (key->offset == TABLE_NO_FIELD)
 			continue;
 		must(key->type != VALUE_LIST); /* no queue has one */
@@ -73,41 +71,11 @@ static void copy_block(struct late *late, const struct block *from)
 	block->section = from->section;
 	block->title = copy_text(&late->region, from->title);
 	block->place = copy_place(&late->region, from->place);
-	size_t n;
-	(void)table_keys_of(from->section, &n);
+	size_t n = section_n_keys(from->section);
 	block->said = region_take(&late->region, n * sizeof *block->said);
 	for (size_t i = 0; i < n; i++)
 		copy_said(&late->region, &block->said[i], &from->said[i]);
 	copy_fields(late, from);
-}
-
-/* --- names --- */
-
-static const struct handler_settings *handler_of(const struct block *block)
-{
-	if (block->section == SECTION_QUEUE)
-		return ((const struct queue_settings *)block->fields)->handler;
-	return ((const struct list_settings *)block->fields)->handler;
-}
-
-static const struct retry_settings *retry_of(const struct block *block)
-{
-	if (block->section == SECTION_QUEUE)
-		return ((const struct queue_settings *)block->fields)->retry;
-	return ((const struct list_settings *)block->fields)->retry;
-}
-
-static void resolve(struct late *late, const struct handler_settings *handler)
-{
-	if (late->block.section == SECTION_QUEUE) {
-		struct queue_settings *queue = late->block.fields;
-		queue->handler = handler;
-		queue->retry = &late->retry;
-	} else {
-		struct list_settings *list = late->block.fields;
-		list->handler = handler;
-		list->retry = &late->retry;
-	}
 }
 
 static void copy_retry(struct late *late, const struct retry_settings *from)
@@ -123,11 +91,13 @@ enum status late_create(struct settings *settings, const struct block *block,
 			struct late **ret_late, struct error *why)
 {
 	struct loaded *loaded = loaded_in_use(settings);
-	const char *name = handler_of(block)->name;
-	must(block->section == SECTION_QUEUE || block->section == SECTION_LIST);
+	const struct source_queue_settings *from = block->fields;
+	const char *name = from->handler->name;
+	must(section_is_queue(block->section));
 	struct block *parent =
 	    document_find(&loaded->document, block->parent->section, NULL, block->parent->title);
-	const struct block *handler = document_find(&loaded->document, SECTION_HANDLER, NULL, name);
+	const struct block *handler =
+	    document_find(&loaded->document, &section_handler, NULL, name);
 	if (parent == NULL)
 		return error_set(why, ST_MISSING, "its section is new and takes a new worker");
 	if (handler == NULL)
@@ -138,8 +108,10 @@ enum status late_create(struct settings *settings, const struct block *block,
 		return error_set(why, ST_NOMEM, "out of memory");
 	late->of = loaded;
 	copy_block(late, block);
-	copy_retry(late, retry_of(block));
-	resolve(late, handler->fields);
+	copy_retry(late, from->retry);
+	struct source_queue_settings *queue = late->block.fields;
+	queue->handler = handler->fields;
+	queue->retry = &late->retry;
 	late->block.parent = parent;
 	list_append(&loaded->late, &late->in_all);
 	*ret_late = late;
@@ -160,7 +132,7 @@ void late_adopt_retries(struct settings *settings, const struct settings *after)
 {
 	list_each (it, &loaded_in_use(settings)->late) {
 		struct late *late = list_entry(it, struct late, in_all);
-		const struct block *now = document_find(&loaded_of(after)->document, SECTION_RETRY,
+		const struct block *now = document_find(&loaded_of(after)->document, &section_retry,
 							NULL, late->retry.name);
 		if (now == NULL)
 			continue;

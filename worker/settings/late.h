@@ -1,4 +1,4 @@
-/* late - a queue or list that comes to a configuration in use, and those that leave it.
+/* late - a queue that comes to a configuration in use, and those that leave it.
  *
  * What it says is copied, so that the configuration it was read in may go. Its handler is the one that is in
  * use under that name. Its retry policy is a copy of its own: the section may be new as well.

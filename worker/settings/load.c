@@ -18,6 +18,7 @@
 #include "settings/late.h"
 #include "settings/problems.h"
 #include "settings/secrets.h"
+#include "settings/source_schema.h"
 #include "settings/value.h"
 #include "settings/withheld.h"
 
@@ -29,7 +30,7 @@
 
 void load_fields(struct loading *l, struct block *block)
 {
-	const struct section_row *row = &table_sections[block->section];
+	const struct section_row *row = block->section;
 	char *fields = region_take(l->region, row->bytes);
 	block->fields = fields;
 	if (row->name_offset != TABLE_NO_FIELD)
@@ -40,43 +41,72 @@ void load_fields(struct loading *l, struct block *block)
 }
 
 /* A section that nobody wrote has its defaults all the same. */
-static struct block *imply_block(struct loading *l, enum section section, const char *title)
+static struct block *imply_block(struct loading *l, const struct section_row *section,
+				 const char *title)
 {
 	struct block *block = block_create(l->region, section, title, l->document.whole);
 	load_fields(l, block);
 	return block;
 }
 
-static struct block *the_block(struct loading *l, enum section section)
+static struct block *the_block(struct loading *l, const struct section_row *section)
 {
 	struct block *block = document_find(&l->document, section, NULL, NULL);
 	return block != NULL ? block : imply_block(l, section, NULL);
 }
 
-void *load_array(struct loading *l, enum section section, size_t n)
-{
-	return region_take(l->region, n * table_sections[section].bytes);
-}
-
 /* Its fields live in the array from now on. */
-void load_move_fields(struct block *block, void *array, size_t at)
+static void move_fields(struct block *block, void *array, size_t at)
 {
-	size_t bytes = table_sections[block->section].bytes;
+	size_t bytes = block->section->bytes;
 	block->fields = memcpy((char *)array + at * bytes, block->fields, bytes);
 }
 
-/* The blocks of one kind as one array. */
-void *load_collect(struct loading *l, enum section section, size_t *ret_n)
+static size_t count_blocks(const struct document *document, const struct section_row *section)
 {
 	size_t n = 0;
-	for (struct block *b = l->document.first; b != NULL; b = b->next)
+	for (const struct block *b = document->first; b != NULL; b = b->next)
 		n += b->section == section;
-	void *array = load_array(l, section, n);
+	return n;
+}
+
+/* The blocks of one section as one array. */
+static void *collect(struct loading *l, const struct section_row *section, size_t *ret_n)
+{
+	void *array = region_take(l->region, count_blocks(&l->document, section) * section->bytes);
 	*ret_n = 0;
 	for (struct block *b = l->document.first; b != NULL; b = b->next)
 		if (b->section == section)
-			load_move_fields(b, array, (*ret_n)++);
+			move_fields(b, array, (*ret_n)++);
 	return array;
+}
+
+/* --- sources and their queues --- */
+
+static void add_source(struct loading *l, const struct block *block)
+{
+	struct source_settings *source = block->fields;
+	source->broker.schema = block->section->schema;
+	source->queues = region_take(l->region, block->n_children * sizeof *source->queues);
+	l->settings->sources[l->settings->n_sources++] = source;
+}
+
+void load_sources(struct loading *l)
+{
+	size_t n = 0;
+	for (source_schemas kind = l->kinds; *kind != NULL; kind++)
+		n += count_blocks(&l->document, &(*kind)->section);
+	l->settings->sources = region_take(l->region, n * sizeof *l->settings->sources);
+	for (source_schemas kind = l->kinds; *kind != NULL; kind++)
+		for (const struct block *b = l->document.first; b != NULL; b = b->next)
+			if (b->section == &(*kind)->section)
+				add_source(l, b);
+}
+
+void load_place_queue(struct block *queue)
+{
+	struct source_settings *source = queue->parent->fields;
+	source->queues[source->n_queues++] = queue->fields;
 }
 
 /* --- what is more than a field --- */
@@ -84,7 +114,7 @@ void *load_collect(struct loading *l, enum section section, size_t *ret_n)
 static void resolve_worker(struct loading *l)
 {
 	struct worker_settings *worker = &l->settings->worker;
-	*worker = *(struct worker_settings *)the_block(l, SECTION_WORKER)->fields;
+	*worker = *(struct worker_settings *)the_block(l, &section_worker)->fields;
 	if (worker->name != NULL)
 		return;
 	char host[256] = "";
@@ -120,7 +150,7 @@ static void resolve_timeout(struct loading *l, const struct said *said)
 
 static void resolve_drain(struct loading *l)
 {
-	struct block *block = the_block(l, SECTION_DRAIN);
+	struct block *block = the_block(l, &section_drain);
 	l->settings->drain = *(struct drain_settings *)block->fields;
 	resolve_timeout(l, block_said(block, "timeout"));
 }
@@ -139,7 +169,7 @@ static void resolve_mode(struct loading *l, const struct said *said)
 {
 	unsigned *mode = &l->settings->admin.socket_mode;
 	char text[SAID_SHOWN_BYTES];
-	must(parse_mode(table_find_key(SECTION_ADMIN, "socket_mode")->preset, mode));
+	must(parse_mode(section_find_key(&section_admin, "socket_mode")->preset, mode));
 	if (said->n == 1 && !said->unset && !parse_mode(said->texts[0], mode))
 		problems_error(l->problems, said->place,
 			       "socket_mode cannot be %s: octal digits like 0660 are needed",
@@ -159,7 +189,7 @@ void load_socket(struct admin_settings *admin, const char *said)
 
 static void resolve_admin(struct loading *l)
 {
-	struct block *block = the_block(l, SECTION_ADMIN);
+	struct block *block = the_block(l, &section_admin);
 	const struct said *token = block_said(block, "token_file");
 	struct admin_settings *admin = &l->settings->admin;
 	*admin = *(struct admin_settings *)block->fields;
@@ -173,9 +203,9 @@ static void resolve_admin(struct loading *l)
 
 static void resolve_retries(struct loading *l)
 {
-	if (document_find(&l->document, SECTION_RETRY, NULL, "default") == NULL)
-		document_append(&l->document, imply_block(l, SECTION_RETRY, "default"));
-	l->settings->retries = load_collect(l, SECTION_RETRY, &l->settings->n_retries);
+	if (document_find(&l->document, &section_retry, NULL, "default") == NULL)
+		document_append(&l->document, imply_block(l, &section_retry, "default"));
+	l->settings->retries = collect(l, &section_retry, &l->settings->n_retries);
 }
 
 static void report_no_such(struct loading *l, const struct block *block, const char *key)
@@ -183,15 +213,14 @@ static void report_no_such(struct loading *l, const struct block *block, const c
 	const struct said *said = block_said(block, key);
 	char text[SAID_SHOWN_BYTES];
 	(void)said_word(said, text);
-	problems_error(l->problems, said->place,
-		       "%s \"%s\": there is no %s %s: define it, or name another",
-		       table_sections[block->section].name, block->title, key,
-		       text[0] == '"' ? text : "of that name");
+	problems_error(
+	    l->problems, said->place, "%s \"%s\": there is no %s %s: define it, or name another",
+	    block->section->name, block->title, key, text[0] == '"' ? text : "of that name");
 }
 
 /* The section that `key` names; NULL when there is none, which is then reported. */
 static const void *resolve_name(struct loading *l, const struct block *block, const char *key,
-				enum section section, const char *preset)
+				const struct section_row *section, const char *preset)
 {
 	const struct said *said = block_said(block, key);
 	if (said->unset || (said->n > 0 && said->texts[0][0] == '\0'))
@@ -199,7 +228,7 @@ static const void *resolve_name(struct loading *l, const struct block *block, co
 	const char *name = said->n > 0 ? said->texts[0] : preset;
 	if (name == NULL) {
 		problems_error(l->problems, block->place, "%s \"%s\" has no %s: %s = \"name\"",
-			       table_sections[block->section].name, block->title, key, key);
+			       block->section->name, block->title, key, key);
 		return NULL;
 	}
 	struct block *found = document_find(&l->document, section, NULL, name);
@@ -213,22 +242,12 @@ static const void *resolve_name(struct loading *l, const struct block *block, co
 
 static void resolve_queue(struct loading *l, struct block *block)
 {
-	const struct rabbitmq_settings *rabbitmq = block->parent->fields;
-	load_move_fields(block, rabbitmq->queues, block->parent->n_placed++);
-	struct queue_settings *queue = block->fields;
-	queue->handler = resolve_name(l, block, "handler", SECTION_HANDLER, NULL);
-	queue->retry = resolve_name(l, block, "retry", SECTION_RETRY, "default");
-	if (queue->dead == NULL && queue->dlx != DLX_OWN && queue->declare != DECLARE_PASSIVE)
-		queue->dead = region_print(l->region, "%s.dead", block->title);
-}
-
-static void resolve_list(struct loading *l, struct block *block)
-{
-	const struct redis_settings *redis = block->parent->fields;
-	load_move_fields(block, redis->lists, block->parent->n_placed++);
-	struct list_settings *list = block->fields;
-	list->handler = resolve_name(l, block, "handler", SECTION_HANDLER, NULL);
-	list->retry = resolve_name(l, block, "retry", SECTION_RETRY, "default");
+	struct source_queue_settings *queue = block->fields;
+	load_place_queue(block);
+	queue->handler = resolve_name(l, block, "handler", &section_handler, NULL);
+	queue->retry = resolve_name(l, block, "retry", &section_retry, "default");
+	if (block->section->schema->complete != NULL)
+		block->section->schema->complete(queue, l->region);
 }
 
 static void resolve_handler(struct loading *l, struct block *block)
@@ -257,55 +276,22 @@ static void resolve_tls(struct loading *l, const struct block *block, struct tls
 			    l->region, block_said(block, rows[i].key)->place.file, *rows[i].path);
 }
 
-static struct broker_settings *broker_of(const struct block *block)
+void load_broker(struct loading *l, const struct block *source)
 {
-	if (block->section == SECTION_RABBITMQ)
-		return &((struct rabbitmq_settings *)block->fields)->broker;
-	must(block->section == SECTION_REDIS);
-	return &((struct redis_settings *)block->fields)->broker;
-}
-
-void load_broker(struct loading *l, const struct block *block)
-{
-	struct secrets_desk desk = desk_of(l, block);
-	struct broker_settings *broker = broker_of(block);
-	resolve_tls(l, block, &broker->tls);
+	struct secrets_desk desk = desk_of(l, source);
+	struct broker_settings *broker = &((struct source_settings *)source->fields)->broker;
+	resolve_tls(l, source, &broker->tls);
 	(void)secrets_urls(&desk, broker); /* reported */
-}
-
-void load_room(struct loading *l, const struct block *block)
-{
-	if (block->section == SECTION_RABBITMQ) {
-		struct rabbitmq_settings *rabbitmq = block->fields;
-		rabbitmq->n_queues = block->n_children;
-		rabbitmq->queues = load_array(l, SECTION_QUEUE, rabbitmq->n_queues);
-	} else {
-		struct redis_settings *redis = block->fields;
-		redis->n_lists = block->n_children;
-		redis->lists = load_array(l, SECTION_LIST, redis->n_lists);
-	}
 }
 
 static void resolve_block(struct loading *l, struct block *block)
 {
-	switch (block->section) {
-	case SECTION_RABBITMQ:
-	case SECTION_REDIS:
-		load_room(l, block);
+	if (section_is_source(block->section))
 		load_broker(l, block);
-		break;
-	case SECTION_QUEUE: /* after its broker, which has the array for it */
+	else if (section_is_queue(block->section)) /* after its source, which has room for it */
 		resolve_queue(l, block);
-		break;
-	case SECTION_LIST:
-		resolve_list(l, block);
-		break;
-	case SECTION_HANDLER:
+	else if (block->section == &section_handler)
 		resolve_handler(l, block);
-		break;
-	default:
-		break;
-	}
 }
 
 /* --- the whole --- */
@@ -317,11 +303,10 @@ static void resolve(struct loading *l)
 	resolve_worker(l);
 	resolve_drain(l);
 	resolve_admin(l);
-	settings->log = *(struct log_settings *)the_block(l, SECTION_LOG)->fields;
-	settings->handlers = load_collect(l, SECTION_HANDLER, &settings->n_handlers);
+	settings->log = *(struct log_settings *)the_block(l, &section_log)->fields;
+	settings->handlers = collect(l, &section_handler, &settings->n_handlers);
 	resolve_retries(l);
-	settings->rabbitmqs = load_collect(l, SECTION_RABBITMQ, &settings->n_rabbitmqs);
-	settings->redises = load_collect(l, SECTION_REDIS, &settings->n_redises);
+	load_sources(l);
 	for (struct block *block = l->document.first; block != NULL; block = block->next)
 		resolve_block(l, block);
 }
@@ -335,7 +320,7 @@ enum parse_result load_parse(struct loading *l, const char *path, struct problem
 					   .files = &l->files,
 					   .syntax = syntax,
 					   .values = values};
-	enum parse_result result = parse_file(path, &parts, &l->document);
+	enum parse_result result = parse_file(l->kinds, path, &parts, &l->document);
 	region_free(&scratch);
 	return result;
 }
@@ -378,8 +363,8 @@ void settings_kept_destroy(struct settings_kept *kept)
 	memory_free(kept);
 }
 
-struct loaded *load_begin(struct loading *ret_loading, const struct settings_kept *before,
-			  struct problems *problems)
+struct loaded *load_begin(struct loading *ret_loading, source_schemas kinds,
+			  const struct settings_kept *before, struct problems *problems)
 {
 	struct loaded *loaded = memory_clear(1, sizeof *loaded);
 	*problems = (struct problems){0};
@@ -389,7 +374,8 @@ struct loaded *load_begin(struct loading *ret_loading, const struct settings_kep
 	*ret_loading = (struct loading){.loaded = loaded,
 					.settings = &loaded->settings,
 					.region = &loaded->region,
-					.problems = problems};
+					.problems = problems,
+					.kinds = kinds};
 	ret_loading->files = (struct files){.region = &loaded->region,
 					    .before = before != NULL ? before->files : NULL,
 					    .again = before != NULL};
@@ -409,17 +395,18 @@ enum status load_end(struct loading *l, const char *path, struct settings **ret_
 	return ST_OK;
 }
 
-enum status settings_load(const char *path, struct settings **ret_settings,
+enum status settings_load(source_schemas kinds, const char *path, struct settings **ret_settings,
 			  struct problems *problems)
 {
-	return settings_load_again(path, NULL, ret_settings, problems);
+	return settings_load_again(kinds, path, NULL, ret_settings, problems);
 }
 
-enum status settings_load_again(const char *path, const struct settings_kept *before,
-				struct settings **ret_settings, struct problems *problems)
+enum status settings_load_again(source_schemas kinds, const char *path,
+				const struct settings_kept *before, struct settings **ret_settings,
+				struct problems *problems)
 {
 	struct loading l;
-	if (load_begin(&l, before, problems) == NULL)
+	if (load_begin(&l, kinds, before, problems) == NULL)
 		return ST_NOMEM;
 	load(&l, path);
 	return load_end(&l, path, ret_settings);

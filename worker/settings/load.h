@@ -17,11 +17,12 @@ struct loading {
 	struct files files;
 	struct problems *problems;
 	struct document document;
+	source_schemas kinds;
 };
 
 /* NULL: no memory. */
-struct loaded *load_begin(struct loading *ret_loading, const struct settings_kept *before,
-			  struct problems *problems);
+struct loaded *load_begin(struct loading *ret_loading, source_schemas kinds,
+			  const struct settings_kept *before, struct problems *problems);
 /* Frees it, or completes it and sets *ret_settings. */
 enum status load_end(struct loading *l, const char *path, struct settings **ret_settings);
 
@@ -33,12 +34,12 @@ void load_socket(struct admin_settings *admin, const char *said);
 
 /* A struct for the block, filled. */
 void load_fields(struct loading *l, struct block *block);
-void *load_array(struct loading *l, enum section section, size_t n);
-void load_move_fields(struct block *block, void *array, size_t at);
-void *load_collect(struct loading *l, enum section section, size_t *ret_n);
 
-/* Its addresses, its certificates, room for its queues. */
-void load_broker(struct loading *l, const struct block *block);
-void load_room(struct loading *l, const struct block *block);
+/* The sources as settings->sources, each with room for its queues; a queue to its source, after it. */
+void load_sources(struct loading *l);
+void load_place_queue(struct block *queue);
+
+/* Its addresses, its certificates. */
+void load_broker(struct loading *l, const struct block *source);
 
 #endif

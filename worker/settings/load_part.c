@@ -22,16 +22,16 @@ static void report_unset(struct loading *l, const struct said *said)
 
 /* --- ctl: where the worker answers ---------------------------------------------------------------- */
 
-enum status settings_load_socket(const char *path, struct settings **ret_settings,
-				 struct problems *problems)
+enum status settings_load_socket(source_schemas kinds, const char *path,
+				 struct settings **ret_settings, struct problems *problems)
 {
 	struct loading l;
 	struct problems unheard = {0};
-	if (load_begin(&l, NULL, problems) == NULL)
+	if (load_begin(&l, kinds, NULL, problems) == NULL)
 		return ST_NOMEM;
 	(void)load_parse(&l, path, problems, &unheard); /* what is broken has been reported */
 	problems_free(&unheard);
-	const struct block *admin = document_find(&l.document, SECTION_ADMIN, NULL, NULL);
+	const struct block *admin = document_find(&l.document, &section_admin, NULL, NULL);
 	const struct said *said = admin != NULL ? block_said(admin, "socket") : NULL;
 	if (said != NULL && said->n > 0) {
 		make_warnings(problems);
@@ -46,7 +46,7 @@ enum status settings_load_socket(const char *path, struct settings **ret_setting
 /* Both names may have slashes, so they are compared, not cut. */
 static bool is_target(const struct block *block, const char *target)
 {
-	if (block->section != SECTION_QUEUE && block->section != SECTION_LIST)
+	if (!section_is_queue(block->section))
 		return false;
 	size_t len = strlen(block->parent->title);
 	return strncmp(target, block->parent->title, len) == 0 && target[len] == '/' &&
@@ -69,10 +69,8 @@ static bool is_used(const struct key_row *row)
 
 static void report_all_unset(struct loading *l, const struct block *block)
 {
-	size_t n;
-	const struct key_row *keys = table_keys_of(block->section, &n);
-	for (size_t i = 0; i < n; i++)
-		if (is_used(&keys[i]))
+	for (size_t i = 0; i < section_n_keys(block->section); i++)
+		if (is_used(section_key(block->section, i)))
 			report_unset(l, &block->said[i]);
 }
 
@@ -91,45 +89,26 @@ static void fill_all(struct loading *l, const struct block *target)
 	problems_free(&unheard);
 }
 
-static void place(struct loading *l, struct block *block)
-{
-	switch (block->section) {
-	case SECTION_RABBITMQ:
-	case SECTION_REDIS:
-		load_room(l, block);
-		return;
-	case SECTION_QUEUE:
-		load_move_fields(block, ((struct rabbitmq_settings *)block->parent->fields)->queues,
-				 block->parent->n_placed++);
-		return;
-	case SECTION_LIST:
-		load_move_fields(block, ((struct redis_settings *)block->parent->fields)->lists,
-				 block->parent->n_placed++);
-		return;
-	case SECTION_WORKER: /* for max_body */
-		l->settings->worker = *(struct worker_settings *)block->fields;
-		return;
-	default:
-		return;
-	}
-}
-
 static void place_all(struct loading *l)
 {
-	struct settings *settings = l->settings;
-	settings->worker.max_body_bytes = SIZE_MAX; /* where nothing is said nothing is warned of */
-	settings->rabbitmqs = load_collect(l, SECTION_RABBITMQ, &settings->n_rabbitmqs);
-	settings->redises = load_collect(l, SECTION_REDIS, &settings->n_redises);
+	struct worker_settings *worker = &l->settings->worker;
+	const struct block *said = document_find(&l->document, &section_worker, NULL, NULL);
+	if (said != NULL) /* for max_body */
+		*worker = *(const struct worker_settings *)said->fields;
+	else
+		worker->max_body_bytes = SIZE_MAX; /* where nothing is said nothing is warned of */
+	load_sources(l);
 	for (struct block *b = l->document.first; b != NULL; b = b->next)
-		place(l, b);
+		if (section_is_queue(b->section))
+			load_place_queue(b);
 }
 
-enum status settings_load_queue(const char *path, const char *target,
+enum status settings_load_queue(source_schemas kinds, const char *path, const char *target,
 				struct settings **ret_settings, struct problems *problems)
 {
 	struct loading l;
 	struct problems unheard = {0};
-	if (load_begin(&l, NULL, problems) == NULL)
+	if (load_begin(&l, kinds, NULL, problems) == NULL)
 		return ST_NOMEM;
 	(void)load_parse(&l, path, problems, &unheard); /* what is broken has been reported */
 	problems_free(&unheard);

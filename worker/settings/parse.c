@@ -23,6 +23,7 @@ enum {
 struct parser {
 	struct reader *reader;
 	const struct reader_parts *parts;
+	source_schemas kinds;
 	struct document *document;
 	struct token token;               /* the next one */
 	struct place braces[BRACES_MOST]; /* open ones, the innermost last */
@@ -138,6 +139,12 @@ static void complain_of_token(struct parser *p, const char *wanted)
 
 /* --- unknown names --- */
 
+/* NULL: the top. */
+static const struct section_row *section_of(const struct block *inside)
+{
+	return inside != NULL ? inside->section : NULL;
+}
+
 enum { NAME_MOST = 20 };
 
 static bool is_like_a_name(const char *text)
@@ -146,22 +153,23 @@ static bool is_like_a_name(const char *text)
 	       strlen(text) <= NAME_MOST;
 }
 
-static bool is_known_in(enum section section, const char *name)
+static bool is_known_in(source_schemas kinds, const struct section_row *section, const char *name)
 {
-	return table_find_key(section, name) != NULL ||
-	       table_find_section((int)section, name) != NULL;
+	return section_find_key(section, name) != NULL ||
+	       table_find_section(kinds, section, name) != NULL;
 }
 
 /* The one section that knows this name, for "it belongs in"; NULL: none, or more than one. */
-static const char *home_of(const char *name)
+static const char *home_of(source_schemas kinds, const char *name)
 {
 	const char *home = NULL;
-	for (enum section i = 0; i < SECTIONS; i++) {
-		if (!is_known_in(i, name))
+	const struct section_row *section;
+	for (size_t i = 0; (section = table_section(kinds, i)) != NULL; i++) {
+		if (!is_known_in(kinds, section, name))
 			continue;
 		if (home != NULL)
 			return NULL;
-		home = table_sections[i].name;
+		home = section->name;
 	}
 	return home;
 }
@@ -184,14 +192,12 @@ static void report_unknown(struct parser *p, const struct block *inside, const s
 			   const char *kind)
 {
 	const char *text = name->token.text;
-	const char *nearest =
-	    table_nearest(inside != NULL ? (int)inside->section : SECTION_ROOT, text);
-	const char *home = home_of(text);
+	const char *nearest = table_nearest(p->kinds, section_of(inside), text);
+	const char *home = home_of(p->kinds, text);
 	bool shown = name->may_be_shown || home != NULL;
 	char where[64] = "", hint[80] = "";
 	if (inside != NULL)
-		(void)snprintf(where, sizeof where, " in section %s",
-			       table_sections[inside->section].name);
+		(void)snprintf(where, sizeof where, " in section %s", inside->section->name);
 	if (home != NULL)
 		(void)snprintf(hint, sizeof hint, ": it belongs in a section %s", home);
 	else if (nearest != NULL)
@@ -277,7 +283,7 @@ static void take_assignment(struct parser *p, struct block *inside, const struct
 {
 	bool more = at_mark(p, '+');
 	const struct key_row *row =
-	    inside != NULL ? table_find_key(inside->section, name->token.text) : NULL;
+	    inside != NULL ? section_find_key(inside->section, name->token.text) : NULL;
 	struct said nowhere = {0};
 	struct said *said = row != NULL ? block_said_of(inside, row) : &nowhere;
 	if (row == NULL)
@@ -307,8 +313,8 @@ static const char *title_text(const struct token *title)
 static void take_section(struct parser *p, struct block *inside, const struct section_row *row,
 			 const struct name *name, const struct token *title)
 {
-	struct block *block = block_create(p->parts->region, (enum section)(row - table_sections),
-					   title_text(title), name->token.place);
+	struct block *block =
+	    block_create(p->parts->region, row, title_text(title), name->token.place);
 	block->parent = inside;
 	document_append(p->document, block);
 	if (!open_brace(p))
@@ -330,8 +336,8 @@ static bool is_title(struct parser *p, const struct token *title)
 static void take_section_named(struct parser *p, struct block *inside, const struct name *name,
 			       const struct token *title)
 {
-	int where = inside != NULL ? (int)inside->section : SECTION_ROOT;
-	const struct section_row *row = table_find_section(where, name->token.text);
+	const struct section_row *row =
+	    table_find_section(p->kinds, section_of(inside), name->token.text);
 	struct place place = name->token.place;
 	if (++p->sections > BLOCKS_MOST) {
 		complain(p, place, "too many sections");
@@ -356,12 +362,11 @@ static void take_section_named(struct parser *p, struct block *inside, const str
 /* Behind a name, and perhaps something that would be a title, stands nothing that could follow. */
 static void complain_of_name(struct parser *p, const struct block *inside, const struct name *name)
 {
-	int where = inside != NULL ? (int)inside->section : SECTION_ROOT;
 	const char *text = name->token.text;
 	struct place place = name->token.place;
-	if (inside != NULL && table_find_key(inside->section, text) != NULL)
+	if (inside != NULL && section_find_key(inside->section, text) != NULL)
 		reader_complain(p->reader, place, "missing equal sign after %s", text);
-	else if (table_find_section(where, text) != NULL)
+	else if (table_find_section(p->kinds, section_of(inside), text) != NULL)
 		reader_complain(p->reader, place, "missing opening brace for section '%s'", text);
 	else
 		complain(p, place, "a key was expected here: is a comma, an = or a quote missing?");
@@ -399,11 +404,12 @@ static void take_body(struct parser *p, struct block *inside)
 	}
 }
 
-enum parse_result parse_file(const char *path, const struct reader_parts *parts,
-			     struct document *ret_document)
+enum parse_result parse_file(source_schemas kinds, const char *path,
+			     const struct reader_parts *parts, struct document *ret_document)
 {
-	struct parser p = {.parts = parts, .document = ret_document, .after_brace = true};
-	*ret_document = (struct document){.region = parts->region};
+	struct parser p = {
+	    .parts = parts, .kinds = kinds, .document = ret_document, .after_brace = true};
+	*ret_document = (struct document){.region = parts->region, .kinds = kinds};
 	ret_document->whole =
 	    (struct place){.file = region_text(parts->region, path, strlen(path)), .line = 1};
 	p.reader = reader_open(path, parts);

@@ -11,7 +11,7 @@
 
 enum parse_result { PARSE_WHOLE, PARSE_BROKEN };
 
-enum parse_result parse_file(const char *path, const struct reader_parts *parts,
-			     struct document *ret_document);
+enum parse_result parse_file(source_schemas kinds, const char *path,
+			     const struct reader_parts *parts, struct document *ret_document);
 
 #endif

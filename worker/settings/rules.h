@@ -19,16 +19,15 @@ struct rules {
 
 static inline const char *kind_of(const struct block *block)
 {
-	return table_sections[block->section].name;
+	return block->section->name;
 }
 
 void check_handler(const struct rules *rules, const struct block *block);
 
-/* Certificates and keys; SASL EXTERNAL, which lives on them. */
+/* Certificates and keys. */
 void check_tls(const struct rules *rules, const struct block *block,
 	       const struct broker_settings *broker);
-void check_external(const struct rules *rules, const struct block *block,
-		    const struct broker_settings *broker);
+size_t rules_count_tls(const struct broker_settings *broker); /* addresses */
 
 void check_admin(const struct rules *rules, const struct block *block);
 

@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "settings/problems.h"
+#include "settings/source_schema.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -110,7 +111,7 @@ const char *secrets_line(const struct secrets_desk *desk, const char *key)
 
 static bool given(const struct secrets_desk *desk, const char *key)
 {
-	const struct key_row *row = table_find_key(desk->block->section, key);
+	const struct key_row *row = section_find_key(desk->block->section, key);
 	return row != NULL && block_said(desk->block, key)->n > 0;
 }
 
@@ -129,62 +130,11 @@ static const char *address_key(const struct secrets_desk *desk)
 	if (found == NULL)
 		problems_error(desk->problems, desk->block->place,
 			       "%s \"%s\" has no url: say where the broker is",
-			       table_sections[desk->block->section].name, desk->block->title);
+			       desk->block->section->name, desk->block->title);
 	return found;
 }
 
 /* --- one address --- */
-
-static bool is_rabbitmq(enum url_scheme scheme)
-{
-	return scheme == URL_AMQP || scheme == URL_AMQPS;
-}
-
-static bool is_cluster(enum url_scheme scheme)
-{
-	return scheme == URL_CLUSTER || scheme == URL_CLUSTERS;
-}
-
-static bool is_redis(enum url_scheme scheme)
-{
-	return scheme == URL_REDIS || scheme == URL_REDISS || scheme == URL_UNIX ||
-	       scheme == URL_SENTINEL || scheme == URL_SENTINELS || is_cluster(scheme);
-}
-
-static bool is_database(const char *path)
-{
-	return path == NULL || (strspn(path, "0123456789") == strlen(path) && strlen(path) <= 5);
-}
-
-/* Of redis:// it is the path or "?db=", of unix:// only the latter. */
-static bool is_query(const char *query)
-{
-	return query == NULL || (strncmp(query, "db=", 3) == 0 && is_database(query + 3));
-}
-
-static const char *trouble_with(bool rabbitmq, const struct url *url)
-{
-	if (rabbitmq && !is_rabbitmq(url->scheme))
-		return "a rabbitmq section needs an amqp:// or amqps:// address";
-	if (rabbitmq && url->query != NULL)
-		return "nothing is understood behind the virtual host: heartbeat and the like are "
-		       "keys of this section";
-	if (!rabbitmq && !is_redis(url->scheme))
-		return "a redis section needs a redis://, rediss://, unix://, redis+sentinel:// or "
-		       "redis+cluster:// address";
-	if (!rabbitmq && url->scheme != URL_UNIX && !is_database(url->path))
-		return url->service != NULL
-			   ? "behind the name of the master stands the number of a database"
-			   : "the path of a redis:// address is the number of a database";
-	if (is_cluster(url->scheme) && url->path != NULL &&
-	    strspn(url->path, "0") != strlen(url->path))
-		return "a cluster has no database but 0";
-	if (is_cluster(url->scheme) && url->query != NULL)
-		return "nothing is understood after the nodes of a cluster";
-	if (!rabbitmq && !is_query(url->query))
-		return "only \"?db=<number>\" is understood after the path";
-	return NULL;
-}
 
 static bool check_address(const struct secrets_desk *desk, const char *key, const char *text)
 {
@@ -196,7 +146,7 @@ static bool check_address(const struct secrets_desk *desk, const char *key, cons
 			       strncmp(why.text, "url: ", 5) == 0 ? why.text + 5 : why.text);
 		return false;
 	}
-	const char *trouble = trouble_with(desk->block->section == SECTION_RABBITMQ, &url);
+	const char *trouble = desk->block->section->schema->wrong_url(&url);
 	if (trouble != NULL)
 		problems_error(desk->problems, place, "%s: %s", key, trouble);
 	url_free(&url);
@@ -256,9 +206,10 @@ static const char *with_password(const struct secrets_desk *desk, const char *te
 			       "password_file: the URL has a password, too: leave one out");
 		return NULL;
 	}
-	if (at == NULL && desk->block->section == SECTION_RABBITMQ) {
-		problems_error(desk->problems, place,
-			       "password_file: the URL has no user: amqp://user@host");
+	const char *needs_user = desk->block->section->schema->needs_user;
+	if (at == NULL && needs_user != NULL) {
+		problems_error(desk->problems, place, "password_file: the URL has no user: %s",
+			       needs_user);
 		return NULL;
 	}
 	char *joined = region_take(desk->region, joined_bytes(text, password));
@@ -366,17 +317,17 @@ static enum status check_again(const struct broker_settings *broker, const char 
 			       struct error *why)
 {
 	struct url url;
-	bool rabbitmq = strncmp(broker->urls[0], "amqp", 4) == 0;
+	const struct source_schema *schema = broker->schema;
 	enum status st = url_parse(text, &url, why);
 	if (st != ST_OK)
 		return error_add(why, st, "url_file %s", broker->url_file);
-	const char *trouble = trouble_with(rabbitmq, &url);
+	const char *trouble = schema->wrong_url(&url);
 	if (trouble != NULL)
 		st = error_set(why, ST_INVALID, "url_file %s: %s", broker->url_file, trouble);
 	else if (broker->password_file != NULL && url.password != NULL)
 		st = error_set(why, ST_INVALID, "url_file %s: there is a password_file, too",
 			       broker->url_file);
-	else if (broker->password_file != NULL && rabbitmq && url.user == NULL)
+	else if (broker->password_file != NULL && schema->needs_user != NULL && url.user == NULL)
 		st = error_set(why, ST_INVALID, "url_file %s: the URL has no user",
 			       broker->url_file);
 	url_free(&url);

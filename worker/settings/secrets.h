@@ -22,8 +22,8 @@ struct secrets_desk { /* what each step of loading needs */
 /* The one line in the file that `key` names, which was given; NULL after reporting. */
 const char *secrets_line(const struct secrets_desk *desk, const char *key);
 
-/* The broker's addresses from url, urls, url_file and password_file of a `rabbitmq` or `redis`
- * block, into the fields for them; there is at least one, NULL stands behind the last. */
+/* The broker's addresses from url, urls, url_file and password_file of a source's block,
+ * into the fields for them; there is at least one, NULL stands behind the last. */
 bool secrets_urls(const struct secrets_desk *desk, struct broker_settings *broker);
 
 /* The i-th address as its file has it now; the caller frees it (memory_free). NULL: there is no file,

@@ -43,7 +43,9 @@ struct drain_settings {
 };
 
 /* Where the broker of a section is, and who we are there. */
+struct source_schema;
 struct broker_settings {
+	const struct source_schema *schema; /* of its kind, which knows its addresses */
 	const char **urls; /* at least one; secrets inside: never print, use url_redacted() */
 	size_t n_urls;
 	/* Where secrets came from; read again for each connection (secrets.h). NULL: from nowhere. */
@@ -53,73 +55,53 @@ struct broker_settings {
 	struct tls_settings tls;
 };
 
-/* How we say who we are: by user and password, or by the certificate alone (SASL EXTERNAL). */
-enum rabbitmq_auth { RABBITMQ_AUTH_PLAIN, RABBITMQ_AUTH_EXTERNAL };
-
-enum declare { DECLARE_PASSIVE, DECLARE_DURABLE, DECLARE_QUORUM };
-
-/* Whether the queue has x-single-active-consumer. */
-enum single_active { SINGLE_ACTIVE_AUTO, SINGLE_ACTIVE_NOT, SINGLE_ACTIVE_YES };
-
-/* What becomes of a worker that starts and does not find the queue. One that is lost later is awaited
- * in any case. */
-enum missing { MISSING_FAIL, MISSING_WAIT };
-enum dlx { DLX_NOT_KNOWN, DLX_OWN }; /* a queue's dead letter exchange, by argument or policy */
-
 struct handler_settings;
 struct retry_settings;
 
-struct queue_settings {
-	const char *name;
-	struct place place;
-	const struct handler_settings *handler; /* resolved by name */
-	const struct retry_settings *retry;     /* key `retry`; default: the section "default" */
-	unsigned prefetch;    /* 1..65535; 0 = chosen from the handler's width (documented there) */
-	unsigned concurrency; /* 0 = only the handler's and the worker's limits hold */
-	uint64_t rate_interval_ns;    /* between two jobs begun; 0 = no limit */
-	int priority;                 /* RabbitMQ: x-priority of the consumer */
-	uint64_t consumer_timeout_ms; /* x-consumer-timeout; 0 = the broker's own */
-	enum declare declare;
-	enum single_active single_active;
-	enum missing missing;
-	const char
-	    *dead; /* NULL: basic.reject for the queue's own dead letter exchange, if it has one */
-	enum dlx dlx;
+/* What every queue has, whatever its kind calls it. As a list of fields, so that a kind's own struct has them by the
+ * same names (see below); each of those begins with them. */
+#define SOURCE_QUEUE_SETTINGS                                                                      \
+	const char *name; /* the broker's */                                                       \
+	struct place place;                                                                        \
+	const struct handler_settings *handler; /* resolved by name */                             \
+	const struct retry_settings *retry;     /* key `retry`; default: the section "default" */  \
+	unsigned prefetch;                      /* 1..65535; 0 = chosen, as the kind documents */  \
+	unsigned concurrency;      /* 0 = only the handler's and the worker's limits hold */       \
+	uint64_t rate_interval_ns; /* between two jobs begun; 0 = no limit */                      \
+	const char *dead           /* where dead jobs go; NULL: as the kind documents */
+
+struct source_queue_settings {
+	SOURCE_QUEUE_SETTINGS;
 };
 
-struct rabbitmq_settings {
-	const char *name;
-	struct place place;
-	struct broker_settings broker;
-	enum rabbitmq_auth auth;
-	uint64_t heartbeat_ms;      /* 10s; 0 = none */
-	uint64_t consumer_check_ms; /* 30s; 0 = none */
-	struct queue_settings *queues;
-	size_t n_queues;
+/* The same of every section that names a broker. */
+#define SOURCE_SETTINGS                                                                            \
+	const char *name;                                                                          \
+	struct place place;                                                                        \
+	struct broker_settings broker;                                                             \
+	struct source_queue_settings **queues; /* each the first part of its kind's own struct */  \
+	size_t n_queues
+
+struct source_settings {
+	SOURCE_SETTINGS;
 };
 
-struct list_settings {
-	const char *name; /* the key producers LPUSH to */
-	struct place place;
-	const struct handler_settings *handler;
-	const struct retry_settings *retry;
-	unsigned prefetch;         /* most jobs here at once, running ones included; 0 = claims
-	                       * grow and shrink with what the jobs take */
-	unsigned concurrency;      /* 0 = only the handler's and the worker's limits hold */
-	uint64_t rate_interval_ns; /* between two jobs begun; 0 = no limit */
-	uint64_t lease_ms;         /* 15s */
-	const char *dead;          /* NULL: "{name}:dead" */
-};
-
-struct redis_settings {
-	const char *name;
-	struct place place;
-	struct broker_settings broker; /* one address */
-	unsigned wait_replicas;        /* 0: none is waited for */
-	uint64_t wait_timeout_ms;      /* 1s */
-	struct list_settings *lists;
-	size_t n_lists;
-};
+/* A kind's own struct begins with one of these two, under the name that it gives it, and its fields can be named
+ * without. */
+#define SOURCE_SETTINGS_AS(name)                                                                   \
+	union {                                                                                    \
+		struct source_settings name;                                                       \
+		struct {                                                                           \
+			SOURCE_SETTINGS;                                                           \
+		};                                                                                 \
+	}
+#define SOURCE_QUEUE_SETTINGS_AS(name)                                                             \
+	union {                                                                                    \
+		struct source_queue_settings name;                                                 \
+		struct {                                                                           \
+			SOURCE_QUEUE_SETTINGS;                                                     \
+		};                                                                                 \
+	}
 
 /* What a drain does to jobs that run. */
 enum deadline_policy {
@@ -225,10 +207,8 @@ struct log_settings {
 struct settings {
 	struct worker_settings worker;
 	struct drain_settings drain;
-	struct rabbitmq_settings *rabbitmqs;
-	size_t n_rabbitmqs;
-	struct redis_settings *redises;
-	size_t n_redises;
+	struct source_settings **sources; /* kind by kind, each in the order of the file */
+	size_t n_sources;
 	struct handler_settings *handlers;
 	size_t n_handlers;
 	struct retry_settings *retries; /* always holds "default" */
@@ -250,9 +230,13 @@ struct problems {
 	size_t count, errors;
 };
 
+/* The kinds of sources that a configuration may name: a list that ends in NULL, source_kinds (sources/kind.h) or
+ * one of a test's. */
+typedef const struct source_schema *const *source_schemas;
+
 /* Reads and checks `path`. On ST_OK *ret_settings is complete and `problems` holds warnings only;
  * on ST_INVALID it holds at least one error. The caller frees both. */
-enum status settings_load(const char *path, struct settings **ret_settings,
+enum status settings_load(source_schemas kinds, const char *path, struct settings **ret_settings,
 			  struct problems *problems);
 
 /* What a worker that runs has read from pipes and devices, apart from its settings, so that it can be used on
@@ -263,16 +247,17 @@ void settings_kept_destroy(struct settings_kept *kept); /* NULL is fine */
 
 /* The same for a worker that runs: it waits for no pipe and no device. What one of those gave before it gives
  * now. */
-enum status settings_load_again(const char *path, const struct settings_kept *before,
-				struct settings **ret_settings, struct problems *problems);
+enum status settings_load_again(source_schemas kinds, const char *path,
+				const struct settings_kept *before, struct settings **ret_settings,
+				struct problems *problems);
 
 /* No more than a command uses, on a host that could perhaps not run the rest: of `admin` its socket, NULL where
  * none is named; */
-enum status settings_load_socket(const char *path, struct settings **ret_settings,
-				 struct problems *problems);
+enum status settings_load_socket(source_schemas kinds, const char *path,
+				 struct settings **ret_settings, struct problems *problems);
 /* all queues and lists by their names, and whole the one that `target`, "SOURCE/QUEUE", means, with its broker,
  * but for handler and retry. */
-enum status settings_load_queue(const char *path, const char *target,
+enum status settings_load_queue(source_schemas kinds, const char *path, const char *target,
 				struct settings **ret_settings, struct problems *problems);
 void settings_destroy(struct settings *settings);
 void problems_free(struct problems *problems);

@@ -80,7 +80,7 @@ static const struct choice *find_choice(const struct key_row *row, const char *t
 }
 
 /* Every enum of settings.h is as wide as an int; the compiler checks it here. */
-_Static_assert(sizeof(enum declare) == sizeof(int), "VALUE_CHOICE writes an int");
+_Static_assert(sizeof(enum backoff) == sizeof(int), "VALUE_CHOICE writes an int");
 
 static bool set_choice(const struct key_row *row, const char *text, int *field)
 {
@@ -241,8 +241,6 @@ static void fill_key(struct block *block, const struct key_row *row, const struc
 
 void value_fill_block(struct block *block, struct problems *problems)
 {
-	size_t n;
-	const struct key_row *keys = table_keys_of(block->section, &n);
-	for (size_t i = 0; i < n; i++)
-		fill_key(block, &keys[i], &block->said[i], problems);
+	for (size_t i = 0; i < section_n_keys(block->section); i++)
+		fill_key(block, section_key(block->section, i), &block->said[i], problems);
 }

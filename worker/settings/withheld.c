@@ -91,6 +91,8 @@ static bool is_secret(const struct key_row *row, const char *text,
 
 static void look_at(struct names *names, const struct key_row *row, const struct said *said)
 {
+	if (row->secret != SECRET_URL && row->secret != SECRET_WHOLE)
+		return;
 	for (size_t i = 0; i < said->n; i++)
 		for (const struct expansion *e = said->expansions[i]; e != NULL; e = e->next)
 			if (is_secret(row, said->texts[i], e))
@@ -100,13 +102,9 @@ static void look_at(struct names *names, const struct key_row *row, const struct
 const char **withheld_find(const struct document *document, struct region *region)
 {
 	struct names names = {.region = region};
-	for (const struct block *b = document->first; b != NULL; b = b->next) {
-		size_t n;
-		const struct key_row *keys = table_keys_of(b->section, &n);
-		for (size_t i = 0; i < n; i++)
-			if (keys[i].secret == SECRET_URL || keys[i].secret == SECRET_WHOLE)
-				look_at(&names, &keys[i], &b->said[i]);
-	}
+	for (const struct block *b = document->first; b != NULL; b = b->next)
+		for (size_t i = 0; i < section_n_keys(b->section); i++)
+			look_at(&names, section_key(b->section, i), &b->said[i]);
 	if (names.list == NULL)
 		names.list = region_take(region, sizeof *names.list);
 	return names.list; /* NULL stands behind the last: regions are cleared */

@@ -1,5 +1,5 @@
 /* producer - puts jobs into a queue and knows when they are safe there: the contract behind
- * `outfall enqueue`.
+ * `outfall enqueue`. A kind opens them (kind.h).
  *
  * Thread: the loop's, both ways.
  * Owns:   a producer belongs to whoever opened it. A message is borrowed for the call only.
@@ -15,13 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct loop;
-struct log;
 struct producer;
-struct rabbitmq_settings;
-struct redis_settings;
-struct queue_settings;
-struct list_settings;
 
 struct producer_header {
 	const char *key, *value;
@@ -29,7 +23,7 @@ struct producer_header {
 
 struct producer_message {
 	struct span body;
-	const struct producer_header *headers; /* RabbitMQ only; the Redis list format has none */
+	const struct producer_header *headers; /* none, where the kind has none (KIND_NO_HEADERS) */
 	size_t n_headers;
 	uint64_t delay_ms; /* not to be run before; 0 = now */
 };
@@ -55,15 +49,5 @@ struct producer { /* first member of each kind's own struct */
 	const struct producer_events *events;
 	void *arg;
 };
-
-/* NULL: no memory. */
-struct producer *rabbitmq_producer_open(struct loop *loop, struct log *log,
-					const struct rabbitmq_settings *settings,
-					const struct queue_settings *queue,
-					const struct producer_events *events, void *arg);
-struct producer *redis_producer_open(struct loop *loop, struct log *log,
-				     const struct redis_settings *settings,
-				     const struct list_settings *list,
-				     const struct producer_events *events, void *arg);
 
 #endif

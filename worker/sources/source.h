@@ -1,7 +1,7 @@
 /* source - where jobs come from and who is told what became of them: the contract.
  *
- * One struct source for each `rabbitmq` or `redis` section. A new kind of broker is a new file
- * that ends in one `const struct source_ops`.
+ * One struct source for each section that names a broker. A new kind of broker is a new folder that ends in one
+ * `const struct source_kind` (kind.h), whose create() makes these.
  *
  * Thread: the loop's, both ways.
  * Owns:   the source owns its connections and its record of each job's tag; the core owns the job
@@ -107,7 +107,7 @@ struct source_host {
 };
 
 struct source_ops {
-	const char *kind; /* "rabbitmq", "redis" */
+	const char *kind; /* as its section is called */
 	/* Connects and begins to take. Returns at once; progress shows in link and intake. */
 	void (*start)(struct source *source);
 	/* Shuts the intake. Ends in INTAKE_SHUT, also when the link is down or dies meanwhile. While

@@ -18,18 +18,19 @@
 static const struct scheme {
 	const char *prefix;
 	unsigned port;
+	bool tls;
 } schemes[] = {
-    [URL_AMQP] = {"amqp://",            5672 },
-    [URL_AMQPS] = {"amqps://",           5671 },
-    [URL_REDIS] = {"redis://",           6379 },
-    [URL_REDISS] = {"rediss://",          6379 },
-    [URL_UNIX] = {"unix://",            0    },
-    [URL_SENTINEL] = {"redis+sentinel://",  26379},
-    [URL_SENTINELS] = {"rediss+sentinel://", 26379},
-    [URL_CLUSTER] = {"redis+cluster://",   6379 },
-    [URL_CLUSTERS] = {"rediss+cluster://",  6379 },
-    [URL_HTTP] = {"http://",            80   },
-    [URL_HTTPS] = {"https://",           443  },
+    [URL_AMQP] = {"amqp://",            5672,  false},
+    [URL_AMQPS] = {"amqps://",           5671,  true },
+    [URL_REDIS] = {"redis://",           6379,  false},
+    [URL_REDISS] = {"rediss://",          6379,  true },
+    [URL_UNIX] = {"unix://",            0,     false},
+    [URL_SENTINEL] = {"redis+sentinel://",  26379, false},
+    [URL_SENTINELS] = {"rediss+sentinel://", 26379, true },
+    [URL_CLUSTER] = {"redis+cluster://",   6379,  false},
+    [URL_CLUSTERS] = {"rediss+cluster://",  6379,  true },
+    [URL_HTTP] = {"http://",            80,    false},
+    [URL_HTTPS] = {"https://",           443,   true },
 };
 
 static int hex_digit(char c)
@@ -292,6 +293,14 @@ void url_free(struct url *url)
 {
 	memory_free(url->text);
 	*url = (struct url){0};
+}
+
+bool url_is_tls(const char *url)
+{
+	for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
+		if (strncmp(url, schemes[i].prefix, strlen(schemes[i].prefix)) == 0)
+			return schemes[i].tls;
+	return false;
 }
 
 /* Works on what url_parse() refuses too, since that is what gets printed most: whatever stands

@@ -59,6 +59,9 @@ struct url {
 enum status url_parse(const char *text, struct url *ret_url, struct error *why);
 void url_free(struct url *url); /* fine on a zeroed one */
 
+/* Whether its scheme is one with TLS. Any text is fine. */
+bool url_is_tls(const char *url);
+
 /* `url` without its password, for people: "amqp://user:***@mq1:5672/vhost". Any text is fine. */
 void url_redacted(const char *url, char *buf, size_t size);
 

@@ -1,6 +1,8 @@
 /* What one configuration says that another does not, and what of it can be taken over. */
 #include "settings/changes.h"
 
+#include "sources_of.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,7 +27,7 @@ static struct settings *load(const char *text)
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
 	assert_int_equal(close(fd), 0);
-	if (settings_load(path, &settings, &problems) != ST_OK)
+	if (settings_load(source_kinds, path, &settings, &problems) != ST_OK)
 		fail_msg("line %u: %s", problems.list[0].place.line, problems.list[0].text);
 	problems_free(&problems);
 	assert_int_equal(unlink(path), 0);
@@ -104,7 +106,7 @@ static void what_is_live_is_taken_over(void **state)
 	assert_int_equal(s->drain.timeout_ms, 9000);
 	assert_int_equal(s->drain.grace_ms, 500);
 	assert_string_equal(s->drain.report, "/tmp/r.json");
-	const struct queue_settings *queue = &s->rabbitmqs[0].queues[0];
+	const struct queue_settings *queue = queue_of(s, 0);
 	assert_int_equal(queue->concurrency, 2);
 	assert_int_equal(queue->prefetch, 0);
 	assert_int_equal(queue->rate_interval_ns, 200 * 1000 * 1000);
@@ -115,7 +117,7 @@ static void what_is_live_is_taken_over(void **state)
 	assert_int_equal(queue->handler->concurrency, 1);
 	assert_int_equal(queue->handler->deadline, POLICY_FINISH);
 	assert_int_equal(queue->handler->timeout_ms, 0);
-	assert_int_equal(s->redises[0].lists[0].concurrency, 6);
+	assert_int_equal(list_of(s, 0)->concurrency, 6);
 	settings_destroy(s);
 	settings_destroy(after);
 }

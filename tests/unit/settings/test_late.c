@@ -4,6 +4,8 @@
 #include "settings/late.h"
 #include "settings/loaded.h"
 
+#include "sources_of.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -31,7 +33,7 @@ static struct settings *load(const char *text)
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
 	assert_int_equal(close(fd), 0);
-	if (settings_load(path, &settings, &problems) != ST_OK)
+	if (settings_load(source_kinds, path, &settings, &problems) != ST_OK)
 		fail_msg("line %u: %s", problems.list[0].place.line, problems.list[0].text);
 	problems_free(&problems);
 	assert_int_equal(unlink(path), 0);

@@ -2,6 +2,8 @@
  * half edited. Each row is loaded for one of them and gives what is found, or the first error. */
 #include "settings/settings.h"
 
+#include "sources_of.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -64,9 +66,10 @@ static enum status load(const struct row *row, struct settings **ret_settings,
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, row->text, strlen(row->text)), (ssize_t)strlen(row->text));
 	assert_int_equal(close(fd), 0);
-	enum status st = row->target != NULL
-			     ? settings_load_queue(path, row->target, ret_settings, problems)
-			     : settings_load_socket(path, ret_settings, problems);
+	enum status st =
+	    row->target != NULL
+		? settings_load_queue(source_kinds, path, row->target, ret_settings, problems)
+		: settings_load_socket(source_kinds, path, ret_settings, problems);
 	assert_int_equal(unlink(path), 0);
 	return st;
 }
@@ -77,10 +80,10 @@ static void print_found(const struct row *row, const struct settings *s, char *b
 	(void)snprintf(buf, size, "-");
 	if (row->target == NULL && s->admin.socket != NULL)
 		(void)snprintf(buf, size, "%s", s->admin.socket);
-	for (size_t i = 0; i < s->n_redises; i++)
-		if (s->redises[i].broker.n_urls > 0)
-			(void)snprintf(buf, size, "%s %u", s->redises[i].broker.urls[0],
-				       (unsigned)s->redises[i].lists[0].lease_ms);
+	for (size_t i = 0; i < s->n_sources; i++)
+		if (s->sources[i]->broker.n_urls > 0)
+			(void)snprintf(buf, size, "%s %u", s->sources[i]->broker.urls[0],
+				       (unsigned)list_of(s, 0)->lease_ms);
 }
 
 static void each_row(void **state)
@@ -118,10 +121,10 @@ static void all_are_named(void **state)
 	struct settings *s = NULL;
 	struct problems problems;
 	assert_int_equal(load(&row, &s, &problems), ST_OK);
-	assert_int_equal(s->n_rabbitmqs, 1);
-	assert_int_equal(s->rabbitmqs[0].n_queues, 2);
-	assert_string_equal(s->rabbitmqs[0].queues[1].name, "b");
-	assert_string_equal(s->redises[0].lists[0].name, "l");
+	assert_int_equal(s->n_sources, 2);
+	assert_int_equal(rabbitmq_of(s)->n_queues, 2);
+	assert_string_equal(queue_of(s, 1)->name, "b");
+	assert_string_equal(list_of(s, 0)->name, "l");
 	settings_destroy(s);
 	problems_free(&problems);
 }

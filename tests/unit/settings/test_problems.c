@@ -1,6 +1,7 @@
 /* What is wrong with a configuration, and in which line: texts and the problems they must give, in
  * order and no others. Whatever is wrong, no report may hold the secret that is in most of them. */
 #include "settings/settings.h"
+#include "sources/kind.h"
 
 #include "../wire/authority.h"
 
@@ -493,7 +494,7 @@ static bool try_row(const struct row *row)
 	struct settings *settings = NULL;
 	struct problems problems;
 	write_file("outfall.conf", row->text);
-	enum status st = settings_load("outfall.conf", &settings, &problems);
+	enum status st = settings_load(source_kinds, "outfall.conf", &settings, &problems);
 	bool right = is_as_expected(row, &problems) && !mention(&problems, SECRET) &&
 		     !mention(&problems, "plainword") && (st == ST_OK) == (problems.errors == 0) &&
 		     (settings != NULL) == (st == ST_OK);
@@ -519,7 +520,7 @@ static void assert_unreadable(const char *path, const char *why)
 {
 	struct settings *settings = NULL;
 	struct problems problems;
-	assert_int_equal(settings_load(path, &settings, &problems), ST_INVALID);
+	assert_int_equal(settings_load(source_kinds, path, &settings, &problems), ST_INVALID);
 	assert_int_equal(problems.count, 1);
 	assert_int_equal(problems.list[0].place.line, 0);
 	assert_string_equal(problems.list[0].place.file, path);
@@ -548,7 +549,8 @@ static void test_included(void **state)
 				   "include(\"part.conf\") bogus = 1\n}\n\nbogus = 2\n");
 	write_file("part.conf",
 		   "# of it\nqueue \"q\" { dlx = true\n  handler = h\n  prio = 2\n}\n");
-	assert_int_equal(settings_load("outfall.conf", &settings, &problems), ST_INVALID);
+	assert_int_equal(settings_load(source_kinds, "outfall.conf", &settings, &problems),
+			 ST_INVALID);
 	static const struct {
 		const char *file;
 		unsigned line;
@@ -589,7 +591,8 @@ static void test_without_number(void **state)
 	for (int i = 0; i < 5000; i++)
 		(void)fprintf(file, "k%d = 1\nlog { level = loud }\n", i);
 	assert_int_equal(fclose(file), 0);
-	assert_int_equal(settings_load("outfall.conf", &settings, &problems), ST_INVALID);
+	assert_int_equal(settings_load(source_kinds, "outfall.conf", &settings, &problems),
+			 ST_INVALID);
 	assert_int_in_range(problems.count, 50, 200);
 	problems_free(&problems);
 }
@@ -607,7 +610,8 @@ static void test_warnings_without_number(void **state)
 		(void)fprintf(file, "retry \"r%d\" { }\n", i);
 	assert_true(fputs("retry \"z\" { }\nretry \"z\" { }\n", file) >= 0);
 	assert_int_equal(fclose(file), 0);
-	assert_int_equal(settings_load("outfall.conf", &settings, &problems), ST_INVALID);
+	assert_int_equal(settings_load(source_kinds, "outfall.conf", &settings, &problems),
+			 ST_INVALID);
 	assert_int_equal(problems.errors, 1);
 	assert_true(mention(&problems, "is there twice"));
 	problems_free(&problems);
@@ -626,7 +630,8 @@ static void assert_too_much(const char *before, const char *again, int times, co
 		assert_true(fputs(again, file) >= 0);
 	assert_true(fputs(after, file) >= 0);
 	assert_int_equal(fclose(file), 0);
-	assert_int_equal(settings_load("outfall.conf", &settings, &problems), ST_INVALID);
+	assert_int_equal(settings_load(source_kinds, "outfall.conf", &settings, &problems),
+			 ST_INVALID);
 	assert_true(mention(&problems, why));
 	problems_free(&problems);
 }
@@ -677,7 +682,7 @@ static void test_mutilated(void **state)
 		write_file("outfall.conf", text);
 		struct settings *settings = NULL;
 		struct problems problems;
-		enum status st = settings_load("outfall.conf", &settings, &problems);
+		enum status st = settings_load(source_kinds, "outfall.conf", &settings, &problems);
 		if ((st == ST_OK) != (problems.errors == 0))
 			fail_msg("round %u", round);
 		settings_destroy(settings);

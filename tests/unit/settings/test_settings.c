@@ -2,6 +2,8 @@
  * place. What is wrong with bad ones is test_problems.c's affair. */
 #include "settings/settings.h"
 
+#include "sources_of.h"
+
 #include "base/memory.h"
 #include "settings/secrets.h"
 
@@ -47,7 +49,7 @@ static struct settings *load(const char *text)
 	struct settings *settings = NULL;
 	struct problems problems;
 	write_file("outfall.conf", text);
-	enum status st = settings_load("outfall.conf", &settings, &problems);
+	enum status st = settings_load(source_kinds, "outfall.conf", &settings, &problems);
 	for (size_t i = 0; i < problems.count; i++)
 		print_error("%s:%u: %s\n", problems.list[i].place.file, problems.list[i].place.line,
 			    problems.list[i].text);
@@ -62,7 +64,8 @@ static struct settings *load_again(const struct settings *before)
 	struct settings *settings = NULL;
 	struct problems problems;
 	struct settings_kept *kept = settings_keep(before);
-	enum status st = settings_load_again("outfall.conf", kept, &settings, &problems);
+	enum status st =
+	    settings_load_again(source_kinds, "outfall.conf", kept, &settings, &problems);
 	settings_kept_destroy(kept);
 	assert_int_equal(st == ST_OK, settings != NULL);
 	problems_free(&problems);
@@ -89,8 +92,8 @@ static void test_defaults(void **state)
 	assert_int_equal(s->drain.grace_ms, 5000);
 	assert_null(s->drain.report);
 
-	assert_int_equal(s->n_rabbitmqs, 1);
-	const struct rabbitmq_settings *rabbitmq = &s->rabbitmqs[0];
+	assert_int_equal(s->n_sources, 2);
+	const struct rabbitmq_settings *rabbitmq = rabbitmq_of(s);
 	assert_string_equal(rabbitmq->name, "m");
 	assert_int_equal(rabbitmq->place.line, 1);
 	assert_string_equal(rabbitmq->place.file, "outfall.conf");
@@ -99,7 +102,7 @@ static void test_defaults(void **state)
 	assert_int_equal(rabbitmq->heartbeat_ms, 10000);
 	assert_int_equal(rabbitmq->broker.connect_timeout_ms, 5000);
 	assert_int_equal(rabbitmq->n_queues, 1);
-	const struct queue_settings *queue = &rabbitmq->queues[0];
+	const struct queue_settings *queue = queue_of(s, 0);
 	assert_string_equal(queue->name, "q");
 	assert_ptr_equal(queue->handler, &s->handlers[0]);
 	assert_ptr_equal(queue->retry, &s->retries[0]);
@@ -109,11 +112,10 @@ static void test_defaults(void **state)
 	assert_int_equal(queue->declare, DECLARE_PASSIVE);
 	assert_null(queue->dead);
 
-	assert_int_equal(s->n_redises, 1);
-	assert_string_equal(s->redises[0].broker.urls[0], "redis://r1");
-	assert_int_equal(s->redises[0].broker.connect_timeout_ms, 5000);
-	assert_int_equal(s->redises[0].n_lists, 1);
-	const struct list_settings *list = &s->redises[0].lists[0];
+	assert_string_equal(redis_of(s)->broker.urls[0], "redis://r1");
+	assert_int_equal(redis_of(s)->broker.connect_timeout_ms, 5000);
+	assert_int_equal(redis_of(s)->n_queues, 1);
+	const struct list_settings *list = list_of(s, 0);
 	assert_string_equal(list->name, "l");
 	assert_int_equal(list->place.line, 2);
 	assert_ptr_equal(list->handler, &s->handlers[1]);
@@ -174,13 +176,13 @@ static void test_each_kind_of_value(void **state)
 	assert_int_equal(s->drain.reserve_ms, 0);
 	assert_int_equal(s->drain.grace_ms, 250);
 	assert_string_equal(s->drain.report, "drain.json");
-	const struct rabbitmq_settings *rabbitmq = &s->rabbitmqs[0];
+	const struct rabbitmq_settings *rabbitmq = rabbitmq_of(s);
 	assert_int_equal(rabbitmq->broker.n_urls, 3);
 	assert_string_equal(rabbitmq->broker.urls[2], "amqp://c");
 	assert_int_equal(rabbitmq->heartbeat_ms, 0);
 	assert_int_equal(rabbitmq->broker.connect_timeout_ms, 100);
 	assert_int_equal(rabbitmq->n_queues, 2);
-	const struct queue_settings *one = &rabbitmq->queues[0], *two = &rabbitmq->queues[1];
+	const struct queue_settings *one = queue_of(s, 0), *two = queue_of(s, 1);
 	assert_int_equal(one->prefetch, 32);
 	assert_int_equal(one->concurrency, 8);
 	assert_int_equal(one->priority, -5);
@@ -280,13 +282,13 @@ static void test_includes(void **state)
 	struct settings *s =
 	    load("worker { concurrency = 2 } include(\"sub/a.conf\") log { }\n"
 		 "rabbitmq \"m\" { url = \"amqp://h\"\n queue \"q\" { handler = h } }");
-	assert_string_equal(s->redises[0].broker.urls[0], "redis://:pw@h/3");
-	assert_string_equal(s->redises[0].place.file, "sub/b.conf");
-	assert_int_equal(s->redises[0].lists[0].place.line, 3);
+	assert_string_equal(redis_of(s)->broker.urls[0], "redis://:pw@h/3");
+	assert_string_equal(redis_of(s)->place.file, "sub/b.conf");
+	assert_int_equal(list_of(s, 0)->place.line, 3);
 	assert_string_equal(s->handlers[0].place.file, "sub/a.conf");
 	assert_int_equal(s->handlers[0].place.line, 2);
-	assert_string_equal(s->rabbitmqs[0].queues[0].place.file, "outfall.conf");
-	assert_int_equal(s->rabbitmqs[0].queues[0].place.line, 3);
+	assert_string_equal(queue_of(s, 0)->place.file, "outfall.conf");
+	assert_int_equal(queue_of(s, 0)->place.line, 3);
 	settings_destroy(s);
 }
 
@@ -298,13 +300,13 @@ static void test_includes_by_pattern(void **state)
 	write_file("sub/a.conf", "redis \"r\" { list \"l\" { handler = h }");
 	write_file("sub/url", "redis://h");
 	struct settings *s = load("include(\"sub/[ab].conf\")" HANDLER);
-	assert_string_equal(s->redises[0].broker.urls[0], "redis://h");
-	assert_string_equal(s->redises[0].lists[0].place.file, "sub/a.conf");
+	assert_string_equal(redis_of(s)->broker.urls[0], "redis://h");
+	assert_string_equal(list_of(s, 0)->place.file, "sub/a.conf");
 	settings_destroy(s);
 	write_file("sub/[ab].conf",
 		   "redis \"s\" { url = \"redis://h\" list \"l\" { handler = h } }");
 	s = load("include('sub/[ab].conf')" HANDLER);
-	assert_string_equal(s->redises[0].name, "s");
+	assert_string_equal(redis_of(s)->name, "s");
 	settings_destroy(s);
 	assert_int_equal(unlink("sub/[ab].conf"), 0);
 }
@@ -317,7 +319,7 @@ static void test_marks_and_line_ends(void **state)
 	struct settings *s = load("\xef\xbb\xbfinclude(\"sub/a.conf\")\r\nredis \"r\" {\r\n url = "
 				  "\"redis://h\"\r\n list \"l\" { handler = h } }\r\n" HANDLER);
 	assert_string_equal(s->worker.name, "a");
-	assert_int_equal(s->redises[0].lists[0].place.line, 4);
+	assert_int_equal(list_of(s, 0)->place.line, 4);
 	settings_destroy(s);
 }
 
@@ -369,14 +371,14 @@ static void test_password_files(void **state)
 			       "handler = h } }\n" HANDLER,
 			       rows[i].url);
 		struct settings *s = load(text);
-		assert_string_equal(s->redises[0].broker.urls[0], rows[i].want);
+		assert_string_equal(redis_of(s)->broker.urls[0], rows[i].want);
 		settings_destroy(s);
 	}
 	struct settings *s =
 	    load("rabbitmq \"m\" { urls = {\"amqp://u@a/v\", \"amqp://u@b\"} "
 		 "password_file = password queue \"q\" { handler = h } }\n" HANDLER);
-	assert_string_equal(s->rabbitmqs[0].broker.urls[0], "amqp://u:p%40%2Fs%20%25@a/v");
-	assert_string_equal(s->rabbitmqs[0].broker.urls[1], "amqp://u:p%40%2Fs%20%25@b");
+	assert_string_equal(rabbitmq_of(s)->broker.urls[0], "amqp://u:p%40%2Fs%20%25@a/v");
+	assert_string_equal(rabbitmq_of(s)->broker.urls[1], "amqp://u:p%40%2Fs%20%25@b");
 	settings_destroy(s);
 }
 
@@ -411,7 +413,7 @@ static void test_secrets_are_read_again(void **state)
 	struct settings *s =
 	    load("rabbitmq \"m\" { urls = {\"amqp://u@a/v\", \"amqps://u@b\"} "
 		 "password_file = password queue \"q\" { handler = h } }\n" HANDLER);
-	const struct broker_settings *broker = &s->rabbitmqs[0].broker;
+	const struct broker_settings *broker = &rabbitmq_of(s)->broker;
 	assert_string_equal(broker->urls[1], "amqps://u:one@b");
 	write_file("password", "t/wo");
 	assert_again(broker, 0, "amqp://u:t%2Fwo@a/v");
@@ -428,7 +430,7 @@ static void test_secrets_are_read_again(void **state)
 
 	write_file("url", "redis://:one@h/1\n");
 	s = load("redis \"r\" { url_file = url list \"l\" { handler = h } }\n" HANDLER);
-	broker = &s->redises[0].broker;
+	broker = &redis_of(s)->broker;
 	write_file("url", "rediss://:two@h2/1\n");
 	assert_again(broker, 0, "rediss://:two@h2/1");
 	write_file("url", "amqp://u:s3kr1t@h\n");
@@ -440,7 +442,7 @@ static void test_secrets_are_read_again(void **state)
 	settings_destroy(s);
 
 	s = load("redis \"r\" { url = \"redis://h\" list \"l\" { handler = h } }\n" HANDLER);
-	assert_again(&s->redises[0].broker, 0, NULL);
+	assert_again(&redis_of(s)->broker, 0, NULL);
 	settings_destroy(s);
 }
 
@@ -461,7 +463,7 @@ static void test_what_is_read_once_is_kept(void **state)
 	for (int i = 0; i < 3; i++) {
 		struct settings *next = load_again(last);
 		assert_non_null(next);
-		assert_string_equal(next->redises[0].broker.urls[0], "redis://:one@h");
+		assert_string_equal(redis_of(next)->broker.urls[0], "redis://:one@h");
 		settings_destroy(last);
 		last = next;
 		if (i == 0)
@@ -476,7 +478,7 @@ static void test_what_is_read_once_is_kept(void **state)
 	assert_int_equal(unlink("password"), 0);
 	write_file("password", "two"); /* and a file is a file */
 	struct settings *next = load_again(last);
-	assert_string_equal(next->redises[0].broker.urls[0], "redis://:two@h");
+	assert_string_equal(redis_of(next)->broker.urls[0], "redis://:two@h");
 	settings_destroy(next);
 	settings_destroy(last);
 }
@@ -491,18 +493,18 @@ static void test_tls(void **state)
 				  "rabbitmq \"m\" { url = \"amqp://h\" tls_verify = ca "
 				  "tls_server_name = mq key_file = k queue \"q\" { handler = h } "
 				  "}\n" HANDLER);
-	const struct tls_settings *tls = &s->redises[0].broker.tls;
+	const struct tls_settings *tls = &redis_of(s)->broker.tls;
 	assert_string_equal(tls->ca_file, "sub/ca.pem");
 	assert_string_equal(tls->cert_file, "/etc/c.pem");
 	assert_null(tls->key_file);
 	assert_null(tls->server_name);
 	assert_int_equal(tls->verify, TLS_VERIFY_FULL);
-	tls = &s->rabbitmqs[0].broker.tls;
+	tls = &rabbitmq_of(s)->broker.tls;
 	assert_null(tls->ca_file);
 	assert_string_equal(tls->key_file, "k");
 	assert_string_equal(tls->server_name, "mq");
 	assert_int_equal(tls->verify, TLS_VERIFY_CA);
-	assert_int_equal(s->rabbitmqs[0].auth, RABBITMQ_AUTH_PLAIN);
+	assert_int_equal(rabbitmq_of(s)->auth, RABBITMQ_AUTH_PLAIN);
 	settings_destroy(s);
 }
 
@@ -531,9 +533,9 @@ static void test_many_queues(void **state)
 		to += sprintf(to, "queue \"q%d\" { handler = h prefetch = %d }\n", i, i + 1);
 	(void)sprintf(to, "}\n");
 	struct settings *s = load(text);
-	assert_int_equal(s->rabbitmqs[0].n_queues, QUEUES);
-	assert_string_equal(s->rabbitmqs[0].queues[QUEUES - 1].name, "q1999");
-	assert_int_equal(s->rabbitmqs[0].queues[QUEUES - 1].prefetch, QUEUES);
+	assert_int_equal(rabbitmq_of(s)->n_queues, QUEUES);
+	assert_string_equal(queue_of(s, QUEUES - 1)->name, "q1999");
+	assert_int_equal(queue_of(s, QUEUES - 1)->prefetch, QUEUES);
 	settings_destroy(s);
 	free(text);
 }
@@ -561,7 +563,7 @@ static void test_dead_letters(void **state)
 		    "handler \"h\" { type = exec command = {\"/bin/true\"} }\n",
 		    rows[i].keys);
 		struct settings *s = load(text);
-		const char *dead = s->rabbitmqs[0].queues[0].dead;
+		const char *dead = queue_of(s, 0)->dead;
 		if (rows[i].dead == NULL)
 			assert_null(dead);
 		else

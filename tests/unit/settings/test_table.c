@@ -5,6 +5,7 @@
 #include "base/duration.h"
 #include "settings/settings.h"
 #include "settings/table.h"
+#include "sources/kind.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,20 +30,24 @@ static char *read_file(const char *path)
 	return text;
 }
 
+static void assert_makes_sense(const struct section_row *section, const struct key_row *row)
+{
+	assert_ptr_equal(section_find_key(section, row->name), row); /* not twice */
+	assert_non_null(row->help);
+	assert_true(strlen(row->help) > 0 && row->help[strlen(row->help) - 1] == '.');
+	assert_true(row->least <= row->most);
+	assert_int_equal(row->type == VALUE_CHOICE, row->choices != NULL);
+}
+
 static void test_rows_make_sense(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < table_n_keys; i++) {
-		const struct key_row *row = &table_keys[i];
-		assert_ptr_equal(table_find_key(row->section, row->name), row); /* not twice */
-		assert_non_null(row->help);
-		assert_true(strlen(row->help) > 0 && row->help[strlen(row->help) - 1] == '.');
-		assert_true(row->least <= row->most);
-		assert_int_equal(row->type == VALUE_CHOICE, row->choices != NULL);
-	}
-	for (int i = 0; i < SECTIONS; i++) {
-		const struct section_row *row = &table_sections[i];
-		assert_ptr_equal(table_find_section(row->inside, row->name), row);
+	const struct section_row *section;
+	for (size_t i = 0; (section = table_section(source_kinds, i)) != NULL; i++) {
+		assert_ptr_equal(table_find_section(source_kinds, section->inside, section->name),
+				 section);
+		for (size_t k = 0; k < section_n_keys(section); k++)
+			assert_makes_sense(section, section_key(section, k));
 	}
 }
 
@@ -50,22 +55,22 @@ static void test_nearest(void **state)
 {
 	(void)state;
 	static const struct {
-		int inside;
+		const struct section_row *inside;
 		const char *name, *want;
 	} rows[] = {
-	    {SECTION_WORKER,   "concurency",                                       "concurrency"},
-	    {SECTION_WORKER,   "nmae",					     "name"       },
-	    {SECTION_WORKER,   "maxbody",					  "max_body"   },
-	    {SECTION_LOG,      "Level",					    "level"      },
-	    {SECTION_ROOT,     "rabitmq",					  "rabbitmq"   },
-	    {SECTION_RABBITMQ, "queues",					   "queue"      },
-	    {SECTION_RABBITMQ, "URL",					      NULL         },
-	    {SECTION_WORKER,   "grace",					    NULL         },
-	    {SECTION_WORKER,   "x",						NULL         },
-	    {SECTION_WORKER,   "a-name-that-is-much-longer-than-any-key-there-is", NULL         },
+	    {&section_worker,               "concurency",                                       "concurrency"},
+	    {&section_worker,               "nmae",					     "name"       },
+	    {&section_worker,               "maxbody",					  "max_body"   },
+	    {&section_log,                  "Level",					    "level"      },
+	    {NULL,			  "rabitmq",					  "rabbitmq"   },
+	    {&rabbitmq_kind.schema.section, "queues",                                           "queue"      },
+	    {&rabbitmq_kind.schema.section, "URL",                                              NULL         },
+	    {&section_worker,               "grace",					    NULL         },
+	    {&section_worker,               "x",						NULL         },
+	    {&section_worker,               "a-name-that-is-much-longer-than-any-key-there-is", NULL         },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		const char *got = table_nearest(rows[i].inside, rows[i].name);
+		const char *got = table_nearest(source_kinds, rows[i].inside, rows[i].name);
 		if ((got == NULL) != (rows[i].want == NULL) ||
 		    (got != NULL && strcmp(got, rows[i].want) != 0))
 			fail_msg("%s: %s", rows[i].name, got != NULL ? got : "nothing");
@@ -101,28 +106,27 @@ static const char *find_next_section(const char *from, const char *name)
 	return from + strlen(from);
 }
 
-static void find_section(const char *sample, int section, const char **ret_from,
+static void find_section(const char *sample, const struct section_row *row, const char **ret_from,
 			 const char **ret_end)
 {
-	const struct section_row *row = &table_sections[section];
 	char opening[64];
 	(void)snprintf(opening, sizeof opening, row->titled ? "%s \"" : "%s {", row->name);
 	*ret_from = strstr(sample, opening);
 	if (*ret_from == NULL)
 		fail_msg("the sample has no section %s", row->name);
-	*ret_end = row->inside == SECTION_ROOT ? find_next_section(*ret_from, row->name)
-					       : strstr(*ret_from, "\n\t}");
+	*ret_end = row->inside == NULL ? find_next_section(*ret_from, row->name)
+				       : strstr(*ret_from, "\n\t}");
 	assert_non_null(*ret_end);
 }
 
-static void assert_shown(const char *sample, const struct key_row *row)
+static void assert_shown(const char *sample, const struct section_row *section,
+			 const struct key_row *row)
 {
 	const char *from, *end, *value;
-	find_section(sample, (int)row->section, &from, &end);
+	find_section(sample, section, &from, &end);
 	value = find_line(from, end, row->name);
 	if (value == NULL)
-		fail_msg("the sample does not show %s of %s", row->name,
-			 table_sections[row->section].name);
+		fail_msg("the sample does not show %s of %s", row->name, section->name);
 	bool commented = false;
 	for (const char *p = value; p > sample && *p != '\n'; p--)
 		commented |= *p == '#';
@@ -130,15 +134,17 @@ static void assert_shown(const char *sample, const struct key_row *row)
 	if (commented && row->preset != NULL &&
 	    strncmp(value, row->preset, strlen(row->preset)) != 0)
 		fail_msg("the sample gives %s of %s another default than %s", row->name,
-			 table_sections[row->section].name, row->preset);
+			 section->name, row->preset);
 }
 
 static void test_sample_shows_every_key(void **state)
 {
 	(void)state;
 	char *sample = read_file(SAMPLE);
-	for (size_t i = 0; i < table_n_keys; i++)
-		assert_shown(sample, &table_keys[i]);
+	const struct section_row *section;
+	for (size_t i = 0; (section = table_section(source_kinds, i)) != NULL; i++)
+		for (size_t k = 0; k < section_n_keys(section); k++)
+			assert_shown(sample, section, section_key(section, k));
 	free(sample);
 }
 
@@ -147,7 +153,7 @@ static void test_sample_is_good(void **state)
 	(void)state;
 	struct settings *settings = NULL;
 	struct problems problems;
-	enum status st = settings_load(SAMPLE, &settings, &problems);
+	enum status st = settings_load(source_kinds, SAMPLE, &settings, &problems);
 	for (size_t i = 0; i < problems.count; i++)
 		print_error("%s:%u: %s\n", problems.list[i].place.file, problems.list[i].place.line,
 			    problems.list[i].text);
@@ -183,7 +189,8 @@ static void test_sample_uncommented(void **state)
 	assert_int_equal(fclose(file), 0);
 	struct settings *settings = NULL;
 	struct problems problems;
-	(void)settings_load(path, &settings, &problems); /* url and url_file are both given */
+	(void)settings_load(source_kinds, path, &settings,
+			    &problems); /* url and url_file are both given */
 	for (size_t i = 0; i < problems.count; i++)
 		if (strstr(problems.list[i].text, "unknown") != NULL ||
 		    strstr(problems.list[i].text, "cannot be \"") != NULL ||
@@ -264,24 +271,23 @@ static void print_key(FILE *out, const struct key_row *row)
 	(void)fprintf(out, "%s |\n", row->help);
 }
 
-static void print_section(FILE *out, int section)
+static void print_section(FILE *out, const struct section_row *row)
 {
-	const struct section_row *row = &table_sections[section];
 	(void)fprintf(out, "\n## `%s%s`%s%s%s\n\n%s\n\n", row->name, row->titled ? " \"...\"" : "",
-		      row->inside != SECTION_ROOT ? " in `" : "",
-		      row->inside != SECTION_ROOT ? table_sections[row->inside].name : "",
-		      row->inside != SECTION_ROOT ? "`" : "", row->help);
+		      row->inside != NULL ? " in `" : "",
+		      row->inside != NULL ? row->inside->name : "", row->inside != NULL ? "`" : "",
+		      row->help);
 	(void)fputs("| key | value | default | |\n|---|---|---|---|\n", out);
-	for (size_t i = 0; i < table_n_keys; i++)
-		if ((int)table_keys[i].section == section)
-			print_key(out, &table_keys[i]);
+	for (size_t i = 0; i < section_n_keys(row); i++)
+		print_key(out, section_key(row, i));
 }
 
 static void print_reference(FILE *out)
 {
 	(void)fputs("# Every key of outfall.conf\n"
 		    "\n"
-		    "Printed from `worker/settings/table.c`, and held to it by "
+		    "Printed from `worker/settings/table.c` and each `kind.c` of `worker/sources`, "
+		    "and held to them by "
 		    "`tests/unit/settings/test_table.c`.\n"
 		    "\n"
 		    "A time is a number with `ms`, `s`, `m` or `h`; a size is a number of bytes, "
@@ -310,8 +316,9 @@ static void print_reference(FILE *out)
 		    "might be a secret: it names\n"
 		    "the file, the line, the key and what would be right.\n",
 		    out);
-	for (int i = 0; i < SECTIONS; i++)
-		print_section(out, i);
+	const struct section_row *section;
+	for (size_t i = 0; (section = table_section(source_kinds, i)) != NULL; i++)
+		print_section(out, section);
 }
 
 static void test_reference_is_true(void **state)

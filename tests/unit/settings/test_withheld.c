@@ -1,6 +1,7 @@
 /* Which variables no handler gets, by where the configuration has put their values. */
 #include "settings/settings.h"
 #include "settings/withheld.h"
+#include "sources/kind.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -53,7 +54,7 @@ static struct settings *load(const char *text)
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
 	assert_int_equal(close(fd), 0);
-	if (settings_load(path, &settings, &problems) != ST_OK)
+	if (settings_load(source_kinds, path, &settings, &problems) != ST_OK)
 		fail_msg("%s: %s", text, problems.list[0].text);
 	problems_free(&problems);
 	assert_int_equal(unlink(path), 0);

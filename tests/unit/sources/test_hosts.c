@@ -2,6 +2,7 @@
 #include "sources/hosts.h"
 
 #include "settings/settings.h"
+#include "sources/kind.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -116,8 +117,11 @@ static void passwords_are_those_of_now(void **state)
 {
 	char path[] = "/tmp/outfall-test-XXXXXX";
 	int fd = mkstemp(path);
-	struct broker_settings broker = {
-	    .urls = urls, .bare_urls = bare, .n_urls = 1, .password_file = path};
+	struct broker_settings broker = {.schema = &rabbitmq_kind.schema,
+					 .urls = urls,
+					 .bare_urls = bare,
+					 .n_urls = 1,
+					 .password_file = path};
 	(void)state;
 	assert_true(fd >= 0);
 	assert_int_equal(close(fd), 0);
@@ -138,8 +142,11 @@ static void a_move_is_counted(void **state)
 	static const char *one[] = {"redis://h/0", NULL};
 	char path[] = "/tmp/outfall-test-XXXXXX";
 	int fd = mkstemp(path);
-	struct broker_settings broker = {
-	    .urls = one, .bare_urls = one, .n_urls = 1, .url_file = path};
+	struct broker_settings broker = {.schema = &redis_kind.schema,
+					 .urls = one,
+					 .bare_urls = one,
+					 .n_urls = 1,
+					 .url_file = path};
 	static const struct {
 		const char *url;
 		unsigned moves;

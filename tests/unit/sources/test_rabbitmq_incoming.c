@@ -3,7 +3,7 @@
 
 #include "base/log.h"
 #include "job/job.h"
-#include "settings/settings.h"
+#include "sources/rabbitmq/rabbitmq_settings.h"
 #include "sources/source.h"
 #include "wire/amqp.h"
 

@@ -1,8 +1,8 @@
 /* How many deliveries may be outstanding, as rows of what bounds them. */
 #include "dispatch/routes.h"
 #include "executors/executor.h"
-#include "settings/settings.h"
 #include "sources/rabbitmq/rabbitmq_prefetch.h"
+#include "sources/rabbitmq/rabbitmq_settings.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* What is believed of a queue after each answer; what the words mean is in test_rabbitmq_mismatch.c. */
 #include "sources/rabbitmq/rabbitmq_single_active.h"
 
-#include "settings/settings.h"
+#include "sources/rabbitmq/rabbitmq_settings.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -17,7 +17,6 @@
 #include "dispatch/routes.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "settings/settings.h"
 #include "sources/rabbitmq/rabbitmq_channel.h"
 #include "sources/rabbitmq/rabbitmq_copies.h"
 #include "sources/rabbitmq/rabbitmq_describe.h"
@@ -25,6 +24,7 @@
 #include "sources/rabbitmq/rabbitmq_message.h"
 #include "sources/rabbitmq/rabbitmq_pace.h"
 #include "sources/rabbitmq/rabbitmq_passage.h"
+#include "sources/rabbitmq/rabbitmq_settings.h"
 #include "sources/source.h"
 #include "wire/amqp.h"
 
@@ -38,14 +38,15 @@ struct rabbitmq {
 	struct rabbitmq_link link;
 	struct rabbitmq_channels all;
 	struct rabbitmq_channel **channels; /* number i + 1 is at i; NULL: that number is free */
-	size_t n_channels;                  /* how far that goes */
+	size_t n_channels, channels_room;   /* how far that goes, and how far it may */
+	size_t first_free;                  /* all before it are in use */
 	struct turn_hook turn;
 	struct timer *wake; /* answers may not wait longer */
 	uint64_t wake_at_ns;
 	struct pace pace;
 	struct timer *read_on; /* armed while reading waits */
 	unsigned least_prefetch;
-	bool has_been_up;
+	bool started, has_been_up;
 	unsigned place;  /* which node it was, last; see hosts.h */
 	bool refused;    /* for good: nothing is tried any more */
 	size_t refusals; /* addresses that have refused us since the last that did not */
@@ -450,6 +451,7 @@ static void turn_ends(void *arg)
 static void start(struct source *source)
 {
 	struct rabbitmq *s = of(source);
+	s->started = true;
 	s->all.intake_wanted = true;
 	rabbitmq_link_dial(&s->link);
 }
@@ -524,6 +526,13 @@ static void retire(struct source *source, struct route *route)
 	rabbitmq_channel_retire(route->source_ref);
 }
 
+static void free_number(struct rabbitmq *s, size_t i)
+{
+	s->channels[i] = NULL;
+	if (i < s->first_free)
+		s->first_free = i;
+}
+
 /* Its number is free again: with close-ok nothing more comes on it. */
 static enum leaving leave(struct source *source, struct route *route)
 {
@@ -534,7 +543,7 @@ static enum leaving leave(struct source *source, struct route *route)
 		return leaving;
 	for (size_t i = 0; i < s->n_channels; i++)
 		if (s->channels[i] == ch)
-			s->channels[i] = NULL;
+			free_number(s, i);
 	rabbitmq_channel_destroy(ch);
 	find_least_prefetch(s);
 	return leaving;
@@ -665,24 +674,6 @@ static const struct source_ops ops = {
 
 /* --- life -------------------------------------------------------------------------------------- */
 
-static enum status create_channels(struct rabbitmq *s, struct error *why)
-{
-	const struct rabbitmq_settings *settings = s->link.settings;
-	s->channels = memory_clear(settings->n_queues, sizeof(struct rabbitmq_channel *));
-	if (s->channels == NULL)
-		return error_set(why, ST_NOMEM, "out of memory");
-	s->least_prefetch = UINT16_MAX;
-	for (size_t i = 0; i < settings->n_queues; i++) {
-		const struct queue_settings *queue = &settings->queues[i];
-		enum status st = rabbitmq_channel_create(&s->all, queue, (uint16_t)(i + 1),
-							 &s->channels[i], why);
-		if (st != ST_OK)
-			return st;
-		s->n_channels++;
-	}
-	return ST_OK;
-}
-
 static enum status create_parts(struct rabbitmq *s, struct error *why)
 {
 	enum status st =
@@ -698,8 +689,11 @@ static enum status create_parts(struct rabbitmq *s, struct error *why)
 	s->read_on = timer_create_on(s->all.loop, read_on, s);
 	if (s->wake == NULL || s->read_on == NULL)
 		return error_set(why, ST_NOMEM, "out of memory");
-	st = rabbitmq_link_init(&s->link, why);
-	return st == ST_OK ? create_channels(s, why) : st;
+	s->channels_room = s->link.settings->n_queues;
+	s->channels = memory_clear(s->channels_room, sizeof(struct rabbitmq_channel *));
+	if (s->channels == NULL)
+		return error_set(why, ST_NOMEM, "out of memory");
+	return rabbitmq_link_init(&s->link, why);
 }
 
 static void init(struct rabbitmq *s, struct loop *loop, struct log *log,
@@ -734,6 +728,7 @@ static void init(struct rabbitmq *s, struct loop *loop, struct log *log,
 	    .refused = refused_for_good,
 	};
 	list_init(&s->all.busy);
+	s->least_prefetch = UINT16_MAX;
 	s->turn = (struct turn_hook){.run = turn_ends, .arg = s};
 	loop_add_hook(loop, TURN_SETTLE, &s->turn);
 }
@@ -761,19 +756,28 @@ enum status rabbitmq_source_create(struct loop *loop, struct log *log,
 	return ST_OK;
 }
 
-void rabbitmq_source_bind(struct source *source, size_t index, struct route *route)
+static enum status make_room(struct rabbitmq *s, size_t n, struct error *why)
 {
-	struct rabbitmq *s = of(source);
-	must(source->ops == &ops && index < s->n_channels);
-	rabbitmq_channel_bind(s->channels[index], route);
+	if (n > s->channels_room) {
+		struct rabbitmq_channel **channels =
+		    memory_grow(s->channels, n * sizeof(struct rabbitmq_channel *));
+		if (channels == NULL)
+			return error_set(why, ST_NOMEM, "out of memory");
+		s->channels = channels;
+		s->channels_room = n;
+	}
+	s->channels[n - 1] = NULL;
+	s->n_channels = n;
+	return ST_OK;
 }
 
 /* The lowest number that is free, whose place in `channels` is made. */
 static enum status find_number(struct rabbitmq *s, size_t *ret_number, struct error *why)
 {
-	size_t i = 0;
+	size_t i = s->first_free;
 	while (i < s->n_channels && s->channels[i] != NULL)
 		i++;
+	s->first_free = i;
 	if (i >= UINT16_MAX ||
 	    (s->all.conn != NULL && !amqp_conn_use_channel(s->all.conn, (uint16_t)(i + 1))))
 		return error_set(why, ST_REFUSED,
@@ -781,16 +785,7 @@ static enum status find_number(struct rabbitmq *s, size_t *ret_number, struct er
 				 "queue",
 				 i);
 	*ret_number = i + 1;
-	if (i < s->n_channels)
-		return ST_OK;
-	struct rabbitmq_channel **channels =
-	    memory_grow(s->channels, (i + 1) * sizeof(struct rabbitmq_channel *));
-	if (channels == NULL)
-		return error_set(why, ST_NOMEM, "out of memory");
-	channels[i] = NULL;
-	s->channels = channels;
-	s->n_channels = i + 1;
-	return ST_OK;
+	return i < s->n_channels ? ST_OK : make_room(s, i + 1, why);
 }
 
 enum status rabbitmq_source_add(struct source *source, const struct queue_settings *queue,
@@ -807,6 +802,8 @@ enum status rabbitmq_source_add(struct source *source, const struct queue_settin
 		return st;
 	s->channels[number - 1] = ch;
 	rabbitmq_channel_bind(ch, route);
+	if (!s->started)
+		return ST_OK;
 	rabbitmq_channel_forgive(ch);
 	if (s->all.conn != NULL)
 		open_channel(s, ch, number);

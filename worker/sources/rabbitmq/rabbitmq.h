@@ -13,8 +13,6 @@
 
 #include "base/error.h"
 
-#include <stddef.h>
-
 struct log;
 struct loop;
 struct queue_settings;
@@ -29,11 +27,9 @@ enum status rabbitmq_source_create(struct loop *loop, struct log *log,
 				   const struct worker_settings *worker, struct source_host *host,
 				   struct source **ret_source, struct error *why);
 
-/* Which route the jobs of settings->queues[index] take. Once for each, before start(). */
-void rabbitmq_source_bind(struct source *source, size_t index, struct route *route);
-
-/* One queue more, at any time until it is closed; `queue` must outlive the route. ST_NOMEM, or ST_REFUSED
- * when the connection has no channel left. The queue need not be there: it is awaited. */
+/* Each queue of its settings before start(), and one queue more at any time until it is closed; `queue` must outlive
+ * the route. ST_NOMEM, or ST_REFUSED when the connection has no channel left. One that comes later need not be
+ * there: it is awaited. */
 enum status rabbitmq_source_add(struct source *source, const struct queue_settings *queue,
 				struct route *route, struct error *why);
 

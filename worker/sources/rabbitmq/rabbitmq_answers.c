@@ -27,10 +27,10 @@
 #include "base/must.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "settings/settings.h"
 #include "sources/rabbitmq/rabbitmq_copies.h"
 #include "sources/rabbitmq/rabbitmq_passage.h"
 #include "sources/rabbitmq/rabbitmq_server.h"
+#include "sources/rabbitmq/rabbitmq_settings.h"
 #include "sources/source.h"
 #include "wire/amqp.h"
 

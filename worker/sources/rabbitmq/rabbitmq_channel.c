@@ -23,7 +23,6 @@
 #include "dispatch/routes.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "settings/settings.h"
 #include "sources/census.h"
 #include "sources/rabbitmq/rabbitmq_answers.h"
 #include "sources/rabbitmq/rabbitmq_channel_state.h"
@@ -35,6 +34,7 @@
 #include "sources/rabbitmq/rabbitmq_passage.h"
 #include "sources/rabbitmq/rabbitmq_prefetch.h"
 #include "sources/rabbitmq/rabbitmq_queue.h"
+#include "sources/rabbitmq/rabbitmq_settings.h"
 #include "sources/rabbitmq/rabbitmq_single_active.h"
 #include "sources/source.h"
 

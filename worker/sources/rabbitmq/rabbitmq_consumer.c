@@ -20,10 +20,10 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "loop/loop.h"
-#include "settings/settings.h"
 #include "sources/census.h"
 #include "sources/rabbitmq/rabbitmq_message.h"
 #include "sources/rabbitmq/rabbitmq_server.h"
+#include "sources/rabbitmq/rabbitmq_settings.h"
 #include "wire/amqp.h"
 
 #include <stdio.h>

@@ -21,11 +21,11 @@
 #include "base/must.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "settings/settings.h"
 #include "sources/rabbitmq/rabbitmq_link.h"
 #include "sources/rabbitmq/rabbitmq_message.h"
 #include "sources/rabbitmq/rabbitmq_publisher.h"
 #include "sources/rabbitmq/rabbitmq_queue.h"
+#include "sources/rabbitmq/rabbitmq_settings.h"
 
 #include <stdio.h>
 

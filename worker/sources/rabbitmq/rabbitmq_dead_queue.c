@@ -1,7 +1,7 @@
 #include "sources/rabbitmq/rabbitmq_dead_queue.h"
 
-#include "settings/settings.h"
 #include "sources/rabbitmq/rabbitmq_message.h"
+#include "sources/rabbitmq/rabbitmq_settings.h"
 #include "wire/amqp.h"
 
 bool rabbitmq_dead_queue_is_due(const struct rabbitmq_dead_queue *dead)

@@ -11,8 +11,8 @@
 #include "base/memory.h"
 #include "base/must.h"
 #include "job/job.h"
-#include "settings/settings.h"
 #include "sources/rabbitmq/rabbitmq_message.h"
+#include "sources/rabbitmq/rabbitmq_settings.h"
 #include "sources/source.h"
 #include "wire/amqp.h"
 

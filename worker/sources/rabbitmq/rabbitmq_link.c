@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "loop/loop.h"
-#include "settings/settings.h"
+#include "sources/rabbitmq/rabbitmq_settings.h"
 #include "wire/amqp.h"
 #include "wire/stream.h"
 #include "wire/url.h"

@@ -26,10 +26,10 @@
 #include "dispatch/routes.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "settings/settings.h"
 #include "settle/verdict.h"
 #include "sources/rabbitmq/rabbitmq_confirming.h"
 #include "sources/rabbitmq/rabbitmq_message.h"
+#include "sources/rabbitmq/rabbitmq_settings.h"
 #include "wire/amqp.h"
 
 #include <inttypes.h>

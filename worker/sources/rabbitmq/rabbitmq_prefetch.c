@@ -3,7 +3,7 @@
 #include "sources/rabbitmq/rabbitmq_prefetch.h"
 
 #include "dispatch/routes.h"
-#include "settings/settings.h"
+#include "sources/rabbitmq/rabbitmq_settings.h"
 
 #include <stdint.h>
 

@@ -5,15 +5,15 @@
  * destroy from within any of his callbacks. "Oldest first" is kept although the broker may confirm
  * out of order: messages stay on a list in the order they were sent, and what is reported is how
  * many have left at its head. */
-#include "sources/producer.h"
+#include "sources/rabbitmq/rabbitmq_producer.h"
 
 #include "base/list.h"
 #include "base/memory.h"
 #include "loop/loop.h"
-#include "settings/settings.h"
 #include "sources/rabbitmq/rabbitmq_message.h"
 #include "sources/rabbitmq/rabbitmq_publisher.h"
 #include "sources/rabbitmq/rabbitmq_queue.h"
+#include "sources/rabbitmq/rabbitmq_settings.h"
 
 #include <stdio.h>
 #include <sys/random.h>

@@ -24,8 +24,8 @@
 #include "sources/rabbitmq/rabbitmq_queue.h"
 
 #include "base/must.h"
-#include "settings/settings.h"
 #include "sources/rabbitmq/rabbitmq_message.h"
+#include "sources/rabbitmq/rabbitmq_settings.h"
 #include "wire/amqp.h"
 
 #include <inttypes.h>

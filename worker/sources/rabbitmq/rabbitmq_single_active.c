@@ -2,10 +2,10 @@
 
 #include "base/memory.h"
 #include "base/must.h"
-#include "settings/settings.h"
 #include "sources/rabbitmq/rabbitmq_message.h"
 #include "sources/rabbitmq/rabbitmq_mismatch.h"
 #include "sources/rabbitmq/rabbitmq_server.h"
+#include "sources/rabbitmq/rabbitmq_settings.h"
 #include "wire/amqp.h"
 
 #include <stdlib.h>

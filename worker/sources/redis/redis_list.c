@@ -35,12 +35,12 @@
 #include "dispatch/routes.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "settings/settings.h"
 #include "sources/hosts.h"
 #include "sources/redis/redis_list_queue.h"
 #include "sources/redis/redis_list_shared.h"
 #include "sources/redis/redis_sentinel.h"
 #include "sources/redis/redis_server.h"
+#include "sources/redis/redis_settings.h"
 #include "sources/source.h"
 #include "wire/resp.h"
 
@@ -75,15 +75,15 @@ struct redis_source {
 	struct resp *redis; /* from connecting on; shared.redis only while the link is up */
 	int loading;        /* scripts without an answer */
 	bool was_open; /* every list was taken from once: from then on no refusal is for good */
-	bool wants_open;
+	bool started, wants_open;
 	bool was_looked_at; /* operators were told of how the server is set up */
 	struct timer *retry;
 	struct timer *tick;
 	uint64_t tick_ms;
 	struct turn_hook lease_hook, settle_hook;
 
-	struct redis_queue **queues; /* first one for each of settings->lists */
-	size_t n_queues;
+	struct redis_queue **queues;
+	size_t n_queues, queues_room;
 };
 
 static struct redis_source *of_source(const struct source *source)
@@ -328,10 +328,10 @@ static void length_answered(void *arg, const struct reply *reply);
 /* Whether this is the server to be spoken to. */
 static void probe(struct redis_source *s)
 {
-	if (hosts_is_cluster(&s->hosts) && s->settings->n_lists > 0) {
+	if (hosts_is_cluster(&s->hosts) && s->settings->n_queues > 0) {
 		resp_begin(s->redis, 2, length_answered, s);
 		resp_arg_text(s->redis, "LLEN");
-		resp_arg_text(s->redis, s->settings->lists[0].name);
+		resp_arg_text(s->redis, s->settings->queues[0]->name);
 		return;
 	}
 	resp_begin(s->redis, 1, role_answered, s);
@@ -540,10 +540,27 @@ static void attend_all(void *arg)
 
 /* --- operations ------------------------------------------------------------------------------- */
 
+/* Each lease is to be renewed in time. A lease that nobody can renew is lost, so a server need not be
+ * waited for longer than that. */
+static void find_tick(struct redis_source *s)
+{
+	uint64_t least_ms = s->n_queues > 0 ? UINT64_MAX : 3 * DEAD_AFTER_MOST_MS;
+	for (size_t i = 0; i < s->n_queues; i++) {
+		uint64_t lease_ms = redis_queue_settings(s->queues[i])->lease_ms;
+		if (lease_ms < least_ms)
+			least_ms = lease_ms;
+	}
+	s->tick_ms = least_ms / 3;
+	least_ms = 3 * s->tick_ms;
+	s->hosts.dead_after_ms = least_ms < DEAD_AFTER_MOST_MS ? least_ms : DEAD_AFTER_MOST_MS;
+}
+
 static void redis_start(struct source *source)
 {
 	struct redis_source *s = of_source(source);
+	s->started = true;
 	s->wants_open = true;
+	find_tick(s);
 	for (size_t i = 0; i < s->n_queues; i++)
 		redis_queue_open(s->queues[i]);
 	timer_start(s->tick, s->tick_ms);
@@ -585,21 +602,6 @@ static void redis_room_came(struct source *source, struct route *route)
 {
 	(void)source;
 	redis_queue_look(route->source_ref);
-}
-
-/* Each lease is to be renewed in time. A lease that nobody can renew is lost, so a server need not be
- * waited for longer than that. */
-static void find_tick(struct redis_source *s)
-{
-	uint64_t least_ms = s->n_queues > 0 ? UINT64_MAX : 3 * DEAD_AFTER_MOST_MS;
-	for (size_t i = 0; i < s->n_queues; i++) {
-		uint64_t lease_ms = redis_queue_settings(s->queues[i])->lease_ms;
-		if (lease_ms < least_ms)
-			least_ms = lease_ms;
-	}
-	s->tick_ms = least_ms / 3;
-	least_ms = 3 * s->tick_ms;
-	s->hosts.dead_after_ms = least_ms < DEAD_AFTER_MOST_MS ? least_ms : DEAD_AFTER_MOST_MS;
 }
 
 static void redis_suspend(struct source *source, struct route *route)
@@ -733,20 +735,6 @@ static void name_worker(struct redis_source *s, const char *name)
 	s->worker[i] = '\0';
 }
 
-static enum status create_queues(struct redis_source *s)
-{
-	s->queues = memory_clear(s->settings->n_lists, sizeof *s->queues);
-	if (s->queues == NULL)
-		return ST_NOMEM;
-	for (size_t i = 0; i < s->settings->n_lists; i++) {
-		s->queues[i] = redis_queue_create(&s->shared, &s->settings->lists[i]);
-		if (s->queues[i] == NULL)
-			return ST_NOMEM;
-		s->n_queues++;
-	}
-	return ST_OK;
-}
-
 static enum status build(struct redis_source *s, struct error *why)
 {
 	s->retry = timer_create_on(s->shared.loop, connect_now, s);
@@ -754,13 +742,14 @@ static enum status build(struct redis_source *s, struct error *why)
 	s->ask_again = timer_create_on(s->shared.loop, ask_again, s);
 	s->shared.lease_timer = timer_create_on(s->shared.loop, lease_timer_fired, s);
 	s->shared.lease_check_ns = UINT64_MAX;
+	s->queues_room = s->settings->n_queues;
+	s->queues = memory_clear(s->queues_room, sizeof *s->queues);
 	s->sentinel = redis_sentinel_create(
 	    s->shared.loop, &s->hosts, s->settings->broker.connect_timeout_ms, &sentinel_events, s);
 	if (s->retry == NULL || s->tick == NULL || s->sentinel == NULL || s->ask_again == NULL ||
-	    s->shared.lease_timer == NULL || create_queues(s) != ST_OK ||
+	    s->shared.lease_timer == NULL || s->queues == NULL ||
 	    hosts_init(&s->hosts, &s->settings->broker, s->shared.log, s->source.name, 0) != ST_OK)
 		return error_set(why, ST_NOMEM, "out of memory");
-	find_tick(s);
 	return ST_OK;
 }
 
@@ -810,19 +799,12 @@ enum status redis_list_source_create(struct loop *loop, struct log *log,
 	return ST_OK;
 }
 
-void redis_list_source_bind(struct source *source, size_t list_index, struct route *route)
-{
-	struct redis_source *s = of_source(source);
-	must(list_index < s->settings->n_lists);
-	redis_queue_bind(s->queues[list_index], route);
-}
-
 /* A cluster was searched for the node of the one list it had at the start. */
 static enum status check_node(const struct redis_source *s, const char *list, struct error *why)
 {
 	const struct redis_settings *settings = s->settings;
 	if (!hosts_is_cluster(&s->hosts) ||
-	    (settings->n_lists > 0 && strcmp(list, settings->lists[0].name) == 0))
+	    (settings->n_queues > 0 && strcmp(list, settings->queues[0]->name) == 0))
 		return ST_OK;
 	return error_set(why, ST_REFUSED,
 			 "in a cluster another list may be on another node: this takes a new "
@@ -841,6 +823,18 @@ static void begin_queue(struct redis_source *s, struct redis_queue *queue)
 		ticked(s); /* and not merely begun anew: others wait for it, too */
 }
 
+static bool make_room(struct redis_source *s, size_t n)
+{
+	if (n <= s->queues_room)
+		return true;
+	struct redis_queue **queues = memory_grow(s->queues, n * sizeof *queues);
+	if (queues == NULL)
+		return false;
+	s->queues = queues;
+	s->queues_room = n;
+	return true;
+}
+
 enum status redis_list_source_add(struct source *source, const struct list_settings *list,
 				  struct route *route, struct error *why)
 {
@@ -849,15 +843,15 @@ enum status redis_list_source_add(struct source *source, const struct list_setti
 	enum status st = check_node(s, list->name, why);
 	if (st != ST_OK)
 		return st;
-	struct redis_queue **queues = memory_grow(s->queues, (s->n_queues + 1) * sizeof *queues);
-	if (queues == NULL)
+	if (!make_room(s, s->n_queues + 1))
 		return error_set(why, ST_NOMEM, "out of memory");
-	s->queues = queues;
 	struct redis_queue *queue = redis_queue_create(&s->shared, list);
 	if (queue == NULL)
 		return error_set(why, ST_NOMEM, "out of memory");
 	s->queues[s->n_queues++] = queue;
 	redis_queue_bind(queue, route);
+	if (!s->started)
+		return ST_OK;
 	begin_queue(s, queue);
 	show(s, source->link);
 	return ST_OK;

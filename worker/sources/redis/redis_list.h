@@ -8,8 +8,6 @@
 
 #include "base/error.h"
 
-#include <stddef.h>
-
 struct list_settings;
 struct log;
 struct loop;
@@ -24,11 +22,8 @@ enum status redis_list_source_create(struct loop *loop, struct log *log,
 				     const struct worker_settings *worker, struct source_host *host,
 				     struct source **ret_source, struct error *why);
 
-/* Once for each of settings->lists, before it is started: where jobs from that list go. */
-void redis_list_source_bind(struct source *source, size_t list_index, struct route *route);
-
-/* One list more, at any time until it is closed; `list` must outlive the route. ST_NOMEM, or
- * ST_REFUSED in a cluster. */
+/* Each list of its settings before start(), and one list more at any time until it is closed; `list` must outlive the
+ * route. ST_NOMEM, or ST_REFUSED for another than the first in a cluster. */
 enum status redis_list_source_add(struct source *source, const struct list_settings *list,
 				  struct route *route, struct error *why);
 

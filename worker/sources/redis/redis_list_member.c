@@ -30,11 +30,11 @@
 #include "base/must.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "settings/settings.h"
 #include "sources/redis/redis_list_keys.h"
 #include "sources/redis/redis_list_known.h"
 #include "sources/redis/redis_list_shared.h"
 #include "sources/redis/redis_list_turn.h"
+#include "sources/redis/redis_settings.h"
 #include "sources/source.h"
 
 #include <stdio.h>

@@ -27,7 +27,6 @@
 #include "dispatch/routes.h"
 #include "job/job.h"
 #include "loop/loop.h"
-#include "settings/settings.h"
 #include "sources/census.h"
 #include "sources/redis/redis_list_keys.h"
 #include "sources/redis/redis_list_known.h"
@@ -37,6 +36,7 @@
 #include "sources/redis/redis_list_shared.h"
 #include "sources/redis/redis_list_turn.h"
 #include "sources/redis/redis_list_wait.h"
+#include "sources/redis/redis_settings.h"
 #include "sources/source.h"
 
 #include <stdio.h>

@@ -9,18 +9,18 @@
  *
  * Replies come in the order of the requests, so each one confirms the oldest message. Where the list waits
  * for replicas so does its producer, but a job that too few of them have in time is not called safe. */
-#include "sources/producer.h"
+#include "sources/redis/redis_producer.h"
 
 #include "base/list.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
 #include "loop/loop.h"
-#include "settings/settings.h"
 #include "sources/hosts.h"
 #include "sources/redis/redis_list_keys.h"
 #include "sources/redis/redis_script.h"
 #include "sources/redis/redis_sentinel.h"
+#include "sources/redis/redis_settings.h"
 #include "wire/resp.h"
 
 enum { REPLY_LIMIT = 1 << 20 }; /* nothing that is asked here has a long answer */
