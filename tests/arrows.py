@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """The tree of worker/ is a house: each floor may use those below it, and neither its neighbours nor those
-above. Reads the #include lines.
+above; and no room but a broker's own knows which brokers there are. Reads the #include lines and the code.
 
-    arrows.py                 fails where one of them goes up
-    arrows.py --count TREE    how many do, in another tree's worker/
+    arrows.py           fails where it is not so
+    arrows.py TREE      looks at another tree's worker/
 """
 
 import pathlib
@@ -52,13 +52,30 @@ def arrows(worker):
                 yield user, used
 
 
+# Who may name a broker in code. Comments and texts for people may.
+AT_HOME = ["sources/rabbitmq/", "sources/redis/", "sources/kinds.c", "wire/"]
+
+NOT_CODE = re.compile(r'/\*.*?\*/|"(?:[^"\\\n]|\\.)*"', re.S)
+
+
+def strangers(worker):
+    for path in sorted(worker.rglob("*.[ch]")):
+        name = str(path.relative_to(worker))
+        named = re.search(r"(?i)\w*(rabbitmq|redis|amqp)\w*", NOT_CODE.sub(" ", path.read_text()))
+        if named and not name.startswith(tuple(AT_HOME)):
+            yield name, named.group()
+
+
 def main():
-    tree = sys.argv[2] if sys.argv[1:2] == ["--count"] else pathlib.Path(__file__).parent.parent
-    found = list(arrows(pathlib.Path(tree).resolve() / "worker"))
-    for user, used in found:
+    tree = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).parent.parent
+    worker = tree.resolve() / "worker"
+    up, named = list(arrows(worker)), list(strangers(worker))
+    for user, used in up:
         print(f"worker/{user} includes {used}, which stands above it")
-    print(f"{len(found)} includes go up")
-    return 1 if found else 0
+    for name, word in named:
+        print(f"worker/{name} names a broker: {word}")
+    print(f"{len(up)} includes go up, {len(named)} files name a broker")
+    return 1 if up or named else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 #include "small_worker.h"
 
 #include "sources/kind.h"
+#include "sources/rabbitmq/rabbitmq.h"
 #include "sources/rabbitmq/rabbitmq_settings.h"
 #include "wire/amqp_frame.h"
 

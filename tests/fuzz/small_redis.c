@@ -2,6 +2,7 @@
 #include "small_worker.h"
 
 #include "sources/kind.h"
+#include "sources/redis/redis_list.h"
 #include "sources/redis/redis_settings.h"
 
 static const char *urls[] = {"redis://user:secret@localhost:6379/2"};

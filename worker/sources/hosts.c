@@ -84,17 +84,11 @@ static const char *current_url(struct hosts *hosts, size_t i)
 	return hosts->again[i] != NULL ? hosts->again[i] : hosts->settings->urls[i];
 }
 
-static bool wants_tls(const struct url *url)
-{
-	return url->scheme == URL_AMQPS || url->scheme == URL_REDISS ||
-	       url->scheme == URL_SENTINELS || url->scheme == URL_CLUSTERS;
-}
-
 /* The stream reads the files, too, but cannot tell that it goes on with older ones. */
 static enum status prepare_tls(struct hosts *hosts, const struct url *url, struct error *why)
 {
 	struct error stale;
-	if (!wants_tls(url))
+	if (!url_wants_tls(url))
 		return ST_OK;
 	if (hosts->tls == NULL)
 		hosts->tls = tls_create(&hosts->settings->tls);
@@ -158,7 +152,7 @@ struct address hosts_address_of(const struct hosts *hosts, const char *host, uns
 	return (struct address){
 	    .host = host,
 	    .port = port,
-	    .tls = wants_tls(&hosts->url) ? hosts->tls : NULL,
+	    .tls = url_wants_tls(&hosts->url) ? hosts->tls : NULL,
 	    .dead_after_ms = hosts->dead_after_ms,
 	    .first = hosts->first,
 	};

@@ -1,5 +1,5 @@
-/* kind - a kind of source: all that the rest of the worker knows of RabbitMQ, of Redis, or of the next broker. Its folder
- * ends in one constant record, which kinds.c lists.
+/* kind - a kind of source: all that the rest of the worker knows of a broker. Its folder ends in one constant record,
+ * which kinds.c lists.
  *
  * Thread: the loop's, but for the schema (source_schema.h).
  * Owns:   nothing; records are constant. Settings are borrowed and outlive what is made of them.
@@ -48,8 +48,6 @@ struct source_kind {
 					  const struct producer_events *events, void *arg);
 	unsigned cannot; /* KIND_* */
 };
-
-extern const struct source_kind rabbitmq_kind, redis_kind;
 
 /* All that there are; NULL ends the list. What settings_load() is given. */
 extern const struct source_schema *const source_kinds[];

@@ -295,6 +295,11 @@ void url_free(struct url *url)
 	*url = (struct url){0};
 }
 
+bool url_wants_tls(const struct url *url)
+{
+	return schemes[url->scheme].tls;
+}
+
 bool url_is_tls(const char *url)
 {
 	for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)

@@ -59,7 +59,8 @@ struct url {
 enum status url_parse(const char *text, struct url *ret_url, struct error *why);
 void url_free(struct url *url); /* fine on a zeroed one */
 
-/* Whether its scheme is one with TLS. Any text is fine. */
+/* Whether its scheme is one with TLS. Of a text, which may be anything, too. */
+bool url_wants_tls(const struct url *url);
 bool url_is_tls(const char *url);
 
 /* `url` without its password, for people: "amqp://user:***@mq1:5672/vhost". Any text is fine. */

@@ -3,7 +3,9 @@
 #define OUTFALL_TESTS_SOURCES_OF_H
 
 #include "sources/kind.h"
+#include "sources/rabbitmq/rabbitmq.h"
 #include "sources/rabbitmq/rabbitmq_settings.h"
+#include "sources/redis/redis_list.h"
 #include "sources/redis/redis_settings.h"
 
 /* The first of a kind; NULL: there is none. */

@@ -6,6 +6,7 @@
 #include "settings/settings.h"
 #include "settings/table.h"
 #include "sources/kind.h"
+#include "sources/rabbitmq/rabbitmq.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

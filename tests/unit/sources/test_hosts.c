@@ -3,6 +3,8 @@
 
 #include "settings/settings.h"
 #include "sources/kind.h"
+#include "sources/rabbitmq/rabbitmq.h"
+#include "sources/redis/redis_list.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -20,7 +20,10 @@ struct rabbitmq_settings;
 struct route;
 struct source;
 struct source_host;
+struct source_kind;
 struct worker_settings;
+
+extern const struct source_kind rabbitmq_kind; /* kind.c */
 
 enum status rabbitmq_source_create(struct loop *loop, struct log *log,
 				   const struct rabbitmq_settings *settings,

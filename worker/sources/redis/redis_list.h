@@ -15,7 +15,10 @@ struct redis_settings;
 struct route;
 struct source;
 struct source_host;
+struct source_kind;
 struct worker_settings;
+
+extern const struct source_kind redis_kind; /* kind.c */
 
 enum status redis_list_source_create(struct loop *loop, struct log *log,
 				     const struct redis_settings *settings,
