@@ -360,7 +360,9 @@ class RabbitGrows(GrowCases, RabbitCase):
         self.reload_with(worker, concurrency=3)  # what the broker may send, it may send
         self.assertEqual(self.queue.consumers(), 1)
         renewed = [("consuming", "renewing"), ("renewing", "consuming")]
-        self.assertEqual(self.moves(worker)[before:], 2 * renewed)
+        # Before the first one it asks whether the queue is one that cannot be renewed.
+        moves = [move for move in self.moves(worker)[before:] if "asking" not in move]
+        self.assertEqual(moves, 2 * renewed)
         self.open_gate()
         self.assert_all_done(worker, 60)
 

@@ -6,7 +6,7 @@ import unittest
 
 from pika.exceptions import ChannelClosedByBroker
 
-from brokers import RabbitQueue, RabbitUser, patience, wait_for
+from brokers import RabbitQueue, RabbitUser, wait_for
 from fault_proxy import FaultProxy
 from worker import RabbitCase
 
@@ -102,7 +102,10 @@ class SingleActiveCases:
         self.queue.publish(self.gated(1, 20))
         self.record.wait_begun(1)
         first.send(signal.SIGTSTP)
-        first.wait_event("drain moved")  # a SIGCONT right behind would undo the signal itself
+        wait_for(
+            "nothing new to be taken",
+            lambda: any(line["to"] == "finishing" for line in first.events("channel moved")),
+        )
         first.send(signal.SIGCONT)  # wanted again before it has let go: it has to, all the same
         self.open_gate()
         self.record.wait_ended(20)
@@ -118,7 +121,7 @@ class SingleActiveCases:
         proxy = FaultProxy(self.broker.port)
         self.addCleanup(proxy.close)
         url = f"amqp://guest:guest@127.0.0.1:{proxy.port}/{self.queue.vhost}"
-        worker = self.start_worker(url=url)
+        worker = self.start_worker(url=url, settings='single_active = "true"')
         proxy.break_with("stall")
         worker.send(signal.SIGTSTP)
         wait_for(
@@ -164,7 +167,8 @@ class QuorumSingleActive(SingleActiveCases, RabbitCase):
 
 
 class Asked(RabbitCase):
-    """Nothing says whether a queue is one of these; the broker is asked, and the queue stays as it is."""
+    """Nothing says whether a queue is one of these. The broker is asked when jobs of it are let go, and the queue
+    stays as it is."""
 
     IS_ONE = "queue has a single active consumer"
     NOT_KNOWN = "not known whether the queue has a single active consumer, taken for none"
@@ -174,20 +178,52 @@ class Asked(RabbitCase):
         how.setdefault("durable", True)
         self.queue.channel.queue_declare(name, arguments=arguments, **how)
 
-    def start_worker(self, name="asked", extra="", url=None):
-        worker = self.start(self.config(self.queue.section(name=name, extra=extra, url=url)))
+    def start_worker(self, name="asked", extra="", url=None, jobs=3):
+        """It runs one job and holds the others."""
+        section = self.queue.section(name=name, extra=f"prefetch = 10 {extra}", url=url)
+        worker = self.start(self.config(section, concurrency=1))
         worker.wait_event("consumer started")
+        self.publish(name, jobs)
         return worker
 
-    def has_asked(self, worker):
-        return any(move["to"] == "asking" for move in worker.events("channel moved"))
+    def publish(self, name="asked", jobs=3):
+        for n in range(jobs):
+            self.queue.channel.basic_publish("", name, f"j{n}:gate:{self.gate()}")
+        self.record.wait_begun(min(jobs, 1))
+
+    def pause(self, worker):
+        count = len(worker.events("drain moved"))
+        worker.send(signal.SIGTSTP)
+        worker.wait_event("drain moved", count + 1)
+
+    def resume(self, worker):
+        count = len(worker.events("consumer started"))
+        worker.send(signal.SIGCONT)
+        worker.wait_event("consumer started", count + 1)
+
+    def moves(self, worker, to):
+        return [move for move in worker.events("channel moved") if move["to"] == to]
+
+    def stop_clean(self, worker):
+        self.open_gate()
+        self.assertEqual(worker.stop()[0], 0)
 
     def assert_told(self, event, **options):
+        """When it lets go, and not before."""
         worker = self.start_worker(**options)
+        self.assertEqual(self.moves(worker, "asking"), [])
+        self.pause(worker)
+        then = "finishing" if event == self.IS_ONE else "cancelling"
+        wait_for(then, lambda: self.moves(worker, then))
         for each in (self.IS_ONE, self.NOT_KNOWN):
             self.assertEqual(len(worker.events(each)), each == event, each)
-        self.assertEqual(worker.stop()[0], 0)
+        self.stop_clean(worker)
         return worker
+
+    def errors(self):
+        """Lines of this virtual host in the broker's log."""
+        text = "".join(path.read_text() for path in self.broker.directory.glob("**/*.log"))
+        return [line for line in text.splitlines() if "[error]" in line and f"'{self.queue.vhost}'" in line]
 
     def test_of_whatever_arguments(self):
         self.remake({
@@ -202,13 +238,47 @@ class Asked(RabbitCase):
         for arguments in ({}, {"x-queue-type": "quorum", "x-delivery-limit": 3},
                           {"x-single-active-consumer": False, "x-message-ttl": 60000}):  # fmt: skip
             with self.subTest(arguments):
+                self.gate().unlink(missing_ok=True)
+                self.record.path.write_text("")
                 self.remake(arguments)
-                self.assertTrue(self.has_asked(self.assert_told(None)))
+                self.assertEqual(len(self.moves(self.assert_told(None), "asking")), 1)
 
     def test_not_asked_when_it_is_said(self):
         self.remake()
         for value in ("true", "false"):
-            self.assertFalse(self.has_asked(self.start_worker(extra=f'single_active = "{value}"')))
+            worker = self.start_worker(extra=f'single_active = "{value}"', jobs=0)
+            self.pause(worker)
+            self.assertEqual(self.moves(worker, "asking"), [])
+            self.stop_clean(worker)
+
+    def test_not_asked_without_a_job(self):
+        """Nothing could be overtaken."""
+        self.remake({"x-single-active-consumer": True})
+        worker = self.start_worker(jobs=0)
+        self.pause(worker)
+        self.resume(worker)
+        self.publish()
+        self.open_gate()
+        self.record.wait_ended(3)
+        self.assertEqual(self.moves(worker, "asking"), [])
+        self.stop_clean(worker)
+        self.assertEqual(self.errors(), [])
+
+    def test_an_ordinary_queue_costs_no_line_in_the_brokers_log(self):
+        self.remake()
+        worker = self.start_worker()
+        other = self.queue.connection.channel()
+        other.basic_qos(prefetch_count=1)
+        other.basic_consume("asked", lambda *_: None)  # somebody could overtake
+        self.pause(worker)
+        wait_for("cancelling", lambda: self.moves(worker, "cancelling"))
+        self.stop_clean(worker)
+        self.remake({"x-single-active-consumer": True})
+        self.gate().unlink()
+        self.record.path.write_text("")
+        self.assert_told(self.IS_ONE)  # whose line is there behind those that there might be
+        wait_for("its line", lambda: [line for line in self.errors() if "but current is the value 'true'" in line])
+        self.assertEqual(len(self.errors()), 2, self.errors())  # one refusal
 
     def test_by_who_may_not_configure(self):
         self.remake({"x-single-active-consumer": True})
@@ -221,18 +291,35 @@ class Asked(RabbitCase):
         self.remake({"x-single-active-consumer": True}, name)
         self.assert_told(self.NOT_KNOWN, name=name)
 
-    def test_once_and_again_when_it_is_another_queue(self):
+    def test_another_queue_by_that_name(self):
+        """Made while we did not consume, so that nothing has told us."""
         self.remake()
-        worker = self.start_worker()
-        self.broker.ctl("close_all_connections", "-p", self.queue.vhost, "maintenance")
-        worker.wait_event("consumer started", count=2)
-        asked = [move for move in worker.events("channel moved") if move["to"] == "asking"]
-        self.assertEqual(len(asked), 1)
-        self.queue.reconnect()
+        worker = self.start_worker(jobs=1)
+        self.pause(worker)
+        self.assertEqual(len(self.moves(worker, "asking")), 1)
+        self.open_gate()
+        self.record.wait_ended(1)
         self.remake({"x-single-active-consumer": True})
-        worker.wait_event("consumer started", count=3)
-        self.assertEqual(len(worker.events(self.IS_ONE)), 1)
-        self.assertEqual(worker.stop()[0], 0)
+        self.gate().unlink()
+        self.resume(worker)
+        self.publish(jobs=3)
+        self.record.wait_begun(2)
+        self.pause(worker)
+        worker.wait_event(self.IS_ONE)
+        self.stop_clean(worker)
+
+    def test_more_at_once_is_asked_for_as_well(self):
+        """To renew its consumer would make the next one active."""
+        self.remake({"x-single-active-consumer": True})
+        section = self.queue.section(name="asked", extra="concurrency = 1")
+        worker = self.start(self.config(section))
+        worker.wait_event("consumer started")
+        text = self.config(self.queue.section(name="asked", extra="concurrency = 3"))
+        worker.config_path.write_text(text.replace("@REPORT@", str(worker.report_path)))
+        worker.send(signal.SIGHUP)
+        worker.wait_event("prefetch stays as it is while the single active consumer does")
+        self.assertEqual(self.moves(worker, "renewing"), [])
+        self.stop_clean(worker)
 
     def start_asking(self):
         """Each answer takes a tenth of a second, so the question is caught without its answer."""
@@ -240,41 +327,54 @@ class Asked(RabbitCase):
         self.addCleanup(proxy.close)
         proxy.break_with("delay")
         self.remake({"x-single-active-consumer": True, "x-expires": 3600000})
-        url = f"amqp://guest:guest@127.0.0.1:{proxy.port}/{self.queue.vhost}"
-        worker = self.start(self.config(self.queue.section(name="asked", url=url)))
-        wait_for("the question", lambda: self.has_asked(worker), every=0.002)
+        worker = self.start_worker(url=f"amqp://guest:guest@127.0.0.1:{proxy.port}/{self.queue.vhost}")
+        worker.send(signal.SIGTSTP)
+        wait_for("the question", lambda: self.moves(worker, "asking"), every=0.002)
         return worker, proxy
 
     def test_a_stop_in_the_middle(self):
         worker, _ = self.start_asking()
-        code, seconds = worker.stop()
-        self.assertEqual(code, 0)
-        self.assertLess(seconds, 2 * patience())
+        worker.send(signal.SIGTERM)
+        worker.wait_event(self.IS_ONE)
+        self.open_gate()
+        self.assertEqual(worker.wait_exit(), 0)
+        self.assertEqual(worker.report()["fates"]["returned"], 2)
+        self.assertEqual(self.record.begun(), ["j0"])
 
-    def test_a_pause_in_the_middle(self):
+    def test_a_hurried_stop_in_the_middle(self):
         worker, _ = self.start_asking()
-        worker.send(signal.SIGTSTP)
-        worker.wait_event("drain moved")
+        worker.send(signal.SIGQUIT)
+        self.assertEqual(worker.wait_exit(), 12)
+        self.assertEqual(worker.report()["fates"]["returned"], 3)
+        asked = lambda: self.queue.channel.queue_declare("asked", passive=True).method
+        wait_for("all to be back", lambda: asked().message_count == 3)
+
+    def test_wanted_again_in_the_middle(self):
+        worker, _ = self.start_asking()
         worker.send(signal.SIGCONT)
         worker.wait_event(self.IS_ONE)
-        worker.wait_event("consumer started")
-        self.assertEqual(worker.stop()[0], 0)
+        self.open_gate()
+        self.record.wait_ended(3)
+        self.stop_clean(worker)
 
     def test_a_connection_lost_in_the_middle(self):
         worker, proxy = self.start_asking()
         proxy.break_with("reset")
         worker.wait_event("rabbitmq connection lost, reconnecting")
         proxy.heal()
-        worker.wait_event("consumer started")
-        self.assertEqual(len(worker.events(self.IS_ONE)), 1)
-        self.assertEqual(worker.stop()[0], 0)
+        worker.send(signal.SIGCONT)
+        worker.wait_event("consumer started", 2)
+        self.open_gate()
+        self.record.wait_ended(3)
+        self.stop_clean(worker)
 
     def test_makes_no_queue(self):
         """What the worker relies on: it may have been deleted a moment before."""
-        channel = self.queue.connection.channel()
-        with self.assertRaises(ChannelClosedByBroker) as refusal:
-            channel.queue_declare("absent", durable=True, arguments={"x-single-active-consumer": 7})
-        self.assertEqual(refusal.exception.reply_code, 406)
+        for more in ({}, {"x-queue-type": "quorum"}, {"x-single-active-consumer": True}):
+            channel = self.queue.connection.channel()
+            with self.assertRaises(ChannelClosedByBroker) as refusal:
+                channel.queue_declare("absent", durable=True, arguments={"x-max-age": "1s", **more})
+            self.assertEqual(refusal.exception.reply_code, 406)
         with self.assertRaises(ChannelClosedByBroker) as refusal:
             self.queue.channel.queue_declare("absent", passive=True)
         self.assertEqual(refusal.exception.reply_code, 404)

@@ -190,6 +190,11 @@ bool amqp_conn_use_channel(struct amqp_conn *c, uint16_t channel)
 	return true;
 }
 
+uint16_t amqp_conn_highest_channel(const struct amqp_conn *c)
+{
+	return c->channel_max;
+}
+
 void amqp_conn_ack(struct amqp_conn *c, uint16_t channel, uint64_t tag, enum amqp_reach reach)
 {
 	char *room = may_send(c) ? room_for(c, AMQP_ACK_BYTES) : NULL;

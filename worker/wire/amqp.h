@@ -70,6 +70,7 @@ void amqp_conn_fail(struct amqp_conn *c, const char *what);
 /* After opened(), before channel.open on a higher number than login->channels. False: the broker does
  * not allow it. */
 bool amqp_conn_use_channel(struct amqp_conn *c, uint16_t channel);
+uint16_t amqp_conn_highest_channel(const struct amqp_conn *c); /* that it allows */
 void amqp_conn_send(struct amqp_conn *c, uint16_t channel, amqp_method_number_t id,
 		    const void *method);
 void amqp_conn_ack(struct amqp_conn *c, uint16_t channel, uint64_t tag, enum amqp_reach reach);

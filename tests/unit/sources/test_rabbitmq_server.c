@@ -15,7 +15,7 @@ static void test_abilities_by_version(void **state)
 		bool tx, streams, counts_only_rejects, knows_timeout, tells_single_active;
 	} rows[] = {
 	    {"RabbitMQ 3.7.28",       true,  false, false, false, false},
-	    {"RabbitMQ 3.8.0",        true,  false, false, false, true },
+	    {"RabbitMQ 3.8.0",        true,  false, false, false, false},
 	    {"RabbitMQ 3.10.8",       true,  true,  false, false, true },
 	    {"RabbitMQ 3.12.0",       true,  true,  false, true,  true },
 	    {"RabbitMQ 3.13.7",       true,  true,  false, true,  true },

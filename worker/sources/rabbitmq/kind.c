@@ -70,9 +70,9 @@ static const struct key_row queue_keys[] = {
      .preset = "auto", .choices = single_actives,
      .help = "Whether the queue has a single active consumer (x-single-active-consumer). Such a one is "
 	     "released when its running jobs have ended, so that the next consumer cannot overtake them. "
-	     "\"auto\": the broker is asked by a declaration that it must refuse; that takes the right to "
-	     "configure the queue, and leaves a line in the broker's log at each start. \"true\": it has, "
-	     "and declare creates it so."},
+	     "\"auto\": the broker is asked by a declaration when jobs are given back; that takes the right to "
+	     "configure the queue, and each argument that the queue has may cost two error lines in the "
+	     "broker's log, once in the worker's life. \"true\": it has, and declare creates it so."},
     {"missing", VALUE_CHOICE, FIELD(queue_settings, missing),
      .preset = "fail", .choices = missings,
      .help = "Where the queue, or the one that `dead` names, is not there at the start. \"fail\": the "

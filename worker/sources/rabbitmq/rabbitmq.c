@@ -214,12 +214,24 @@ static void on_opened(void *arg)
 	update(s, LINK_UP);
 }
 
+/* The number above those of the queues says whose second channel it is; see rabbitmq_single_active.h. */
+static void question_answered(struct rabbitmq *s, uint16_t channel, amqp_method_number_t id,
+			      const void *decoded)
+{
+	struct rabbitmq_channel *ch;
+	for (size_t at = 0; (ch = next_channel(s, &at)) != NULL;)
+		if (rabbitmq_channel_answered(ch, channel, id, decoded))
+			return;
+}
+
 static void on_method(void *arg, uint16_t channel, amqp_method_number_t id, const void *decoded)
 {
 	struct rabbitmq *s = arg;
 	struct rabbitmq_channel *ch = channel_of(s, channel);
 	if (ch != NULL)
 		rabbitmq_channel_method(ch, id, decoded);
+	else
+		question_answered(s, channel, id, decoded);
 }
 
 static void on_header(void *arg, uint16_t channel, const struct amqp_header *header)
@@ -767,7 +779,7 @@ static enum status make_room(struct rabbitmq *s, size_t n, struct error *why)
 		s->channels_room = n;
 	}
 	s->channels[n - 1] = NULL;
-	s->n_channels = n;
+	s->all.n_numbers = s->n_channels = n;
 	return ST_OK;
 }
 

@@ -53,8 +53,10 @@ struct rabbitmq_answers {
 	uint64_t proved_ns;      /* when the last proof was begun */
 	enum proof proof;        /* under way */
 	unsigned qos_unanswered; /* of this opening; a proof by one ends with the last of them */
-	bool in_transactions;    /* answers hold with the next commit only */
-	bool unfit_uncommitted;  /* and so does a reject that is in no tag */
+	struct job **undecided;  /* they go back, and how is not known yet */
+	size_t n_undecided, undecided_room;
+	bool in_transactions;   /* answers hold with the next commit only */
+	bool unfit_uncommitted; /* and so does a reject that is in no tag */
 };
 
 /* --- settling ---------------------------------------------------------------------------------- */
@@ -85,6 +87,21 @@ static void requeue(struct rabbitmq_answers *a, struct job *job, enum rabbitmq_r
 		finish(a, job, answer_of_return(job, conn));
 }
 
+/* False: no memory, so it is to be decided now. */
+static bool put_off(struct rabbitmq_answers *a, struct job *job)
+{
+	if (a->n_undecided == a->undecided_room) {
+		size_t room = a->undecided_room ? 2 * a->undecided_room : 16;
+		struct job **grown = memory_grow(a->undecided, room * sizeof(struct job *));
+		if (grown == NULL)
+			return false;
+		a->undecided = grown;
+		a->undecided_room = room;
+	}
+	a->undecided[a->n_undecided++] = job;
+	return true;
+}
+
 static enum status begin_copy(struct rabbitmq_answers *a, struct job *job,
 			      enum rabbitmq_copy_when when, struct error *why)
 {
@@ -96,6 +113,8 @@ static void give_back(struct rabbitmq_answers *a, struct job *job, enum rabbitmq
 		      struct amqp_conn *conn)
 {
 	enum rabbitmq_copy_when when = how == RETURN_AFTER_CANCEL ? COPY_WHEN_RELEASED : COPY_NOW;
+	if (how == RETURN_UNDECIDED && put_off(a, job))
+		return;
 	if (!job_left_new_checkpoint(job) || begin_copy(a, job, when, NULL) != ST_OK)
 		requeue(a, job, how, conn);
 }
@@ -134,6 +153,21 @@ enum status rabbitmq_answers_settle(struct rabbitmq_answers *a, struct job *job,
 	return ST_INVALID;
 }
 
+void rabbitmq_answers_decide(struct rabbitmq_answers *a, enum rabbitmq_return how,
+			     struct amqp_conn *conn)
+{
+	size_t n = a->n_undecided;
+	must(how != RETURN_UNDECIDED);
+	a->n_undecided = 0;
+	for (size_t i = 0; i < n; i++) {
+		struct job *job = a->undecided[i];
+		if (job->verdict.fate == FATE_RETURNED)
+			give_back(a, job, how, conn);
+		else
+			requeue(a, job, how, conn);
+	}
+}
+
 void rabbitmq_answers_copied(struct rabbitmq_answers *a, struct job *job)
 {
 	must(job->source_epoch == a->epoch); /* else its copy would have been forgotten */
@@ -147,7 +181,8 @@ void rabbitmq_answers_not_copied(struct rabbitmq_answers *a, struct job *job,
 	must(job->source_epoch == a->epoch);
 	if (job->verdict.fate != FATE_RETURNED)
 		job->verdict.fate = FATE_UNSETTLED; /* it ended, and comes again */
-	requeue(a, job, how, conn);
+	if (how != RETURN_UNDECIDED || !put_off(a, job))
+		requeue(a, job, how, conn);
 }
 
 void rabbitmq_answers_reject(struct rabbitmq_answers *a, struct job *job)
@@ -350,6 +385,7 @@ void rabbitmq_answers_end(struct rabbitmq_answers *a)
 	a->unfit_uncommitted = false;
 	a->epoch = 0;
 	a->n_parked = 0;
+	a->n_undecided = 0; /* they are outstanding as well */
 	while ((job = tags_take_outstanding(&a->tags)) != NULL)
 		if (job->passes_by || job->state == JOB_SETTLING)
 			leave(a, job, SETTLED_LOST);
@@ -429,5 +465,6 @@ void rabbitmq_answers_destroy(struct rabbitmq_answers *a)
 	rabbitmq_answers_end(a);
 	rabbitmq_answers_give_up(a);
 	tags_fini(&a->tags);
+	memory_free(a->undecided);
 	memory_free(a);
 }

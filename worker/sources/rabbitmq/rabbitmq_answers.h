@@ -63,12 +63,16 @@ enum rabbitmq_return {
 	/* A copy that takes its place is published when the consumer has gone, else we would get it. */
 	RETURN_AFTER_CANCEL,
 	RETURN_WITH_CHANNEL, /* parked: no answer, so that channel.close gives it back */
+	RETURN_UNDECIDED,    /* one of these, when rabbitmq_answers_decide() has said which */
 };
 
 /* Carries out job->verdict, or finds that it was lost with another opening. */
 enum status rabbitmq_answers_settle(struct rabbitmq_answers *a, struct job *job,
 				    enum rabbitmq_return how, struct amqp_conn *conn,
 				    struct error *why);
+/* For those that are undecided; not RETURN_UNDECIDED. */
+void rabbitmq_answers_decide(struct rabbitmq_answers *a, enum rabbitmq_return how,
+			     struct amqp_conn *conn);
 void rabbitmq_answers_copied(struct rabbitmq_answers *a, struct job *job);
 void rabbitmq_answers_not_copied(struct rabbitmq_answers *a, struct job *job, /* nor will be */
 				 enum rabbitmq_return how, struct amqp_conn *conn);

@@ -14,7 +14,12 @@
  * one step inside the queue: it takes back what has no answer, in order, and then passes on to the
  * next consumer (broken in none). So such a channel stays subscribed until its last job has ended,
  * and closes then. What goes back is not answered but left to the close (parked), and what still
- * arrives is not even read. Whether a queue is such a one: rabbitmq_single_active.h. */
+ * arrives is not even read.
+ *
+ * Whether a queue is such a one has to be asked (rabbitmq_single_active.h), and is when the channel is to let go of
+ * jobs. Until it is told they stay where they are (undecided). A channel without a job asks nothing: what the broker
+ * sends in the very moment of its basic.cancel is all that could be overtaken. The answer holds as long as the consumer does: while there is none of ours, the queue may be deleted and made
+ * anew without our notice. */
 #include "sources/rabbitmq/rabbitmq_channel.h"
 
 #include "base/log.h"
@@ -52,7 +57,8 @@ struct rabbitmq_channel {
 	    caught_up; /* since it was opened: what its queue gives out again has come, first of all */
 	struct rabbitmq_dead_queue dead;
 	struct rabbitmq_single_active single_active;
-	struct timer *again; /* while CANCELLED or BROKEN: to try again */
+	struct timer *
+	    again; /* CANCELLED, BROKEN: to try again; ASKING: the answer is not waited for longer */
 	struct reconnect backoff;
 
 	struct rabbitmq_consumer *consumer;
@@ -174,7 +180,7 @@ static bool has_finished(const struct rabbitmq_channel *ch)
 
 static void release(struct rabbitmq_channel *ch)
 {
-	log_say(ch->all->log, LOG_DEBUG, "single active consumer released",
+	log_say(ch->all->log, LOG_DEBUG, "channel released",
 		kv_text("source", ch->all->source->name), kv_text("queue", ch->settings->name),
 		kv_int("given_back", (int64_t)rabbitmq_answers_parked(ch->answers)));
 	close_channel(ch, CHANNEL_RELEASING);
@@ -206,6 +212,8 @@ static enum rabbitmq_return how_to_return(const struct rabbitmq_channel *ch)
 		return RETURN_AFTER_CANCEL;
 	case CHANNEL_FINISHING:
 		return RETURN_WITH_CHANNEL; /* a single active consumer would get it again itself */
+	case CHANNEL_ASKING:
+		return RETURN_UNDECIDED;
 	default:
 		return RETURN_BY_ANSWER;
 	}
@@ -414,45 +422,6 @@ static void limit(struct rabbitmq_channel *ch)
 	rabbitmq_answers_limit(ch->answers, ch->all->conn, prefetch_now(ch));
 }
 
-static bool is_empty(const struct rabbitmq_channel *ch)
-{
-	return rabbitmq_answers_all_ended(ch->answers) &&
-	       !rabbitmq_answers_has_pending(ch->answers);
-}
-
-static void ask_whether_single_active(struct rabbitmq_channel *ch)
-{
-	move(ch, CHANNEL_ASKING);
-	if (rabbitmq_single_active_ask(&ch->single_active, ch->all->conn, ch->number) != ST_OK)
-		limit(ch); /* no memory: the next opening asks again */
-}
-
-/* The broker has closed the channel for it, or, with declare-ok, has not. */
-static void told_whether_single_active(struct rabbitmq_channel *ch, struct span words)
-{
-	enum rabbitmq_single_active_answer answer =
-	    rabbitmq_single_active_answered(&ch->single_active, words);
-	if (answer == SINGLE_ACTIVE_YES_IT_IS)
-		log_say(ch->all->log, LOG_INFO, "queue has a single active consumer",
-			kv_text("source", ch->all->source->name),
-			kv_text("queue", ch->settings->name));
-	else if (answer == SINGLE_ACTIVE_NOT_TOLD)
-		log_say(ch->all->log, LOG_INFO,
-			"not known whether the queue has a single active consumer, taken for "
-			"none",
-			kv_text("source", ch->all->source->name),
-			kv_text("queue", ch->settings->name), kv_span("why", words),
-			kv_text("set", "single_active"));
-}
-
-static void queue_is_there(struct rabbitmq_channel *ch)
-{
-	if (rabbitmq_single_active_is_due(&ch->single_active, ch->all->conn) && is_empty(ch))
-		ask_whether_single_active(ch);
-	else
-		limit(ch);
-}
-
 static void declared(struct rabbitmq_channel *ch)
 {
 	switch (ch->state) {
@@ -461,10 +430,6 @@ static void declared(struct rabbitmq_channel *ch)
 		declare(ch);
 		return;
 	case CHANNEL_DECLARING:
-		queue_is_there(ch);
-		return;
-	case CHANNEL_ASKING:
-		told_whether_single_active(ch, span_text(""));
 		limit(ch);
 		return;
 	default:
@@ -477,6 +442,7 @@ static void subscribe(struct rabbitmq_channel *ch)
 	if (prefetch_now(ch) != rabbitmq_answers_prefetch(ch->answers))
 		rabbitmq_answers_limit(ch->answers, ch->all->conn, prefetch_now(ch));
 	rabbitmq_answers_expect(ch->answers);
+	rabbitmq_single_active_doubt(&ch->single_active);
 	move(ch, CHANNEL_SUBSCRIBING);
 	rabbitmq_consumer_subscribe(ch->consumer, ch->all->conn);
 }
@@ -509,20 +475,133 @@ static void finish_jobs(struct rabbitmq_channel *ch)
 	be_busy(ch);
 }
 
+/* --- whether the queue has a single active consumer ---------------------------------------------- */
+
+static void follow(struct rabbitmq_channel *ch);
+
+static bool is_wanted(const struct rabbitmq_channel *ch)
+{
+	return ch->all->intake_wanted && !ch->retired && !ch->suspended;
+}
+
+static bool may_be_single_active(const struct rabbitmq_channel *ch)
+{
+	return rabbitmq_single_active_is_due(&ch->single_active, ch->all->conn);
+}
+
+static void say_prefetch_stays(const struct rabbitmq_channel *ch)
+{
+	log_say(ch->all->log, LOG_WARN,
+		"prefetch stays as it is while the single active consumer does",
+		kv_text("source", ch->all->source->name), kv_text("queue", ch->settings->name),
+		kv_int("prefetch", rabbitmq_answers_prefetch(ch->answers)),
+		kv_int("wanted", prefetch_now(ch)));
+}
+
+static void say_whether_single_active(const struct rabbitmq_channel *ch,
+				      enum rabbitmq_single_active_answer answer, struct span words)
+{
+	if (answer == SINGLE_ACTIVE_YES_IT_IS)
+		log_say(ch->all->log, LOG_INFO, "queue has a single active consumer",
+			kv_text("source", ch->all->source->name),
+			kv_text("queue", ch->settings->name));
+	else if (answer == SINGLE_ACTIVE_NOT_TOLD)
+		log_say(ch->all->log, LOG_INFO,
+			"not known whether the queue has a single active consumer, taken for "
+			"none",
+			kv_text("source", ch->all->source->name),
+			kv_text("queue", ch->settings->name), kv_span("why", words),
+			kv_text("set", "single_active"));
+}
+
+static void told_whether_single_active(struct rabbitmq_channel *ch,
+				       enum rabbitmq_single_active_answer answer, struct span words)
+{
+	if (answer == SINGLE_ACTIVE_NO_NEWS_YET || answer == SINGLE_ACTIVE_ASK_AGAIN)
+		return;
+	say_whether_single_active(ch, answer, words);
+	if (ch->state != CHANNEL_ASKING)
+		return;
+	move(ch, CHANNEL_CONSUMING);
+	if (is_wanted(ch) && is_single_active(ch) && may_take_more(ch))
+		say_prefetch_stays(ch);
+	follow(ch);
+	rabbitmq_answers_decide(ch->answers, how_to_return(ch), ch->all->conn);
+	settle_further(ch);
+	moved(ch);
+}
+
+/* From the top, so that they meet those of the queues on connections with a thousand of them. 0: none is free. */
+static uint16_t channel_for_question(const struct rabbitmq_channel *ch)
+{
+	uint16_t highest = amqp_conn_highest_channel(ch->all->conn);
+	size_t below = ch->number - 1u;
+	return highest > ch->all->n_numbers + below ? (uint16_t)(highest - below) : 0;
+}
+
+static void ask_whether_single_active(struct rabbitmq_channel *ch)
+{
+	move(ch, CHANNEL_ASKING);
+	timer_start(ch->again, SINGLE_ACTIVE_PATIENCE_MS);
+	told_whether_single_active(
+	    ch,
+	    rabbitmq_single_active_ask(&ch->single_active, ch->all->conn, channel_for_question(ch)),
+	    span_text("no channel is free to ask on"));
+}
+
+static void not_told_in_time(struct rabbitmq_channel *ch)
+{
+	rabbitmq_single_active_give_up(&ch->single_active);
+	told_whether_single_active(ch, SINGLE_ACTIVE_NOT_TOLD, span_text("no answer in time"));
+}
+
+bool rabbitmq_channel_answered(struct rabbitmq_channel *ch, uint16_t number,
+			       amqp_method_number_t id, const void *decoded)
+{
+	struct span words = span_text("");
+	if (ch->single_active.wire == QUESTION_SHUT || ch->single_active.channel != number)
+		return false;
+	enum rabbitmq_single_active_answer answer =
+	    rabbitmq_single_active_method(&ch->single_active, ch->all->conn, id, decoded, &words);
+	told_whether_single_active(ch, answer, words);
+	if (ch->retired)
+		moved(ch); /* it may have waited for the end of that channel */
+	return true;
+}
+
+/* --- towards what is wanted ---------------------------------------------------------------------- */
+
+/* What the queue is has to be known first, unless there is no job that could be overtaken. */
+static void let_go(struct rabbitmq_channel *ch)
+{
+	if (may_be_single_active(ch) && !rabbitmq_answers_all_ended(ch->answers))
+		ask_whether_single_active(ch);
+	else if (is_single_active(ch))
+		finish_jobs(ch);
+	else
+		cancel(ch);
+}
+
+static void take_more(struct rabbitmq_channel *ch)
+{
+	if (may_be_single_active(ch))
+		ask_whether_single_active(ch);
+	else if (!is_single_active(ch))
+		renew(ch);
+}
+
 /* Towards what the source wants, one step: the next one follows from its answer. */
 static void follow(struct rabbitmq_channel *ch)
 {
-	bool wanted = ch->all->intake_wanted && !ch->retired && !ch->suspended;
+	bool wanted = is_wanted(ch);
 	if (ch->state == CHANNEL_READY && wanted)
 		subscribe(ch);
 	else if (ch->state == CHANNEL_RELEASED && wanted)
 		rabbitmq_channel_open(ch);
-	else if (ch->state == CHANNEL_CONSUMING && !wanted && is_single_active(ch))
-		finish_jobs(ch);
 	else if (ch->state == CHANNEL_CONSUMING && !wanted)
-		cancel(ch);
-	else if (ch->state == CHANNEL_CONSUMING && !is_single_active(ch) && may_take_more(ch))
-		renew(ch);
+		let_go(ch);
+	else if (ch->state == CHANNEL_CONSUMING && may_take_more(ch))
+		take_more(ch);
 }
 
 void rabbitmq_channel_follow(struct rabbitmq_channel *ch)
@@ -533,13 +612,9 @@ void rabbitmq_channel_follow(struct rabbitmq_channel *ch)
 /* A single active consumer that goes makes another one active, so it stays, with what it has. */
 void rabbitmq_channel_limits_changed(struct rabbitmq_channel *ch)
 {
-	if (ch->state == CHANNEL_CONSUMING && is_single_active(ch) && may_take_more(ch))
-		log_say(ch->all->log, LOG_WARN,
-			"prefetch stays as it is while the single active consumer does",
-			kv_text("source", ch->all->source->name),
-			kv_text("queue", ch->settings->name),
-			kv_int("prefetch", rabbitmq_answers_prefetch(ch->answers)),
-			kv_int("wanted", prefetch_now(ch)));
+	if (ch->state == CHANNEL_CONSUMING && !may_be_single_active(ch) && is_single_active(ch) &&
+	    may_take_more(ch))
+		say_prefetch_stays(ch);
 	follow(ch);
 }
 
@@ -589,6 +664,8 @@ static void cancel_answered(struct rabbitmq_channel *ch)
 static void consumer_has_gone(struct rabbitmq_channel *ch, const char *event)
 {
 	move(ch, CHANNEL_CANCELLED);
+	rabbitmq_answers_decide(ch->answers, how_to_return(ch), ch->all->conn);
+	settle_further(ch);
 	uint64_t wait_ms = wait_to_try_again(ch);
 	log_say(ch->all->log, LOG_WARN, event, kv_text("source", ch->all->source->name),
 		kv_text("queue", ch->settings->name), kv_int("wait_ms", (int64_t)wait_ms));
@@ -613,7 +690,6 @@ static void cancelled_by_broker(struct rabbitmq_channel *ch, const amqp_basic_ca
 	    ch->state == CHANNEL_RENEWING && !rabbitmq_consumer_has_tag(ch->consumer, tag);
 	if (was_renewed || (!channel_state_consumes(ch->state) && ch->state != CHANNEL_SUBSCRIBING))
 		return; /* ours is on its way, and its cancel-ok will come */
-	rabbitmq_single_active_doubt(&ch->single_active);
 	consumer_has_gone(ch, "consumer cancelled by the broker, trying again");
 }
 
@@ -676,8 +752,6 @@ static void be_broken(struct rabbitmq_channel *ch, const struct error *why)
 	enum channel_state when = ch->state;
 	move(ch, CHANNEL_BROKEN);
 	lose_everything(ch);
-	if (when != CHANNEL_CHECKING && why->status == ST_MISSING)
-		rabbitmq_single_active_doubt(&ch->single_active);
 	if (ch->retired)
 		say_broken(ch, "channel of a removed queue closed by the broker", why);
 	else if (when == CHANNEL_CHECKING && goes_on_without_dead(ch, why))
@@ -715,12 +789,6 @@ static void closed_by_broker(struct rabbitmq_channel *ch, const amqp_channel_clo
 	send(ch, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
 	if (!channel_state_may_be_closed(ch->state))
 		return; /* it is closed already, as far as we know */
-	if (ch->state == CHANNEL_ASKING) {
-		told_whether_single_active(ch, span_of(m->reply_text.bytes, m->reply_text.len));
-		lose_everything(ch); /* there is nothing */
-		rabbitmq_channel_open(ch);
-		return;
-	}
 	explain_close(ch, m, &why);
 	if (ch->state == CHANNEL_CLOSING) {
 		lose_everything(ch);
@@ -734,9 +802,11 @@ static void closed_by_broker(struct rabbitmq_channel *ch, const amqp_channel_clo
 static void try_again(void *arg)
 {
 	struct rabbitmq_channel *ch = arg;
-	if (ch->retired)
+	if (ch->state == CHANNEL_ASKING)
+		not_told_in_time(ch);
+	else if (ch->retired)
 		return;
-	if (ch->state == CHANNEL_CANCELLED)
+	else if (ch->state == CHANNEL_CANCELLED)
 		declare(ch);
 	else if (ch->state == CHANNEL_BROKEN && ch->all->conn != NULL)
 		rabbitmq_channel_open(ch);
@@ -750,6 +820,7 @@ void rabbitmq_channel_lose(struct rabbitmq_channel *ch)
 		return;
 	rabbitmq_dead_queue_connection_lost(&ch->dead);
 	rabbitmq_consumer_connection_lost(ch->consumer);
+	rabbitmq_single_active_connection_lost(&ch->single_active);
 	lose_everything(ch);
 	if (ch->state == CHANNEL_CLOSING)
 		move(ch, CHANNEL_CLOSED);
@@ -800,7 +871,8 @@ enum leaving rabbitmq_channel_leave(struct rabbitmq_channel *ch)
 	if (ch->route->in_ledger > 0 || rabbitmq_passage_has(ch->all->passage, ch->route))
 		return LEAVING_JOBS;
 	rabbitmq_channel_close(ch);
-	return ch->state == CHANNEL_CLOSED ? LEAVING_GONE : LEAVING_JOBS;
+	bool gone = ch->state == CHANNEL_CLOSED && ch->single_active.wire == QUESTION_SHUT;
+	return gone ? LEAVING_GONE : LEAVING_JOBS;
 }
 
 static void close_answered(struct rabbitmq_channel *ch)

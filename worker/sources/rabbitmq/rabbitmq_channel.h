@@ -39,6 +39,7 @@ struct rabbitmq_channels {
 	struct rabbitmq_copies *copies;
 	struct rabbitmq_passage *passage; /* of what is too large to be a job */
 	struct amqp_conn *conn;           /* NULL unless logged in */
+	size_t n_numbers;                 /* of channels: the highest that a queue has */
 	uint64_t check_ms;      /* between two looks whether a consumer is still there; 0: none */
 	bool intake_wanted;     /* consume, or only settle */
 	bool urgent;            /* tell and prove at once: somebody waits for it */
@@ -77,6 +78,9 @@ enum leaving rabbitmq_channel_leave(struct rabbitmq_channel *ch);
 
 void rabbitmq_channel_method(struct rabbitmq_channel *ch, amqp_method_number_t id,
 			     const void *decoded);
+/* A method on a channel of another number. False: that is not this queue's second one. */
+bool rabbitmq_channel_answered(struct rabbitmq_channel *ch, uint16_t number,
+			       amqp_method_number_t id, const void *decoded);
 void rabbitmq_channel_header(struct rabbitmq_channel *ch, const struct amqp_header *header);
 void rabbitmq_channel_body(struct rabbitmq_channel *ch, struct span piece);
 

@@ -14,17 +14,16 @@ static const struct {
     [CHANNEL_OPENING] = {"opening",                 "channel.open-ok",
                       MAY(CHANNEL_CHECKING) | MAY(CHANNEL_DECLARING) | MAY_END                         },
     [CHANNEL_CHECKING] = {"checking",                "queue.declare-ok", MAY(CHANNEL_DECLARING) | MAY_END  },
-    [CHANNEL_DECLARING] = {"declaring",               "queue.declare-ok",
-                      MAY(CHANNEL_ASKING) | MAY(CHANNEL_LIMITING) | MAY_END                            },
-    [CHANNEL_ASKING] = {"asking",                  "channel.close",
-                      MAY(CHANNEL_OPENING) | MAY(CHANNEL_LIMITING) | MAY_END                           },
+    [CHANNEL_DECLARING] = {"declaring",               "queue.declare-ok", MAY(CHANNEL_LIMITING) | MAY_END   },
     [CHANNEL_LIMITING] = {"limiting",                "basic.qos-ok",     MAY(CHANNEL_READY) | MAY_END      },
     [CHANNEL_READY] = {"ready",                   "",                 MAY(CHANNEL_SUBSCRIBING) | MAY_END},
     [CHANNEL_SUBSCRIBING] = {"subscribing",             "basic.consume-ok",
                       MAY(CHANNEL_CONSUMING) | MAY(CHANNEL_CANCELLED) | MAY_END                        },
     [CHANNEL_CONSUMING] = {"consuming",               "",
-                      MAY(CHANNEL_RENEWING) | MAY(CHANNEL_CANCELLING) |
+                      MAY(CHANNEL_ASKING) | MAY(CHANNEL_RENEWING) | MAY(CHANNEL_CANCELLING) |
 			       MAY(CHANNEL_FINISHING) | MAY(CHANNEL_CANCELLED) | MAY_END               },
+    [CHANNEL_ASKING] = {"asking",                  "queue.declare-ok",
+                      MAY(CHANNEL_CONSUMING) | MAY(CHANNEL_CANCELLED) | MAY_END                        },
     [CHANNEL_RENEWING] = {"renewing",                "basic.cancel-ok",
                       MAY(CHANNEL_CONSUMING) | MAY(CHANNEL_CANCELLED) | MAY_END                        },
     [CHANNEL_CANCELLING] = {"cancelling",              "basic.cancel-ok",  MAY(CHANNEL_READY) | MAY_END      },
@@ -68,7 +67,7 @@ bool channel_state_may_be_closed(enum channel_state state)
 
 bool channel_state_consumes(enum channel_state state)
 {
-	return state == CHANNEL_CONSUMING || state == CHANNEL_RENEWING;
+	return state == CHANNEL_CONSUMING || state == CHANNEL_ASKING || state == CHANNEL_RENEWING;
 }
 
 bool channel_state_may_deliver(enum channel_state state)

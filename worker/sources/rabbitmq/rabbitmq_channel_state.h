@@ -1,11 +1,11 @@
 /* rabbitmq_channel_state - what a channel that consumes can be, and what may follow. Pure.
  *
  *    down --connection--> opening [--> checking] --> declaring --> limiting --> ready
- *    declaring --not known whether single active--> asking --channel.close--> opening
  *    ready --intake wanted--> subscribing --consume-ok--> consuming --basic.cancel--> cancelled
  *      ^                                                      |                           |
  *      +-------- cancel-ok -------- cancelling <--not wanted--+       declaring <--wait---+
  *    consuming --prefetch has grown--> renewing --cancel-ok--> consuming
+ *    consuming --not wanted, not known whether single active--> asking --told--> consuming
  *    consuming --not wanted, single active--> finishing --its jobs have ended, channel.close--> releasing
  *    releasing --close-ok--> released --wanted--> opening
  *    (open) --channel.close--> broken --wait--> opening
@@ -25,11 +25,11 @@ enum channel_state {
 	CHANNEL_OPENING,
 	CHANNEL_CHECKING, /* whether the dead letter queue is there, if one is named */
 	CHANNEL_DECLARING,
-	CHANNEL_ASKING, /* whether the queue has a single active consumer */
 	CHANNEL_LIMITING,
 	CHANNEL_READY,
 	CHANNEL_SUBSCRIBING,
 	CHANNEL_CONSUMING,
+	CHANNEL_ASKING, /* consuming, and whether it is the single active one is being found out */
 	CHANNEL_RENEWING, /* consuming, and the consumer of before is being cancelled */
 	CHANNEL_CANCELLING,
 	CHANNEL_FINISHING, /* nothing new is taken, and the consumer stays until the last job has ended */

@@ -33,7 +33,7 @@ bool rabbitmq_server_knows_consumer_timeout(const char *server)
 
 bool rabbitmq_server_tells_single_active(const char *server)
 {
-	return is_at_least(server, 3, 8);
+	return is_at_least(server, 3, 10);
 }
 
 bool rabbitmq_server_dead_letters_at_least_once(const char *server)

@@ -17,8 +17,7 @@ bool rabbitmq_server_counts_only_rejects(const char *server);
 bool rabbitmq_server_has_streams(const char *server);
 /* x-consumer-timeout, an argument of basic.consume. */
 bool rabbitmq_server_knows_consumer_timeout(const char *server);
-/* There are queues with a single active consumer, and a declaration that does not match one is refused
- * with the words of rabbitmq_mismatch.h. Older ones make a queue of whatever arguments. */
+/* rabbitmq_single_active.h holds. Older ones have such queues from 3.8 on. */
 bool rabbitmq_server_tells_single_active(const char *server);
 /* A quorum queue keeps what it dead-letters until the target has it (x-dead-letter-strategy), and takes
  * x-message-ttl. In a cluster that came from 3.9 the feature flag stream_queue must be on: without it the
