@@ -49,6 +49,24 @@ static void copy_said(struct region *region, struct said *to, const struct said 
 	to->expanded = from->expanded; /* by what is not asked for any more */
 }
 
+static void copy_text_at(struct region *region, void *field)
+{
+	const char **text = field;
+	*text = copy_text(region, *text);
+}
+
+static void copy_list_at(struct region *region, void *field)
+{
+	const char ***list = field, **from = *list;
+	size_t n = 0;
+	while (from != NULL && from[n] != NULL)
+		n++;
+	if (n > 0)
+		*list = region_take(region, (n + 1) * sizeof **list);
+	for (size_t i = 0; i < n; i++)
+		(*list)[i] = copy_text(region, from[i]);
+}
+
 static void copy_fields(struct late *late, const struct block *from)
 {
 	const struct section_row *row = from->section;
@@ -60,10 +78,10 @@ static void copy_fields(struct late *late, const struct block *from)
 		const struct key_row *key = section_key(from->section, i);
 		if (key->offset == TABLE_NO_FIELD)
 			continue;
-		must(key->type != VALUE_LIST); /* no queue has one */
-		const char **text = (const char **)(void *)(fields + key->offset);
 		if (key->type == VALUE_TEXT)
-			*text = copy_text(&late->region, *text);
+			copy_text_at(&late->region, fields + key->offset);
+		else if (key->type == VALUE_LIST)
+			copy_list_at(&late->region, fields + key->offset);
 	}
 	late->block.fields = fields;
 }
