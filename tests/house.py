@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 """The tree of worker/ is a house: each floor may use those below it, and neither its neighbours nor those
-above; and no room but a broker's own knows which brokers there are. Reads the #include lines and the code.
+above; no room but a broker's own knows which brokers there are; and the tour (worker/README.md) names what is there.
+Reads the #include lines, the code, and the tour.
 
-    arrows.py           fails where it is not so
-    arrows.py TREE      looks at another tree's worker/
+    house.py           fails where it is not so
+    house.py TREE      looks at another tree's worker/
 """
 
 import pathlib
@@ -66,16 +67,32 @@ def strangers(worker):
             yield name, named.group()
 
 
+def missing(worker):
+    """What the tables of the tour name: a file in the first column, its functions in the second."""
+    tour = worker / "README.md"
+    for line in tour.read_text().splitlines() if tour.exists() else []:
+        row = re.match(r"\| `([\w/]+\.c)` \|(.*?)\|", line)
+        if row is None:
+            continue
+        path = worker / row.group(1)
+        code = path.read_text() if path.exists() else ""
+        for name in re.findall(r"`(\w+)\(\)`", row.group(2)):
+            if not re.search(rf"(?m)^\w[^;=\n]*\b{name}\(", code):
+                yield row.group(1), name
+
+
 def main():
     tree = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).parent.parent
     worker = tree.resolve() / "worker"
-    up, named = list(arrows(worker)), list(strangers(worker))
+    up, named, lost = list(arrows(worker)), list(strangers(worker)), list(missing(worker))
     for user, used in up:
         print(f"worker/{user} includes {used}, which stands above it")
     for name, word in named:
         print(f"worker/{name} names a broker: {word}")
-    print(f"{len(up)} includes go up, {len(named)} files name a broker")
-    return 1 if up or named else 0
+    for name, function in lost:
+        print(f"worker/README.md: {name} has no {function}()")
+    print(f"{len(up)} includes go up, {len(named)} files name a broker, the tour misses {len(lost)} functions")
+    return 1 if up or named or lost else 0
 
 
 if __name__ == "__main__":
