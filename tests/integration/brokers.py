@@ -135,18 +135,20 @@ class RabbitMQ:
         return done.stdout
 
     @contextlib.contextmanager
-    def leader_stalled(self, vhost, queue):
-        """As with a slow disk: the queue's leader lives and does nothing, and nobody else is elected."""
-        name = f'rabbit_misc:r(<<"{vhost}">>, queue, <<"{queue}">>)'
-        leader = self.ctl(
+    def leader_stalled(self, vhost, *queues, seconds):
+        """As with a slow disk: the leader of each lives and does nothing, and nobody else is elected. The block lasts
+        so long at least. The broker itself looks at its clock: rabbitmqctl may take its time to come."""
+        names = ", ".join(f'rabbit_misc:r(<<"{vhost}">>, queue, <<"{name}">>)' for name in queues)
+        self.ctl(
             "eval",
-            f"{{ok, Queue}} = rabbit_amqqueue:lookup({name}), "
-            "{ok, _, Leader} = ra:members(amqqueue:get_pid(Queue)), ok = sys:suspend(Leader), Leader.",
-        ).strip()
-        try:
-            yield
-        finally:
-            self.ctl("eval", f"sys:resume({leader}).")
+            f"Leaders = [begin {{ok, Q}} = rabbit_amqqueue:lookup(Name), {{ok, _, Leader}} = "
+            f"ra:members(amqqueue:get_pid(Q)), Leader end || Name <- [{names}]], "
+            "[ok = sys:suspend(Leader) || Leader <- Leaders], "
+            f"spawn(fun() -> timer:sleep({seconds * 1000:.0f}), [sys:resume(L) || L <- Leaders] end), ok.",
+        )
+        ends = time.monotonic() + seconds
+        yield
+        time.sleep(max(0, ends - time.monotonic()))  # the fault itself
 
     @functools.cached_property
     def version(self):

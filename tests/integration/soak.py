@@ -252,7 +252,8 @@ class Soak:
     @contextlib.contextmanager
     def rabbitmq_leader_stalls(self):
         queue = self.random.choice(["quorum", "flaky"])
-        with self.random.choice(self.cluster.nodes).leader_stalled("/", queue):
+        node = self.random.choice(self.cluster.nodes)
+        with node.leader_stalled("/", queue, seconds=self.random.uniform(1, 8)):
             yield
 
     @contextlib.contextmanager
