@@ -83,6 +83,15 @@ static bool recognise(struct core *core, struct job *job)
 	return true;
 }
 
+static void bury_unrun(struct core *core, struct job *job)
+{
+	job->given_ns = job->begun_ns = job->finished_ns = job->taken_ns;
+	job->outcome = (struct outcome){.kind = OUTCOME_REJECT, .reason = "expired"};
+	ledger_begin(&core->ledger, job);
+	ledger_finish(&core->ledger, job);
+	settle_job(&core->settle, job);
+}
+
 static void deliver(struct source_host *host, struct job **delivered)
 {
 	struct core *core = of_source_host(host);
@@ -92,7 +101,11 @@ static void deliver(struct source_host *host, struct job **delivered)
 	job->taken_ns = clock_now_ns(core->clock);
 	job->route->in_ledger++;
 	ledger_admit(&core->ledger, job);
-	if (!recognise(core, job))
+	if (recognise(core, job))
+		return;
+	if (job->expired)
+		bury_unrun(core, job);
+	else
 		dispatch_hold(&core->dispatch, job);
 }
 

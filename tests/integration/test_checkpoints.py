@@ -224,6 +224,17 @@ class RabbitCheckpoints(CheckpointCases, PoisonCases, RabbitCase):
         self.finish("j1")
         self.assertEqual(self.counted("j1", "attempt", "interruptions"), [(1, 0), (2, 0), (2, 1)])
 
+    def test_of_a_single_active_consumer_it_is_less_than_the_order(self):
+        self.queue = RabbitQueue(self.broker, self.queue.vhost, "ordered", {"x-single-active-consumer": True})
+        self.addCleanup(self.queue.close)
+        self.queue.publish(["j1|save=a hang|", *(f"j{n}|" for n in range(2, 9))])
+        worker = self.start_scripted(deadline="return", concurrency=1)
+        self.interrupt(worker)
+        [event] = worker.events("job goes back without its new checkpoint, which would cost it its place")
+        self.assertEqual((event["source"], event["queue"]), ("mq", "ordered"))
+        self.finish(*(f"j{n}" for n in range(1, 9)), concurrency=1)
+        self.assertEqual(self.record.begun(), ["j1", *(f"j{n}" for n in range(1, 9))])
+
     def test_without_a_publishing_connection_the_job_goes_back_at_once(self):
         self.queue.publish(["j1|save=a hang|"])
         drain = 'timeout = "8s"  reserve = "6s"  grace = "300ms"'

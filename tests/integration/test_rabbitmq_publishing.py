@@ -171,6 +171,46 @@ class WaitingRetries(Retrying):
         self.assertEqual(worker.stop()[0], 0)
 
 
+class Expiration(Retrying):
+    """A message that its producer gave an expiration: what is left of it survives a retry."""
+
+    def assert_dead(self, why):
+        wait_for("its death", lambda: self.queue.dead_depth() == 1)
+        [(_, properties)] = self.queue._take(self.queue.dead_name)
+        self.assertRegex(properties.headers["x-outfall-reason"], why)
+        self.assertIsNone(properties.expiration)
+        self.assertNotIn("x-outfall-expires", properties.headers)
+
+    def test_too_short_for_another_attempt(self):
+        self.queue.publish(["a:exit:1"], expiration="20000")
+        worker = self.start_retrying(first="60s")
+        self.assert_dead("^expires before its next attempt; exit status 1$")
+        self.assertEqual(worker.stop()[0], 0)
+        self.assertEqual(worker.report()["since_start"]["dead"], 1)
+
+    def test_over_when_it_comes_back(self):
+        """It would have expired in its queue; the broker takes no notice of it any more."""
+        self.queue.publish(["a:fail-until:2"], expiration="3000")
+        worker = self.start_retrying(first="2s")
+        self.wait_retried(worker)
+        expires = time.monotonic() + 3
+        worker.send(signal.SIGTSTP)
+        wait_for("quiet", lambda: self.queue.consumers() == 0)
+        wait_for("its end", lambda: time.monotonic() > expires)
+        worker.send(signal.SIGCONT)
+        self.assert_dead("^expired$")
+        self.assertEqual([run["attempt"] for run in self.record.runs("a")], ["1"])
+        self.assertEqual(worker.stop()[0], 0)
+        self.assertEqual(worker.report()["since_start"]["dead"], 1)
+
+    def test_long_enough(self):
+        self.queue.publish(["a:fail-until:3"], expiration="60000")
+        worker = self.start_retrying(first="100ms")
+        self.record.wait_ended(1)
+        self.assertEqual([run["attempt"] for run in self.record.runs("a")], ["1", "2", "3"])
+        self.assertEqual(worker.stop()[0], 0)
+
+
 class Refused(Retrying):
     """The broker takes no body over max_message_size, and closes the channel over one that is larger. What is in
     its queues already it gives out all the same: the limit was another one, once (RabbitMQ 4.0 made it 16 MiB)."""

@@ -71,6 +71,7 @@ struct job *job_create(const struct job_facts *facts)
 	job->lost = facts->lost;
 	job->redelivered = facts->redelivered;
 	job->id_made_up = facts->id_made_up;
+	job->expired = facts->expired;
 
 	char *at = (char *)(job + 1);
 	job->id = place_text(&at, facts->id);

@@ -69,6 +69,7 @@ struct job {
 	/* For the source and the executor, who alone know what it means. */
 	uint64_t source_tag;   /* RabbitMQ: delivery tag; Redis: unused */
 	uint64_t source_epoch; /* RabbitMQ: connection and channel generation the tag belongs to */
+	uint64_t expires_ms;   /* RabbitMQ: its expiration, in ms since 1970; 0: none */
 	unsigned source_step;  /* how far telling the broker has come; Redis: in how many calls */
 	bool copied; /* RabbitMQ: its copy for later or for the dead is there; only its answer
 	                        * is open, and is so for its second delivery, too */
@@ -97,6 +98,7 @@ struct job {
 	uint32_t crashes; /* of the earlier runs, those in which the handler died */
 	uint32_t lost;    /* workers that have died with it, where the broker can tell */
 	bool redelivered; /* its broker says that it has given it out before */
+	bool expired;     /* its producer's time for it is over: dead, and never run */
 	bool id_made_up;  /* by us: the producer gave none, and the next delivery has another */
 	const char *id;   /* never NULL; unique among live jobs of the queue */
 	const char *content_type; /* "" when unknown */
@@ -115,7 +117,7 @@ struct job_facts {
 	uint32_t interruptions;
 	uint32_t crashes;
 	uint32_t lost;
-	bool redelivered, id_made_up;
+	bool redelivered, id_made_up, expired;
 	struct span id, content_type, traceparent, origin, checkpoint;
 	size_t body_bytes; /* room that job_body() then fills */
 };

@@ -335,6 +335,31 @@ static void test_a_copy_keeps_what_does_not_change_its_way(void **state)
 	job_destroy(job);
 }
 
+static void test_what_is_left_of_an_expiration_travels(void **state)
+{
+	(void)state;
+	amqp_table_entry_t h[] = {rabbitmq_number_entry("x-outfall-expires", 1796000461000)};
+	amqp_basic_properties_t p = with_headers(h, 1);
+	assert_int_equal(rabbitmq_message_read(&p, "mail", false).expires_ms, 1796000461000);
+	assert_int_equal(rabbitmq_message_read(&p, "mail", false).expiration_ms, 0);
+	p._flags |= AMQP_BASIC_EXPIRATION_FLAG;
+	p.expiration = amqp_cstring_bytes("60000");
+	assert_int_equal(rabbitmq_message_read(&p, "mail", false).expiration_ms, 60000);
+	p.expiration = amqp_cstring_bytes("6e4");
+	assert_int_equal(rabbitmq_message_read(&p, "mail", false).expiration_ms, 0);
+	struct job *job = job_from(&p, "m1");
+	struct copied c;
+	job->expires_ms = 1796000462000;
+	copy(&c, job, COPY_FOR_RETRY);
+	assert_int_equal(header(&c, "x-outfall-expires")->value.i64, 1796000462000);
+	assert_false(c.properties->_flags & AMQP_BASIC_EXPIRATION_FLAG);
+	drop(&c);
+	copy(&c, job, COPY_FOR_DEAD); /* whoever moves it back wants it to run */
+	assert_null(header(&c, "x-outfall-expires"));
+	drop(&c);
+	job_destroy(job);
+}
+
 static const struct {
 	const char *came_with, *left; /* NULL: nothing; left "": it forgets */
 	const char *want;
@@ -556,6 +581,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_two_deliveries_of_one_message),
 	    cmocka_unit_test(test_a_bare_message_is_a_first_attempt),
+	    cmocka_unit_test(test_what_is_left_of_an_expiration_travels),
 	    cmocka_unit_test(test_only_flagged_properties_count),
 	    cmocka_unit_test(test_attempts_and_interruptions),
 	    cmocka_unit_test(test_headers_of_another_type_are_not_counts),

@@ -23,16 +23,21 @@
  * other opening ever has; a job of another epoch is never told of here. */
 #include "sources/rabbitmq/rabbitmq_answers.h"
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
+#include "dispatch/routes.h"
 #include "job/job.h"
 #include "loop/loop.h"
 #include "sources/rabbitmq/rabbitmq_copies.h"
+#include "sources/rabbitmq/rabbitmq_link.h"
 #include "sources/rabbitmq/rabbitmq_passage.h"
 #include "sources/rabbitmq/rabbitmq_server.h"
 #include "sources/rabbitmq/rabbitmq_settings.h"
 #include "sources/source.h"
 #include "wire/amqp.h"
+
+#include <stdio.h>
 
 #define COLLECT_NS      UINT64_C(1000000)  /* longest that a finished job waits to be told */
 #define PROVE_EVERY_NS  UINT64_C(50000000) /* a proof costs as much as a few acks */
@@ -108,15 +113,42 @@ static enum status begin_copy(struct rabbitmq_answers *a, struct job *job,
 	return rabbitmq_copies_begin(a->at.copies, job, a->at.queue, when, why);
 }
 
+/* A copy would go to the tail, behind what the queue of a single active consumer has to run after it. */
+static void leave_checkpoint_for_order(struct rabbitmq_answers *a, const struct job *job)
+{
+	log_say(a->at.log, LOG_WARN,
+		"job goes back without its new checkpoint, which would cost it its place",
+		kv_text("source", job->route->source_name), kv_text("queue", job->route->name),
+		KV_JOB(job));
+}
+
 /* A nack cannot carry a checkpoint. Without memory for a copy it is lost, and the job is not. */
 static void give_back(struct rabbitmq_answers *a, struct job *job, enum rabbitmq_return how,
 		      struct amqp_conn *conn)
 {
 	enum rabbitmq_copy_when when = how == RETURN_AFTER_CANCEL ? COPY_WHEN_RELEASED : COPY_NOW;
+	bool has_new = job_left_new_checkpoint(job);
 	if (how == RETURN_UNDECIDED && put_off(a, job))
 		return;
-	if (!job_left_new_checkpoint(job) || begin_copy(a, job, when, NULL) != ST_OK)
+	if (has_new && how == RETURN_WITH_CHANNEL) {
+		leave_checkpoint_for_order(a, job);
+		has_new = false;
+	}
+	if (!has_new || begin_copy(a, job, when, NULL) != ST_OK)
 		requeue(a, job, how, conn);
+}
+
+/* It would be dead when it came back, so it is now, and while it is known why. */
+static void die_of_age(struct job *job)
+{
+	char last[sizeof job->outcome.reason];
+	if (job->verdict.fate != FATE_RETRIED || job->expires_ms == 0 ||
+	    rabbitmq_wall_ms() + job->verdict.delay_ms < job->expires_ms)
+		return;
+	memcpy(last, job->outcome.reason, sizeof last);
+	(void)snprintf(job->outcome.reason, sizeof job->outcome.reason,
+		       "expires before its next attempt; %.60s", last);
+	job->verdict.fate = FATE_DEAD;
 }
 
 enum status rabbitmq_answers_settle(struct rabbitmq_answers *a, struct job *job,
@@ -131,6 +163,7 @@ enum status rabbitmq_answers_settle(struct rabbitmq_answers *a, struct job *job,
 		finish(a, job, ANSWER_ACK);
 		return ST_OK;
 	}
+	die_of_age(job);
 	switch (job->verdict.fate) {
 	case FATE_DONE:
 		finish(a, job, ANSWER_ACK);

@@ -26,6 +26,7 @@
 
 struct amqp_conn;
 struct job;
+struct log;
 struct loop;
 struct queue_settings;
 struct rabbitmq_answers;
@@ -35,6 +36,7 @@ struct source_host;
 
 struct rabbitmq_answers_place { /* borrowed, all of it */
 	struct loop *loop;
+	struct log *log;
 	struct source_host *host;
 	struct rabbitmq_copies *copies;
 	struct rabbitmq_passage *passage;

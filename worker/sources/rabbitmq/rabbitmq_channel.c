@@ -1041,6 +1041,7 @@ enum status rabbitmq_channel_create(struct rabbitmq_channels *all,
 	ch->incoming = rabbitmq_incoming_create(all->log, all->source, all->worker, settings);
 	ch->answers = rabbitmq_answers_create(&(struct rabbitmq_answers_place){
 	    .loop = all->loop,
+	    .log = all->log,
 	    .host = all->source->host,
 	    .copies = all->copies,
 	    .passage = all->passage,

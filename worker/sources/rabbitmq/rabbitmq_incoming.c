@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/must.h"
 #include "job/job.h"
+#include "sources/rabbitmq/rabbitmq_link.h"
 #include "sources/rabbitmq/rabbitmq_message.h"
 #include "sources/rabbitmq/rabbitmq_settings.h"
 #include "sources/source.h"
@@ -73,6 +74,7 @@ static struct job *make_job(const struct rabbitmq_incoming *in, struct route *ro
 	struct rabbitmq_message m =
 	    rabbitmq_message_read(header->properties, in->queue->name, in->redelivered);
 	uint64_t serial = in->source->host->next_serial(in->source->host);
+	uint64_t now_ms = rabbitmq_wall_ms();
 	char made_up[160];
 	bool id_made_up = m.id.len == 0;
 	if (id_made_up) {
@@ -88,6 +90,7 @@ static struct job *make_job(const struct rabbitmq_incoming *in, struct route *ro
 	    .crashes = m.crashes,
 	    .id_made_up = id_made_up,
 	    .redelivered = in->redelivered,
+	    .expired = m.expires_ms != 0 && m.expires_ms <= now_ms,
 	    .id = m.id,
 	    .content_type = m.content_type,
 	    .traceparent = m.traceparent,
@@ -95,8 +98,12 @@ static struct job *make_job(const struct rabbitmq_incoming *in, struct route *ro
 	    .origin = header->encoded,
 	    .body_bytes = room,
 	});
-	if (job != NULL)
-		job->source_tag = in->tag;
+	if (job == NULL)
+		return NULL;
+	job->source_tag = in->tag;
+	job->expires_ms = m.expires_ms;
+	if (m.expires_ms == 0 && m.expiration_ms != 0)
+		job->expires_ms = now_ms + m.expiration_ms;
 	return job;
 }
 

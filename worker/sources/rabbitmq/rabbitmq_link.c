@@ -13,6 +13,7 @@
 #include "wire/url.h"
 
 #include <sys/random.h>
+#include <time.h>
 
 /* Spreads waits; nothing depends on its quality. */
 uint32_t rabbitmq_random(void)
@@ -20,6 +21,13 @@ uint32_t rabbitmq_random(void)
 	uint32_t bits = 0;
 	(void)!getrandom(&bits, sizeof bits, GRND_NONBLOCK);
 	return bits;
+}
+
+uint64_t rabbitmq_wall_ms(void)
+{
+	struct timespec now;
+	(void)clock_gettime(CLOCK_REALTIME, &now); /* that clock is always there */
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 static const char *or_default(const char *text, const char *otherwise)

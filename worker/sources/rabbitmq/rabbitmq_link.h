@@ -56,5 +56,6 @@ void rabbitmq_link_stop(struct rabbitmq_link *link); /* drops it, and dials no m
 void rabbitmq_link_leave(struct rabbitmq_link *link, const struct error *why);
 
 uint32_t rabbitmq_random(void);
+uint64_t rabbitmq_wall_ms(void); /* since 1970 */
 
 #endif

@@ -24,10 +24,13 @@
  *   user_id         the broker checks it against our login, and closes the channel
  *   CC, BCC         the broker would deliver the copy to those queues once more
  *   x-delivery-count  is part of x-outfall-interruptions now; x-acquired-count (4.3) goes with it
- *   expiration      (not on its way back) it would die in the retry queue before its time; in its own
- *                   queue its time starts anew
+ *   expiration      (not on its way back) it would die in the retry queue before its time
  *   x-death         (retry only) the broker takes a way it has gone before for a loop, and drops the
- *                   message without a word; a dead letter keeps it, for whoever looks at it */
+ *                   message without a word; a dead letter keeps it, for whoever looks at it
+ *
+ * What is left of an expiration a copy has in x-outfall-expires, and it is ours to look at, for a message that
+ * comes out of a retry queue expires by itself no more: one whose time is over is dead. It counts from when a
+ * worker took it first (how long it had waited before, no message says), on the workers' clocks. */
 #include "sources/rabbitmq/rabbitmq_message.h"
 
 #include "base/memory.h"
@@ -45,6 +48,7 @@
 #define HEADER_BACKTRACE     "x-outfall-backtrace"
 #define HEADER_QUEUE         "x-outfall-queue"
 #define HEADER_DEAD          "x-outfall-dead"
+#define HEADER_EXPIRES       "x-outfall-expires"
 
 static bool key_is(const amqp_table_entry_t *entry, const char *key)
 {
@@ -121,6 +125,22 @@ static void start_over(struct rabbitmq_message *m)
 	m->attempt = 1;
 	m->interruptions = 0;
 	m->crashes = 0;
+	m->expires_ms = 0;
+}
+
+/* Digits, as the broker has seen to. */
+static uint64_t expiration_of(const amqp_basic_properties_t *properties)
+{
+	uint64_t ms = 0;
+	struct span text = amqp_span_of(properties->expiration);
+	if (!(properties->_flags & AMQP_BASIC_EXPIRATION_FLAG))
+		return 0;
+	for (size_t i = 0; i < text.len && ms < UINT32_MAX; i++) {
+		if (text.ptr[i] < '0' || text.ptr[i] > '9')
+			return 0;
+		ms = ms * 10 + (uint64_t)(text.ptr[i] - '0');
+	}
+	return ms;
 }
 
 struct rabbitmq_message rabbitmq_message_read(const amqp_basic_properties_t *properties,
@@ -139,6 +159,7 @@ struct rabbitmq_message rabbitmq_message_read(const amqp_basic_properties_t *pro
 		m.id = amqp_span_of(properties->message_id);
 	if (properties->_flags & AMQP_BASIC_CONTENT_TYPE_FLAG)
 		m.content_type = amqp_span_of(properties->content_type);
+	m.expiration_ms = expiration_of(properties);
 	int n = properties->_flags & AMQP_BASIC_HEADERS_FLAG ? properties->headers.num_entries : 0;
 	for (int i = 0; i < n; i++) {
 		const amqp_table_entry_t *e = &properties->headers.entries[i];
@@ -150,6 +171,8 @@ struct rabbitmq_message rabbitmq_message_read(const amqp_basic_properties_t *pro
 			(void)count_of(&e->value, &m.crashes);
 		else if (key_is(e, HEADER_CHECKPOINT))
 			m.checkpoint = text_of(&e->value);
+		else if (key_is(e, HEADER_EXPIRES) && e->value.kind == AMQP_FIELD_KIND_I64)
+			m.expires_ms = (uint64_t)e->value.value.i64;
 		else if (key_is(e, HEADER_DEAD))
 			was_dead = true;
 		else if (key_is(e, "x-death"))
@@ -202,6 +225,7 @@ static bool stays_behind(const amqp_table_entry_t *entry, enum rabbitmq_copy_for
 	    HEADER_BACKTRACE,
 	    HEADER_QUEUE,
 	    HEADER_DEAD,
+	    HEADER_EXPIRES,
 	    "CC",
 	    "BCC",
 	    "x-delivery-count",
@@ -214,7 +238,7 @@ static bool stays_behind(const amqp_table_entry_t *entry, enum rabbitmq_copy_for
 }
 
 enum {
-	OWN_HEADERS = 9,
+	OWN_HEADERS = 10,
 	WORDY_BYTES =
 	    64 *
 	    1024, /* properties are one frame of 128 kB at most: with more there are no more words */
@@ -260,6 +284,8 @@ static bool copy_headers(const struct original *from, amqp_pool_t *pool, amqp_ta
 	to[n++] = rabbitmq_number_entry(HEADER_ATTEMPT, job->verdict.attempt);
 	to[n++] = rabbitmq_number_entry(HEADER_INTERRUPTIONS, job->verdict.interruptions);
 	to[n++] = rabbitmq_text_entry(HEADER_QUEUE, span_text(from->queue));
+	if (job->expires_ms != 0 && from->purpose != COPY_FOR_DEAD)
+		to[n++] = rabbitmq_number_entry(HEADER_EXPIRES, (int64_t)job->expires_ms);
 	if (job->verdict.crashes > 0)
 		to[n++] = rabbitmq_number_entry(HEADER_CRASHES, job->verdict.crashes);
 	if (from->checkpoint.len > 0)

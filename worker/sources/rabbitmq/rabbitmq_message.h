@@ -10,6 +10,7 @@
  *     x-outfall-error-class    and what class of exception it was, where the handler said
  *     x-outfall-backtrace      and where, line by line
  *     x-outfall-queue          the queue it was taken from
+ *     x-outfall-expires        when its expiration is over, in ms since 1970; absent: it has none
  *     x-outfall-dead           on a dead letter: after how many attempts. Back in a queue it starts over
  *
  * Thread: any.
@@ -32,7 +33,9 @@ struct rabbitmq_message { /* spans borrow from the decoded properties */
 	uint32_t attempt;
 	uint32_t interruptions; /* an upper bound on classic queues; see the .c */
 	uint32_t crashes;
-	struct span id; /* empty: it has none */
+	uint64_t expires_ms;    /* since 1970, of a copy; 0: not said */
+	uint64_t expiration_ms; /* the property, of one that is no copy; 0: none */
+	struct span id;         /* empty: it has none */
 	struct span content_type, traceparent, checkpoint;
 };
 
