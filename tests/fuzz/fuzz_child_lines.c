@@ -81,16 +81,17 @@ static void parse(struct span line)
 	}
 }
 
-static void hear(void *arg, struct span line, enum line_end end)
+static void hear(void *arg, struct span line, enum line_part part)
 {
 	struct heard *heard = arg;
 	must(line.len <= heard->limit);
 	must(line.len > 0 || heard->goes_on);
 	must(line.len == 0 || memchr(line.ptr, '\n', line.len) == NULL);
-	heard->hash = mix(mix(heard->hash, &end, sizeof end), line.ptr, line.len);
-	if (heard->parses && end == LINE_WHOLE && !heard->goes_on)
+	heard->hash = mix(mix(heard->hash, &part, sizeof part), line.ptr, line.len);
+	must((part == LINE_MIDDLE || part == LINE_TAIL) == heard->goes_on);
+	if (heard->parses && part == LINE_WHOLE)
 		parse(line);
-	heard->goes_on = end == LINE_SPLIT;
+	heard->goes_on = line_goes_on(part);
 }
 
 /* In a copy of its own size, so that a sanitizer sees a look beyond. */

@@ -19,15 +19,17 @@ struct heard {
 	size_t len;
 };
 
-static void hear(void *arg, struct span line, enum line_end end)
+static void hear(void *arg, struct span line, enum line_part part)
 {
 	struct heard *heard = arg;
+	bool went_on = heard->len > 0 && heard->text[heard->len - 1] == '~';
 	assert_true(line.len <= LIMIT);
-	assert_true(line.len > 0 || (heard->len > 0 && heard->text[heard->len - 1] == '~'));
+	assert_int_equal(part == LINE_MIDDLE || part == LINE_TAIL, went_on);
+	assert_true(line.len > 0 || went_on);
 	assert_true(heard->len + line.len + 1 < sizeof heard->text);
 	memcpy(heard->text + heard->len, line.ptr, line.len);
 	heard->len += line.len;
-	heard->text[heard->len++] = end == LINE_WHOLE ? '|' : '~';
+	heard->text[heard->len++] = line_goes_on(part) ? '~' : '|';
 }
 
 static const struct {

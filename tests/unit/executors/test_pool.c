@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "executors/child/children.h"
 #include "executors/pool/pool.h"
+#include "executors/pool/pool_child.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -1181,6 +1182,30 @@ static void what_a_dead_process_left_ends_before_its_jobs_are_told(void **state)
 	close_fixture(&f);
 }
 
+/* The kernel keeps another of its group, whatever we do: whoever runs the job again may not be alone at it. */
+static void a_job_is_no_failure_while_the_kernel_keeps_one_of_its_process(void **state)
+{
+	(void)state;
+	struct fixture f;
+	prepare(&f, (char[]){""});
+	children_set_grace(f.children, 60000);
+	begin(&f);
+	await_width(&f, 1);
+	const struct job *job = start(&f, "leave-exit:3");
+	await_logged(&f, "process ended"); /* only its leader */
+	assert_int_equal(f.fake.finished, 0);
+	const struct pool_task *task = job->executor_ref;
+	struct process *process = &task->child->process;
+	children_signal(&process->child, SIGKILL); /* this kernel does not keep it */
+	process->ops->gone(process, PROCESS_IS_KEPT);
+	assert_int_equal(f.fake.finished, 1);
+	assert_int_equal(f.fake.last.kind, OUTCOME_ABANDONED);
+	assert_false(f.fake.last.crashed);
+	fake_assert_logged(&f.fake, "the kernel keeps");
+	await_width(&f, 1);
+	close_fixture(&f);
+}
+
 static void its_last_words_are_with_its_end(void **state)
 {
 	(void)state;
@@ -1328,6 +1353,7 @@ int main(void)
 	    cmocka_unit_test(a_complaining_process_has_its_share_of_the_log),
 	    cmocka_unit_test(its_last_words_are_with_its_end),
 	    cmocka_unit_test(what_a_dead_process_left_ends_before_its_jobs_are_told),
+	    cmocka_unit_test(a_job_is_no_failure_while_the_kernel_keeps_one_of_its_process),
 	    cmocka_unit_test(every_failed_allocation_is_survived),
 	};
 	return cmocka_run_group_tests(tests, open_what_stays, NULL);

@@ -20,22 +20,28 @@ void lines_fini(struct lines *lines)
 	lines->goes_on = false;
 }
 
-static void pass_on(struct lines *lines, struct span line, enum line_end end, line_found *found,
+enum cut { ENDS, GOES_ON };
+
+static void pass_on(struct lines *lines, struct span line, enum cut cut, line_found *found,
 		    void *arg)
 {
+	static const enum line_part parts[2][2] = {
+	    [false] = {[ENDS] = LINE_WHOLE, [GOES_ON] = LINE_HEAD  },
+	    [true] = {[ENDS] = LINE_TAIL,  [GOES_ON] = LINE_MIDDLE},
+	};
 	bool went_on = lines->goes_on;
-	lines->goes_on = end == LINE_SPLIT;
-	if (end == LINE_WHOLE && line.len > 0 && line.ptr[line.len - 1] == '\r')
+	lines->goes_on = cut == GOES_ON;
+	if (cut == ENDS && line.len > 0 && line.ptr[line.len - 1] == '\r')
 		line.len--;
 	if (line.len > 0 || went_on)
-		found(arg, line, end);
+		found(arg, line, parts[went_on][cut]);
 }
 
-static void pass_on_part(struct lines *lines, enum line_end end, line_found *found, void *arg)
+static void pass_on_part(struct lines *lines, enum cut cut, line_found *found, void *arg)
 {
 	size_t bytes = lines->part_bytes;
 	lines->part_bytes = 0;
-	pass_on(lines, span_of(lines->part, bytes), end, found, arg);
+	pass_on(lines, span_of(lines->part, bytes), cut, found, arg);
 }
 
 /* Keeps the beginning of a line; `text` fits. */
@@ -44,7 +50,7 @@ static void keep(struct lines *lines, struct span text, line_found *found, void 
 	if (lines->part == NULL)
 		lines->part = memory_take(lines->limit);
 	if (lines->part == NULL) {
-		pass_on(lines, text, LINE_SPLIT, found, arg);
+		pass_on(lines, text, GOES_ON, found, arg);
 		return;
 	}
 	memcpy(lines->part + lines->part_bytes, text.ptr, text.len);
@@ -58,21 +64,21 @@ static void add(struct lines *lines, struct span text, bool ends, line_found *fo
 		size_t fits = lines->limit - lines->part_bytes;
 		struct span head = span_of(text.ptr, fits);
 		if (lines->part_bytes == 0) {
-			pass_on(lines, head, LINE_SPLIT, found, arg);
+			pass_on(lines, head, GOES_ON, found, arg);
 		} else {
 			keep(lines, head, found, arg);
-			pass_on_part(lines, LINE_SPLIT, found, arg);
+			pass_on_part(lines, GOES_ON, found, arg);
 		}
 		text = span_of(text.ptr + fits, text.len - fits);
 	}
 	if (ends && lines->part_bytes == 0) {
-		pass_on(lines, text, LINE_WHOLE, found, arg);
+		pass_on(lines, text, ENDS, found, arg);
 		return;
 	}
 	if (text.len > 0)
 		keep(lines, text, found, arg);
 	if (ends)
-		pass_on_part(lines, LINE_WHOLE, found, arg);
+		pass_on_part(lines, ENDS, found, arg);
 }
 
 void lines_feed(struct lines *lines, struct span bytes, line_found *found, void *arg)
@@ -101,5 +107,5 @@ unsigned lines_skip(struct lines *lines, struct span bytes)
 void lines_flush(struct lines *lines, line_found *found, void *arg)
 {
 	if (lines->part_bytes > 0 || lines->goes_on)
-		pass_on_part(lines, LINE_WHOLE, found, arg);
+		pass_on_part(lines, ENDS, found, arg);
 }

@@ -19,12 +19,15 @@ struct lines {
 	bool goes_on; /* what comes next belongs to a line that was split */
 };
 
-enum line_end {
-	LINE_WHOLE, /* ended here */
-	LINE_SPLIT, /* goes on in the next one */
-};
+/* A line longer than the limit comes in pieces: a head, a tail, and what is between. */
+enum line_part { LINE_WHOLE, LINE_HEAD, LINE_MIDDLE, LINE_TAIL };
 
-typedef void line_found(void *arg, struct span line, enum line_end end);
+static inline bool line_goes_on(enum line_part part) /* in the next one */
+{
+	return part == LINE_HEAD || part == LINE_MIDDLE;
+}
+
+typedef void line_found(void *arg, struct span line, enum line_part part);
 
 void lines_init(struct lines *lines, size_t limit);
 void lines_fini(struct lines *lines);

@@ -8,10 +8,8 @@
  * One that will run again is not told before nobody of its group is left: two runs at once of one job are
  * what its author counts on not to see.
  *
- * The awkward part is the end of output. End-of-file comes when the last writer closes, and that
- * may be a grandchild which outlives the job by hours. But all that the process itself wrote is in
- * the pipe by the time it has gone: so we ask how many bytes are there (FIONREAD), read these,
- * and close. The same holds for descriptor 4, so what a job said last counts before its end does.
+ * What it wrote is read to its end (output.c), also on descriptor 4: what a job said last counts before its
+ * end does.
  *
  * Five pipes for each job. A socket pair would be one pair of descriptors for both 3 and 4, but a
  * shell could not open /dev/fd/3 then, and end-of-file on one would be that of the other. So they must be

@@ -1,6 +1,5 @@
 /* A read takes a piece of fixed size, so that a handler that writes without end takes its share and no
- * more, and blocks on a full pipe meanwhile. That something is there, as the set or FIONREAD said, is no
- * promise: a job can open its own stdout by name and take it back. Our ends never block. */
+ * more, and blocks on a full pipe meanwhile. */
 #include "executors/exec/exec_heard.h"
 
 #include "base/log.h"
@@ -11,11 +10,7 @@
 #include "job/job.h"
 #include "settings/settings.h"
 
-#include <errno.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 enum {
 	READ_BYTES = 4096,  /* from one pipe at a time */
@@ -59,12 +54,12 @@ static void keep_last_words(struct slot *slot, struct span line)
 			       (int)(line.len < most ? line.len : most), line.ptr);
 }
 
-static void log_line(struct slot *slot, enum pipe_end pipe, struct span line, enum line_end end)
+static void log_line(struct slot *slot, enum pipe_end pipe, struct span line, enum line_part part)
 {
 	if (pipe == PIPE_STDERR)
 		keep_last_words(slot, line);
 	log_output(slot, LOG_INFO, pipe == PIPE_STDOUT ? "stdout" : "stderr", line,
-		   end == LINE_SPLIT ? "goes on in the next line" : NULL);
+		   line_goes_on(part) ? "goes on in the next line" : NULL);
 }
 
 /* --- about the job -------------------------------------------------------------------------------- */
@@ -127,20 +122,13 @@ static void hear_words(struct slot *slot, struct span line, const struct child_s
 }
 
 /* A line that is too long comes in pieces, and is wrong as a whole. */
-static bool is_piece(struct slot *slot, struct span line, enum line_end end)
-{
-	bool piece = slot->in_long_line || end == LINE_SPLIT;
-	if (piece && !slot->in_long_line)
-		note_rubbish(slot, line, "too long");
-	slot->in_long_line = end == LINE_SPLIT;
-	return piece;
-}
-
-static void hear_line(struct slot *slot, struct span line, enum line_end end)
+static void hear_line(struct slot *slot, struct span line, enum line_part part)
 {
 	struct child_says says;
 	struct error why;
-	if (is_piece(slot, line, end))
+	if (part == LINE_HEAD)
+		note_rubbish(slot, line, "too long");
+	if (part != LINE_WHOLE)
 		return;
 	if (!child_says_parse(line, &says, &why)) {
 		note_rubbish(slot, line, why.text);
@@ -159,13 +147,13 @@ struct stream {
 	enum pipe_end end;
 };
 
-static void take_line(void *arg, struct span line, enum line_end end)
+static void take_line(void *arg, struct span line, enum line_part part)
 {
 	const struct stream *stream = arg;
 	if (stream->end == PIPE_SAID)
-		hear_line(stream->slot, line, end);
+		hear_line(stream->slot, line, part);
 	else
-		log_line(stream->slot, stream->end, line, end);
+		log_line(stream->slot, stream->end, line, part);
 }
 
 static void end_output(struct slot *slot, enum pipe_end end)
@@ -198,19 +186,14 @@ static void take_output(struct slot *slot, enum pipe_end end, struct span bytes)
 /* One piece. Closes when that was all. */
 static void read_output(struct slot *slot, enum pipe_end end)
 {
-	struct output *out = &slot->out[end];
 	char bytes[SKIP_BYTES];
 	size_t most = is_only_counted(slot, end) ? sizeof bytes : READ_BYTES;
-	ssize_t n = read(slot->pipes[end].fd, bytes, out->left < most ? out->left : most);
-	bool nothing = n < 0 && (errno == EINTR || errno == EAGAIN);
-	if (nothing && out->left == SIZE_MAX)
-		return; /* it may still come */
-	if (n > 0) {
-		take_output(slot, end, span_of(bytes, (size_t)n));
-		if (out->left != SIZE_MAX)
-			out->left -= (size_t)n;
-	}
-	if (n <= 0 || out->left == 0)
+	struct span piece;
+	enum output_came came =
+	    output_read(&slot->out[end], slot->pipes[end].fd, bytes, most, &piece);
+	if (piece.len > 0)
+		take_output(slot, end, piece);
+	if (came == OUTPUT_END)
 		end_output(slot, end);
 }
 
@@ -223,12 +206,10 @@ void heard_ready(struct slot *slot, enum pipe_end end)
  * is no more than a pipe holds. */
 static void read_last(struct slot *slot, enum pipe_end end)
 {
-	int there = 0;
 	if (!pipe_is_open(slot, end))
 		return;
-	(void)ioctl(slot->pipes[end].fd, FIONREAD, &there); /* 0 on failure is a fine answer */
-	slot->out[end].left = (size_t)there;
-	if (there == 0) {
+	output_is_last(&slot->out[end], slot->pipes[end].fd);
+	if (slot->out[end].left == 0) {
 		end_output(slot, end);
 		return;
 	}
@@ -264,9 +245,9 @@ bool heard_watch(struct slot *slot)
 void heard_begin(struct slot *slot)
 {
 	for (int i = 0; i < HEARD_ENDS; i++)
-		slot->out[heard_ends[i]].left = SIZE_MAX;
+		output_begin(&slot->out[heard_ends[i]]);
 	slot->lines_logged = slot->lines_left_out = slot->rubbish = 0;
-	slot->in_long_line = slot->refused = false;
+	slot->refused = false;
 	slot->last_words[0] = '\0';
 }
 
@@ -296,13 +277,13 @@ void heard_end(struct slot *slot)
 
 void heard_init(struct slot *slot, size_t log_line_bytes, size_t said_bytes)
 {
-	lines_init(&slot->out[PIPE_STDOUT].lines, log_line_bytes);
-	lines_init(&slot->out[PIPE_STDERR].lines, log_line_bytes);
-	lines_init(&slot->out[PIPE_SAID].lines, said_bytes);
+	output_init(&slot->out[PIPE_STDOUT], log_line_bytes);
+	output_init(&slot->out[PIPE_STDERR], log_line_bytes);
+	output_init(&slot->out[PIPE_SAID], said_bytes);
 }
 
 void heard_fini(struct slot *slot)
 {
 	for (int i = 0; i < HEARD_ENDS; i++)
-		lines_fini(&slot->out[heard_ends[i]].lines);
+		output_fini(&slot->out[heard_ends[i]]);
 }

@@ -13,7 +13,7 @@
 
 #include "base/list.h"
 #include "base/text.h"
-#include "executors/child/lines.h"
+#include "executors/child/output.h"
 #include "executors/child/process.h"
 #include "executors/child/spawn_profile.h"
 #include "executors/exec/exit_codes.h"
@@ -49,14 +49,10 @@ struct slot {
 	unsigned notices_kept; /* among that */
 
 	/* What it writes; by enum pipe_end, those of the pipes we write to stay unused. */
-	struct output {
-		size_t left; /* read no more than this; unlimited while the process runs */
-		struct lines lines;
-	} out[PIPES];
+	struct output out[PIPES];
 	unsigned lines_logged, lines_left_out;
 	char last_words[256]; /* the last line of its stderr, cut; "": none */
 	unsigned rubbish;     /* lines of descriptor 4 that we made no sense of */
-	bool in_long_line;    /* of descriptor 4, and that was said */
 	bool refused;         /* a checkpoint, and that was said */
 };
 

@@ -264,9 +264,9 @@ static uint64_t wait_before_next(struct pool_place *place, const struct pool_chi
 	uint32_t random = (uint32_t)child->started_ns;
 	uint64_t now_ns = loop_now_ns(child->shared->loop);
 	bool steady = child->ready_ns != 0 && now_ns - child->ready_ns >= STEADY_NS;
-	bool had_enough = child->state == POOL_RETIRING && !child->by_itself;
-	bool ended_well = child->state == POOL_GONE && child->reaped && child->status == 0 &&
-			  child->results > 0 && child->jobs.count == 0;
+	bool had_enough = child->state == POOL_RETIRING && child->cause == CAUSE_NONE;
+	bool ended_well = child->state == POOL_GONE && child->status == 0 && child->results > 0 &&
+			  child->jobs.count == 0;
 	bool renews = had_enough || ended_well;
 	(void)!getrandom(&random, sizeof random, GRND_NONBLOCK);
 	if (steady || renews)
@@ -299,7 +299,9 @@ static void process_changed(struct pool_shared *shared, struct pool_child *child
 	if (pool->closing)
 		return;
 	note_room(pool, child);
-	if (place != NULL && child->state == POOL_LEAVING && child->by_itself)
+	bool by_itself = child->state == POOL_MUTE ||
+			 (child->state == POOL_LEAVING && child->cause == CAUSE_ITS_OWN);
+	if (place != NULL && by_itself)
 		; /* how it ends says whether another is to wait */
 	else if (place != NULL && child->state > POOL_READY)
 		vacate(place, child);

@@ -8,17 +8,19 @@
  * Fails:  starting, with a sentence; the rest ends the process, which is an outcome of its jobs.
  *
  *     starting --ready--> ready --retire--> retiring --no jobs--> leaving --reaped--> gone
- *         \                 \                  |                     |                 ^
- *          \                 \--drain, idle----|---------------------^                 |
- *           \------ late, or broken, or a job that must be killed ---+----> killed ----/
+ *         \                 \                  |                  ^  |                 ^
+ *          \                 \--drain, idle----|------------------+  |                 |
+ *           \--- closed its stdout --> mute ---|-- not reaped soon-^  |                 |
+ *            \----- late, or broken, or a job that must be killed ---+----> killed ----/
  *
- * It may end by itself at any time: gone follows each of them. */
+ * It may end by itself at any time: gone follows each of them. What the kernel does not let go of is
+ * kept: killed --half a second--> kept. */
 #ifndef OUTFALL_EXECUTORS_POOL_CHILD_H
 #define OUTFALL_EXECUTORS_POOL_CHILD_H
 
 #include "base/error.h"
 #include "base/list.h"
-#include "executors/child/lines.h"
+#include "executors/child/output.h"
 #include "executors/child/process.h"
 #include "executors/pool/pool_jobs.h"
 #include "executors/pool/pool_outbox.h"
@@ -39,11 +41,23 @@ enum pool_state {
 	POOL_STARTING, /* it has not said that it is ready */
 	POOL_READY,
 	POOL_RETIRING, /* gets no more jobs, and finishes those it has */
-	POOL_LEAVING,  /* its stdin is closed: it is to end by itself */
+	POOL_MUTE,     /* it closed its stdout, and is about to be reaped, as a rule */
+	POOL_LEAVING,  /* its stdin is closed, or will be when all is written: it is to end */
 	POOL_KILLED,   /* or it ended under its jobs, and what it started is to end */
-	POOL_GONE,     /* reaped, or given up */
+	POOL_GONE,     /* reaped, and all of its group that had to end */
+	POOL_KEPT,     /* killed, but the kernel keeps it, or another of its group: given up */
 	POOL_STATES,
 };
+
+/* Why it goes. */
+enum pool_cause {
+	CAUSE_NONE,    /* it does not, or there is nothing wrong with it */
+	CAUSE_ITS_OWN, /* it closed one of its pipes: nobody has asked it to leave */
+	CAUSE_BROKEN,  /* we killed it for what it did, and listen no more */
+	CAUSE_JOB,     /* we killed it for a job that did not stop */
+};
+
+enum { POOL_NOT_REAPED = -1 }; /* no status of wait(2)'s */
 
 struct pool_child;
 
@@ -79,19 +93,18 @@ struct pool_child {
 	enum pool_state state;
 
 	struct process process;
-	int status;  /* valid if reaped */
-	bool reaped; /* else the kernel keeps it */
-	int fds[3];  /* our ends of its stdin, stdout, stderr; -1: closed */
+	int status; /* as wait(2) tells it; or POOL_NOT_REAPED */
+	int fds[3]; /* our ends of its stdin, stdout, stderr; -1: closed */
 	struct watch *watches[3];
-	struct timer *timer;  /* the state's own */
-	bool closing;         /* stdin closes when all is written */
-	const char *late_why; /* while leaving: what it did wrong if it does not end */
+	struct timer *timer; /* the state's own */
+	enum pool_cause cause;
+	const char
+	    *why; /* broken: what it did; leaving: what it will have done if it does not end */
+	char killed_for[64]; /* CAUSE_JOB: its id, cut */
 
 	struct outbox outbox;
 	uint64_t read_to; /* of what was sent, once nobody reads it any more; before: UINT64_MAX */
-	struct lines says, complains;             /* its stdout and stderr */
-	bool skipping;                            /* the rest of a line that was too long */
-	bool deaf;                                /* we listen no more */
+	struct output says, complains;            /* its stdout and stderr */
 	unsigned bad_lines;                       /* in a row */
 	unsigned complaints, complaints_left_out; /* lines of stderr since its last answer */
 	unsigned mistakes;                        /* in lines that say something all the same */
@@ -102,12 +115,7 @@ struct pool_child {
 	uint64_t given, results;
 	uint64_t started_ns, ready_ns, weighed_ns;
 	uint64_t dismissed_ns; /* its stdin was closed */
-	bool mute;             /* it closed its stdout */
-	bool by_itself;        /* it closed one of its ends: nobody has asked it to leave */
-
-	char last_words[160]; /* a line of its stderr, cut: mostly why it ended */
-	const char *broken;   /* why we killed it; NULL: for a job, or not at all */
-	char killed_for[64];  /* that job's id, cut; "": none */
+	char last_words[160];  /* a line of its stderr, cut: mostly why it ended */
 };
 
 /* On success the process runs, in the state POOL_STARTING. */
@@ -135,6 +143,11 @@ void pool_child_dismiss(struct pool_child *child); /* it sees the end of its std
 /* Reaps it. False: it still runs, so long after its stdin was closed. */
 bool pool_child_bury(struct pool_child *child, uint64_t patience_ns);
 void pool_child_kill(struct pool_child *child);
+
+static inline bool pool_child_was_reaped(const struct pool_child *child)
+{
+	return child->status != POOL_NOT_REAPED;
+}
 
 static inline bool pool_task_is_unbegun(const struct pool_task *task)
 {
