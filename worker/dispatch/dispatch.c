@@ -313,6 +313,8 @@ static void leave_lane(struct dispatch *dispatch, struct job *job)
 	struct route *route = job->route;
 	struct lane *lane = route->lane;
 	must(lane->assigned > 0 && route->assigned > 0);
+	must(lane->trial !=
+	     job); /* pausing.c has heard of its end: it would look at it once more */
 	if (lane->walk == &job->in_lane)
 		lane->walk = job->in_lane.next;
 	list_remove(&job->in_lane);

@@ -341,6 +341,55 @@ static void a_drain_takes_back_an_unbegun_trial(void **state)
 	close_scene(&s);
 }
 
+/* The handler could begin again, and has been given one job. */
+static struct job *give_trial(struct scene *s, const char *ids)
+{
+	s->cannot = true;
+	deliver_each(s, ids);
+	turn(s);
+	s->cannot = false;
+	s->slow = true;
+	pass(s, SMALL_S);
+	assert_int_equal(s->small.lane->pause.state, PAUSE_ON_TRIAL);
+	assert_int_equal(running(s), 1);
+	return list_entry(s->small.lane->running.next, struct job, in_lane);
+}
+
+/* Before anybody has looked whether it began. */
+static void a_trial_that_has_ended_was_one_that_began(void **state)
+{
+	(void)state;
+	struct scene s;
+	open_scene(&s);
+	struct job *trial = give_trial(&s, "ab");
+	trial->begun_ns = s.small.now_ns;
+	small_finish(&s.small, trial);
+	assert_null(s.small.lane->trial);
+	assert_int_equal(s.small.lane->pause.state, PAUSE_SERVING);
+	turn(&s);
+	assert_int_equal(running(&s), 1); /* b */
+	close_scene(&s);
+}
+
+/* Its connection is gone, say. That says nothing of the handler: the next one is the trial. */
+static void a_trial_that_comes_back_untried_makes_room_for_another(void **state)
+{
+	(void)state;
+	struct scene s;
+	open_scene(&s);
+	struct job *first = give_trial(&s, "a");
+	assert_ptr_equal(s.small.lane->trial, first);
+	s.small.core.source_host.took_back(&s.small.core.source_host, s.small.route);
+	assert_null(s.small.lane->trial);
+	assert_int_equal(s.small.lane->pause.state, PAUSE_TRYING);
+	deliver_each(&s, "bc");
+	turn(&s);
+	assert_int_equal(running(&s), 1);
+	assert_int_equal(s.small.lane->pause.state, PAUSE_ON_TRIAL);
+	assert_string_equal(s.small.lane->trial->id, "b");
+	close_scene(&s);
+}
+
 static void it_rests_while_the_worker_is_quiet(void **state)
 {
 	(void)state;
@@ -402,6 +451,8 @@ int main(void)
 	    cmocka_unit_test(they_are_held_in_their_old_order),
 	    cmocka_unit_test(a_drain_of_a_paused_worker_ends_at_once),
 	    cmocka_unit_test(a_drain_takes_back_an_unbegun_trial),
+	    cmocka_unit_test(a_trial_that_has_ended_was_one_that_began),
+	    cmocka_unit_test(a_trial_that_comes_back_untried_makes_room_for_another),
 	    cmocka_unit_test(it_rests_while_the_worker_is_quiet),
 	    cmocka_unit_test(without_a_process_nothing_is_kept),
 	};
