@@ -83,13 +83,51 @@ static bool recognise(struct core *core, struct job *job)
 	return true;
 }
 
+/* Workers died with all that they held, but what comes first began first: it alone is dead of that. What comes
+ * behind it is only suspect, and has its chance alone (dispatch.c). Redis finds them by itself. */
+static bool is_lost_for_good(const struct job *job)
+{
+	unsigned most = job->route->retry->lost;
+	return most != 0 && job->lost >= most && job->route->suspects == 0;
+}
+
 static void bury_unrun(struct core *core, struct job *job)
 {
 	job->given_ns = job->begun_ns = job->finished_ns = job->taken_ns;
-	job->outcome = (struct outcome){.kind = OUTCOME_REJECT, .reason = "expired"};
+	job->outcome.kind = OUTCOME_REJECT;
 	ledger_begin(&core->ledger, job);
 	ledger_finish(&core->ledger, job);
 	settle_job(&core->settle, job);
+}
+
+static void bury_expired(struct core *core, struct job *job)
+{
+	job->outcome = (struct outcome){.reason = "expired"};
+	bury_unrun(core, job);
+}
+
+static void bury_lost(struct core *core, struct job *job)
+{
+	job->outcome = (struct outcome){0};
+	(void)snprintf(job->outcome.reason, sizeof job->outcome.reason, "its worker died %u times",
+		       (unsigned)job->lost);
+	bury_unrun(core, job);
+}
+
+static void take(struct core *core, struct job *job)
+{
+	bool dead = is_lost_for_good(job);
+	job->route->in_ledger++;
+	job->route->suspects += job->lost > 0;
+	ledger_admit(&core->ledger, job);
+	if (recognise(core, job))
+		return;
+	if (job->expired)
+		bury_expired(core, job);
+	else if (dead)
+		bury_lost(core, job);
+	else
+		dispatch_hold(&core->dispatch, job);
 }
 
 static void deliver(struct source_host *host, struct job **delivered)
@@ -99,14 +137,7 @@ static void deliver(struct source_host *host, struct job **delivered)
 	*delivered = NULL;
 	must(job->route->source->intake != INTAKE_SHUT);
 	job->taken_ns = clock_now_ns(core->clock);
-	job->route->in_ledger++;
-	ledger_admit(&core->ledger, job);
-	if (recognise(core, job))
-		return;
-	if (job->expired)
-		bury_unrun(core, job);
-	else
-		dispatch_hold(&core->dispatch, job);
+	take(core, job);
 }
 
 void core_begin_jobs(struct core *core)
@@ -152,14 +183,22 @@ static void blame_timeout(struct job *job)
 	job->failure = NULL;
 }
 
+static void leave_ledger(struct core *core, struct job *job)
+{
+	struct route *route = job->route;
+	must(route->in_ledger > 0 && route->suspects >= (job->lost > 0));
+	route->in_ledger--;
+	route->suspects -= job->lost > 0;
+	ledger_drop(&core->ledger, job);
+	dispatch_left(&core->dispatch, route);
+}
+
 /* Out of the ledger; freed, unless a thread still reads it. */
 static void drop(struct core *core, struct job *job)
 {
-	must(job->route->in_ledger > 0);
-	job->route->in_ledger--;
 	recall_leave(&core->recall, job);
 	list_remove(&job->in_route);
-	ledger_drop(&core->ledger, job);
+	leave_ledger(core, job);
 	if (job->stuck)
 		core->stuck++;
 	else
@@ -378,9 +417,7 @@ static bool may_come_back(const struct core *core, const struct job *job, enum s
 static void keep(struct core *core, struct job *job)
 {
 	count_fate(core, job, FATE_UNSETTLED);
-	must(job->route->in_ledger > 0);
-	job->route->in_ledger--;
-	ledger_drop(&core->ledger, job);
+	leave_ledger(core, job);
 	recall_keep(&core->recall, &job, clock_now_ns(core->clock));
 }
 

@@ -23,6 +23,10 @@
  * A handler that could not begin a job is paused (pause.h): its width is 0, or such that one more job
  * may begin, the trial, whatever it still runs of those before.
  *
+ * Suspects. A job that workers have died with runs alone in its queue, so that the next death has one cause. A
+ * route whose first job is such a one waits until nothing of it runs, or has yet to be settled, and begins nothing
+ * beside it.
+ *
  * Timeouts. `next_timeout_ns` is a lower bound, lowered at each start and recomputed by a walk only
  * when it is reached: nothing is paid for a job that ends in time. */
 #include "dispatch/dispatch.h"
@@ -52,10 +56,19 @@ void dispatch_init(struct dispatch *dispatch, const struct clock *clock, struct 
 	dispatch->next_paced_ns = UINT64_MAX;
 }
 
+static bool waits_to_be_alone(const struct route *route)
+{
+	const struct job *first = dispatch_first_held(route);
+	bool others = route->assigned > 0 || route->in_ledger > route->held;
+	return route->suspects_begun > 0 || (others && first != NULL && first->lost > 0);
+}
+
 /* A queue limit at or above what the handler can ever run says nothing; its jobs may be staged. */
 static bool route_is_full(const struct route *route)
 {
 	unsigned widest = lane_widest(route->lane);
+	if (waits_to_be_alone(route))
+		return true;
 	return route->limit != 0 && route->limit < widest && route->assigned >= route->limit;
 }
 
@@ -106,6 +119,12 @@ void dispatch_hold(struct dispatch *dispatch, struct job *job)
 	struct route *route = job->route;
 	hold_in_order(route, job);
 	line_up(dispatch, route);
+}
+
+void dispatch_left(struct dispatch *dispatch, struct route *route)
+{
+	if (route->suspects > 0)
+		line_up(dispatch, route);
 }
 
 void dispatch_forget(struct dispatch *dispatch, struct job *job)
@@ -178,6 +197,7 @@ static void begin(struct dispatch *dispatch, struct lane *lane, struct job *job,
 	list_append(&lane->running, &job->in_lane);
 	lane->assigned++;
 	route->assigned++;
+	route->suspects_begun += job->lost > 0;
 	job->given_ns = now_ns;
 	if (lane->timeout_ns != 0)
 		expect_timeout(dispatch, now_ns + lane->timeout_ns);
@@ -211,6 +231,8 @@ static struct route *take_ready_route(struct dispatch *dispatch, struct lane *la
 	struct list *it;
 	while ((it = list_take_first(&lane->ready)) != NULL) {
 		struct route *route = list_entry(it, struct route, in_ready);
+		if (waits_to_be_alone(route))
+			continue; /* lined up again when what runs has ended */
 		uint64_t next_ns = rate_next_ns(&route->rate, now_ns);
 		if (next_ns <= now_ns)
 			return route;
@@ -320,6 +342,7 @@ static void leave_lane(struct dispatch *dispatch, struct job *job)
 	list_remove(&job->in_lane);
 	lane->assigned--;
 	route->assigned--;
+	route->suspects_begun -= job->lost > 0;
 	give_back_permit(dispatch, lane);
 }
 

@@ -52,6 +52,7 @@ void dispatch_hold_again(struct dispatch *dispatch, struct job *job);
 /* The first job of the route that is held, or NULL. Once told or dropped by the ledger it must
  * leave its route with dispatch_forget(). */
 struct job *dispatch_first_held(const struct route *route);
+void dispatch_left(struct dispatch *dispatch, struct route *route); /* one, the ledger */
 void dispatch_forget(struct dispatch *dispatch, struct job *job);
 
 /* The route begins no more jobs; what of its lane was staged is held again. */

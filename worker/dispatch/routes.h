@@ -69,9 +69,11 @@ struct route {
 	unsigned assigned; /* given to the lane and not finished */
 	size_t held;       /* taken, not given to the lane */
 	size_t in_ledger;  /* all of its jobs */
-	struct list held_jobs; /* struct job.in_route, head of the queue first */
-	struct list in_ready;  /* struct lane.ready, or dispatch's list of paced routes */
-	struct list parked;    /* struct job.in_route: second deliveries that wait, see recall.h */
+	size_t suspects;   /* those of them that workers have died with */
+	unsigned suspects_begun; /* assigned, too: at most one, and then it is alone */
+	struct list held_jobs;   /* struct job.in_route, head of the queue first */
+	struct list in_ready;    /* struct lane.ready, or dispatch's list of paced routes */
+	struct list parked; /* struct job.in_route: second deliveries that wait, see recall.h */
 	uint64_t fates[FATE_COUNT];
 	struct last_failure last_failure;
 	struct histogram waits; /* from taken to begun */

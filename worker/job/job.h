@@ -71,7 +71,9 @@ struct job {
 	uint64_t source_epoch; /* RabbitMQ: connection and channel generation the tag belongs to */
 	uint64_t expires_ms;   /* RabbitMQ: its expiration, in ms since 1970; 0: none */
 	unsigned source_step;  /* how far telling the broker has come; Redis: in how many calls */
-	bool copied; /* RabbitMQ: its copy for later or for the dead is there; only its answer
+	uint32_t
+	    source_count; /* RabbitMQ: how often a quorum queue has had it back; Redis: unused */
+	bool copied;      /* RabbitMQ: its copy for later or for the dead is there; only its answer
 	                        * is open, and is so for its second delivery, too */
 	bool
 	    passes_by; /* RabbitMQ: too large to be a job, it is only passed on to the dead letters */

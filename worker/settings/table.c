@@ -252,7 +252,8 @@ static const struct key_row retry_keys[] = {
     {"lost", VALUE_COUNT, FIELD(retry_settings, lost), .preset = "5", .zero = "none",
      RANGE(1, 1000000), LIVE,
      .help = "After so many workers have died while they had it, a job is dead: it may be the reason. On Redis "
-	     "lists. Such a job is claimed alone, so that its neighbours are not blamed."},
+	     "lists and on quorum queues; classic queues do not count. Such a job runs alone in its queue, so that "
+	     "its neighbours are not blamed."},
 };
 
 static const struct key_row admin_keys[] = {

@@ -21,7 +21,7 @@
  *     the others                no             no              no          no
  *
  *     host call                 ops that it may lead back into
- *     deliver                   settle() of that job: it is a second delivery, and its end is known
+ *     deliver                   settle() of that job: it is a second delivery, and its end is known; or it is dead
  *     took_back                 settle() of jobs that executors find ended when asked for what is unbegun
  *     changed                   settle() of what is held, when jobs do not begin any more
  *     settled                   room_came()

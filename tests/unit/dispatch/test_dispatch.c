@@ -131,6 +131,59 @@ static void tear_down(struct floor_of_test *f)
 	roster_fini(&f->roster);
 }
 
+static struct job *hold_one(struct floor_of_test *f, struct route *route, uint64_t serial,
+			    uint32_t lost)
+{
+	struct job_facts facts = {
+	    .route = route, .id = span_text("x"), .serial = serial, .lost = lost};
+	struct job *job = job_create(&facts);
+	route->in_ledger++;
+	route->suspects += lost > 0;
+	ledger_admit(&f->ledger, job);
+	dispatch_hold(&f->dispatch, job);
+	return job;
+}
+
+static void leave(struct floor_of_test *f, struct job *job)
+{
+	struct route *route = job->route;
+	ledger_drop(&f->ledger, job);
+	route->in_ledger--;
+	route->suspects -= job->lost > 0;
+	dispatch_left(&f->dispatch, route);
+	dispatch_pump(&f->dispatch);
+	job_destroy(job);
+}
+
+/* Behind whatever runs or is not yet settled, and nothing beside it. */
+static void what_workers_died_with_runs_alone(void **state)
+{
+	(void)state;
+	struct floor_of_test f;
+	struct lane_place p;
+	set_up(&f, 16);
+	add_place(&f, &p, 8, 8, 0);
+	struct route *route = add_route(&f, &p, 0), *other = add_route(&f, &p, 0);
+	struct job *jobs[5];
+	for (unsigned i = 0; i < 5; i++)
+		jobs[i] = hold_one(&f, route, i + 1, i == 1 || i == 2 ? 1 : 0);
+	(void)hold_one(&f, other, 9, 0); /* other queues are not concerned */
+	dispatch_pump(&f.dispatch);
+	assert_int_equal(p.n_begun, 2);
+	for (unsigned i = 0; i < 3; i++) {
+		bool in_order = i == 0 || p.begun[i + 1] == jobs[i];
+		assert_true(in_order);
+		ledger_finish(&f.ledger, jobs[i]);
+		dispatch_release(&f.dispatch, jobs[i]);
+		dispatch_pump(&f.dispatch);
+		/* once no suspect is left to wait for its end, the rest may begin */
+		assert_int_equal(p.n_begun, i == 2 ? 6 : i + 2);
+		leave(&f, jobs[i]);
+		assert_int_equal(p.n_begun, i == 2 ? 6 : i + 3);
+	}
+	tear_down(&f);
+}
+
 static void three_limits(void **state)
 {
 	(void)state;
@@ -891,6 +944,7 @@ int main(void)
 	    cmocka_unit_test(what_goes_back_was_not_asked),
 	    cmocka_unit_test(start_takes_its_job_back),
 	    cmocka_unit_test(three_limits),
+	    cmocka_unit_test(what_workers_died_with_runs_alone),
 	    cmocka_unit_test(queues_take_turns),
 	    cmocka_unit_test(handlers_take_turns_for_permits),
 	    cmocka_unit_test(a_full_handler_lets_the_starved_go_first),

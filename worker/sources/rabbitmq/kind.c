@@ -62,6 +62,12 @@ static const struct key_row queue_keys[] = {
 	     "worker included (x-consumer-timeout, RabbitMQ 3.12 and newer; from 4.3 on quorum queues "
 	     "only). \"broker\": what is set there, "
 	     "30m by default."},
+    {"delivery_limit", VALUE_COUNT, FIELD(queue_settings, delivery_limit),
+     .preset = "auto", .zero = "auto", RANGE(1, 1000000),
+     .help = "The delivery limit that a quorum queue has, by policy or argument. Before RabbitMQ 4.3 it counts "
+	     "what a worker gives back, too. So, with \"auto\", a job goes back to the head of its queue once, "
+	     "and after that as a copy, to the tail, whose count starts over. With a number a job goes back to "
+	     "the head half as often; where the policy is delivery-limit = -1, say 1000000."},
     {"declare", VALUE_CHOICE, FIELD(queue_settings, declare),
      .preset = "passive", .choices = declares,
      .help = "\"passive\": the queue must exist, and the one that `dead` names. The others create what "

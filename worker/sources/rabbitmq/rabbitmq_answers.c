@@ -32,6 +32,7 @@
 #include "sources/rabbitmq/rabbitmq_copies.h"
 #include "sources/rabbitmq/rabbitmq_link.h"
 #include "sources/rabbitmq/rabbitmq_passage.h"
+#include "sources/rabbitmq/rabbitmq_returns.h"
 #include "sources/rabbitmq/rabbitmq_server.h"
 #include "sources/rabbitmq/rabbitmq_settings.h"
 #include "sources/source.h"
@@ -75,12 +76,22 @@ static void finish(struct rabbitmq_answers *a, struct job *job, enum tag_answer 
 
 /* A failure counts against the delivery limit of a quorum queue, an interruption does not, where the
  * broker leaves us the choice. */
+static bool has_failed(const struct job *job)
+{
+	return job->outcome.kind == OUTCOME_RETURN && job->outcome.failed;
+}
+
+static const struct rabbitmq_delivery_rules *rules_of(struct amqp_conn *conn)
+{
+	return rabbitmq_server_delivery_rules(amqp_conn_server(conn));
+}
+
 static enum tag_answer answer_of_return(const struct job *job, struct amqp_conn *conn)
 {
-	bool failed = job->outcome.kind == OUTCOME_RETURN && job->outcome.failed;
-	return failed && rabbitmq_server_counts_only_rejects(amqp_conn_server(conn))
-		   ? ANSWER_REQUEUE_FAILED
-		   : ANSWER_REQUEUE;
+	if (!has_failed(job))
+		return ANSWER_REQUEUE;
+	const struct rabbitmq_delivery_rules *rules = rules_of(conn);
+	return rules != NULL && !rules->counts_nacks ? ANSWER_REQUEUE_FAILED : ANSWER_REQUEUE;
 }
 
 static void requeue(struct rabbitmq_answers *a, struct job *job, enum rabbitmq_return how,
@@ -122,19 +133,28 @@ static void leave_checkpoint_for_order(struct rabbitmq_answers *a, const struct 
 		KV_JOB(job));
 }
 
-/* A nack cannot carry a checkpoint. Without memory for a copy it is lost, and the job is not. */
+/* A nack cannot carry a checkpoint, and a quorum queue may drop what has come back often. */
+static bool goes_as_copy(struct rabbitmq_answers *a, const struct job *job,
+			 enum rabbitmq_return how, struct amqp_conn *conn)
+{
+	bool parked = how == RETURN_WITH_CHANNEL;
+	enum rabbitmq_way_back way = parked ? BACK_WITH_CHANNEL : BACK_BY_NACK;
+	if (job->source_count > 0 && !has_failed(job) &&
+	    !rabbitmq_may_go_back(a->at.queue, rules_of(conn), way, job->source_count))
+		return true;
+	if (job_left_new_checkpoint(job) && parked)
+		leave_checkpoint_for_order(a, job);
+	return job_left_new_checkpoint(job) && !parked;
+}
+
+/* Without memory for a copy its checkpoint is lost, and the job is not. */
 static void give_back(struct rabbitmq_answers *a, struct job *job, enum rabbitmq_return how,
 		      struct amqp_conn *conn)
 {
 	enum rabbitmq_copy_when when = how == RETURN_AFTER_CANCEL ? COPY_WHEN_RELEASED : COPY_NOW;
-	bool has_new = job_left_new_checkpoint(job);
 	if (how == RETURN_UNDECIDED && put_off(a, job))
 		return;
-	if (has_new && how == RETURN_WITH_CHANNEL) {
-		leave_checkpoint_for_order(a, job);
-		has_new = false;
-	}
-	if (!has_new || begin_copy(a, job, when, NULL) != ST_OK)
+	if (!goes_as_copy(a, job, how, conn) || begin_copy(a, job, when, NULL) != ST_OK)
 		requeue(a, job, how, conn);
 }
 

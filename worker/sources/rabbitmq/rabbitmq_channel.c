@@ -39,9 +39,13 @@
 #include "sources/rabbitmq/rabbitmq_passage.h"
 #include "sources/rabbitmq/rabbitmq_prefetch.h"
 #include "sources/rabbitmq/rabbitmq_queue.h"
+#include "sources/rabbitmq/rabbitmq_returns.h"
+#include "sources/rabbitmq/rabbitmq_server.h"
 #include "sources/rabbitmq/rabbitmq_settings.h"
 #include "sources/rabbitmq/rabbitmq_single_active.h"
 #include "sources/source.h"
+
+#include <stdio.h>
 
 struct rabbitmq_channel {
 	struct rabbitmq_channels *all;
@@ -51,8 +55,10 @@ struct rabbitmq_channel {
 
 	enum channel_state state;
 	bool has_consumed;
-	bool forgiven;           /* before it has, too, no refusal is for good */
-	bool retired, suspended; /* see source.h */
+	bool forgiven; /* before it has, too, no refusal is for good */
+	const struct rabbitmq_delivery_rules *rules; /* the broker's, since it was opened */
+	bool limit_told;                             /* that it counts what goes back */
+	bool retired, suspended;                     /* see source.h */
 	bool
 	    caught_up; /* since it was opened: what its queue gives out again has come, first of all */
 	struct rabbitmq_dead_queue dead;
@@ -64,6 +70,7 @@ struct rabbitmq_channel {
 	struct rabbitmq_consumer *consumer;
 	struct rabbitmq_incoming *incoming;
 	struct rabbitmq_answers *answers;
+	struct list aside; /* struct job.in_route: deliveries that the core has not been told of */
 	struct list in_busy; /* all->busy: something to tell, to prove, or to release */
 };
 
@@ -77,6 +84,17 @@ static struct source_host *host_of(const struct rabbitmq_channel *ch)
 static bool is_open(const struct rabbitmq_channel *ch)
 {
 	return channel_state_is_open(ch->state);
+}
+
+/* As far as it is known. */
+static bool is_single_active(const struct rabbitmq_channel *ch)
+{
+	return ch->single_active.is_one;
+}
+
+static bool may_be_single_active(const struct rabbitmq_channel *ch)
+{
+	return rabbitmq_single_active_is_due(&ch->single_active, ch->all->conn);
 }
 
 /* The only place that assigns the state. Whoever calls it tells the source when all is in order. */
@@ -125,6 +143,13 @@ static void forget_copies(struct rabbitmq_channel *ch)
 	rabbitmq_passage_forget(ch->all->passage, ch->route);
 }
 
+static void drop_aside(struct rabbitmq_channel *ch)
+{
+	struct list *it;
+	while ((it = list_take_first(&ch->aside)) != NULL)
+		job_destroy(list_entry(it, struct job, in_route));
+}
+
 /* What has no answer goes back to the broker by itself. */
 static void end_epoch(struct rabbitmq_channel *ch)
 {
@@ -133,6 +158,7 @@ static void end_epoch(struct rabbitmq_channel *ch)
 	if (ch->route != NULL)
 		forget_copies(ch);
 	rabbitmq_answers_end(ch->answers);
+	drop_aside(ch);
 }
 
 static void lose_everything(struct rabbitmq_channel *ch)
@@ -257,6 +283,56 @@ void rabbitmq_channel_copy_refused(struct rabbitmq_channel *ch, struct job *job)
 
 /* --- taking ------------------------------------------------------------------------------------ */
 
+/* Once: each worker of a fleet says it at its start. */
+static void tell_of_limit(struct rabbitmq_channel *ch)
+{
+	char limit[40] = "none unless it is set";
+	if (ch->limit_told || ch->rules == NULL || ch->settings->delivery_limit != 0)
+		return;
+	ch->limit_told = true;
+	if (ch->rules->limit != 0)
+		(void)snprintf(limit, sizeof limit, "%u unless it is set", ch->rules->limit);
+	log_say(ch->all->log, LOG_WARN,
+		"quorum queue drops what comes back more often than its delivery limit, so it "
+		"goes back to the tail as a copy before",
+		kv_text("source", ch->all->source->name), kv_text("queue", ch->settings->name),
+		kv_text("limit", limit),
+		kv_text("set", "policy delivery-limit = -1, and delivery_limit = 1000000 here"));
+}
+
+static void ask_whether_single_active(struct rabbitmq_channel *ch);
+
+static void hand_over(struct rabbitmq_channel *ch, struct job *job)
+{
+	if (job->lost > 0 && may_be_single_active(ch))
+		job->lost = 0; /* it will not begin here */
+	if (job->lost > 0 && is_single_active(ch))
+		job->lost =
+		    rabbitmq_lost(ch->settings, ch->rules, BACK_WITH_CHANNEL, job->source_count);
+	ch->all->delivered++;
+	host_of(ch)->deliver(host_of(ch), &job); /* may lead back into settle() */
+}
+
+/* Whether workers died with it depends on what the queue is. That is asked then, and what comes behind it waits,
+ * too, for the order's sake. */
+static bool has_to_wait(struct rabbitmq_channel *ch, const struct job *job)
+{
+	if (!list_empty(&ch->aside))
+		return true;
+	if (job->lost == 0 || !may_be_single_active(ch))
+		return false;
+	if (ch->state == CHANNEL_CONSUMING)
+		ask_whether_single_active(ch);
+	return ch->state == CHANNEL_ASKING;
+}
+
+static void deliver_aside(struct rabbitmq_channel *ch)
+{
+	struct list *it;
+	while ((it = list_take_first(&ch->aside)) != NULL)
+		hand_over(ch, list_entry(it, struct job, in_route));
+}
+
 static void deliver(struct rabbitmq_channel *ch, struct job *job)
 {
 	if (rabbitmq_answers_take(ch->answers, job) != ST_OK) {
@@ -264,8 +340,12 @@ static void deliver(struct rabbitmq_channel *ch, struct job *job)
 		reset(ch, "out of memory for a delivery");
 		return;
 	}
-	ch->all->delivered++;
-	host_of(ch)->deliver(host_of(ch), &job); /* may lead back into settle() */
+	if (job->source_count > 0)
+		tell_of_limit(ch);
+	if (has_to_wait(ch, job))
+		list_append(&ch->aside, &job->in_route);
+	else
+		hand_over(ch, job);
 }
 
 /* What was lost goes to the head of its queue, so behind the first message that is new nothing of it comes;
@@ -395,15 +475,12 @@ static void opened(struct rabbitmq_channel *ch)
 {
 	rabbitmq_answers_begin(ch->answers, ++ch->all->last_epoch);
 	ch->caught_up = false;
+	ch->rules = rabbitmq_server_delivery_rules(amqp_conn_server(ch->all->conn));
+	rabbitmq_incoming_opened(ch->incoming, ch->rules);
 	if (rabbitmq_dead_queue_is_due(&ch->dead))
 		check_dead(ch);
 	else
 		declare(ch);
-}
-
-static bool is_single_active(const struct rabbitmq_channel *ch)
-{
-	return ch->single_active.is_one;
 }
 
 /* For a trial, one. A single active consumer could not be renewed for more. */
@@ -484,11 +561,6 @@ static bool is_wanted(const struct rabbitmq_channel *ch)
 	return ch->all->intake_wanted && !ch->retired && !ch->suspended;
 }
 
-static bool may_be_single_active(const struct rabbitmq_channel *ch)
-{
-	return rabbitmq_single_active_is_due(&ch->single_active, ch->all->conn);
-}
-
 static void say_prefetch_stays(const struct rabbitmq_channel *ch)
 {
 	log_say(ch->all->log, LOG_WARN,
@@ -523,6 +595,7 @@ static void told_whether_single_active(struct rabbitmq_channel *ch,
 	if (ch->state != CHANNEL_ASKING)
 		return;
 	move(ch, CHANNEL_CONSUMING);
+	deliver_aside(ch);
 	if (is_wanted(ch) && is_single_active(ch) && may_take_more(ch))
 		say_prefetch_stays(ch);
 	follow(ch);
@@ -636,6 +709,8 @@ static void consume_answered(struct rabbitmq_channel *ch)
 	log_say(ch->all->log, LOG_INFO, "consumer started",
 		kv_text("source", ch->all->source->name), kv_text("queue", ch->settings->name),
 		kv_int("prefetch", rabbitmq_answers_prefetch(ch->answers)));
+	if (ch->settings->declare == DECLARE_QUORUM && ch->rules != NULL && ch->rules->limit != 0)
+		tell_of_limit(ch);
 	rabbitmq_consumer_started(ch->consumer, ch->all->conn);
 	follow(ch);
 	moved(ch);
@@ -1028,6 +1103,7 @@ enum status rabbitmq_channel_create(struct rabbitmq_channels *all,
 	ch->number = number;
 	ch->dead.queue = settings;
 	rabbitmq_single_active_init(&ch->single_active, settings);
+	list_init(&ch->aside);
 	list_init(&ch->in_busy);
 	ch->consumer = rabbitmq_consumer_create(&(struct rabbitmq_consumer_place){
 	    .loop = all->loop,

@@ -83,13 +83,19 @@ static void on_arrived(void *arg, struct publication *publication)
 	copies->events->arrived(copies->arg, job);
 }
 
+static const char *how_it_goes_back(const struct copy *copy)
+{
+	if (copy->purpose != COPY_FOR_RETURN)
+		return "job goes back unsettled, its copy was not confirmed";
+	return job_left_new_checkpoint(copy->job)
+		   ? "job goes back without its new checkpoint"
+		   : "job goes back as it is, and its queue's delivery limit counts that";
+}
+
 static void give_up(struct rabbitmq_copies *copies, struct copy *copy, const struct error *why)
 {
 	struct job *job = copy->job;
-	log_say(copies->log, LOG_WARN,
-		copy->purpose == COPY_FOR_RETURN
-		    ? "job goes back without its new checkpoint"
-		    : "job goes back unsettled, its copy was not confirmed",
+	log_say(copies->log, LOG_WARN, how_it_goes_back(copy),
 		kv_text("source", copies->settings->name), kv_text("queue", copy->from),
 		KV_JOB(job), kv_why(why));
 	drop(copies, copy);

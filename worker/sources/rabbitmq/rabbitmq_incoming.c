@@ -13,6 +13,7 @@
 #include "job/job.h"
 #include "sources/rabbitmq/rabbitmq_link.h"
 #include "sources/rabbitmq/rabbitmq_message.h"
+#include "sources/rabbitmq/rabbitmq_returns.h"
 #include "sources/rabbitmq/rabbitmq_settings.h"
 #include "sources/source.h"
 #include "wire/amqp.h"
@@ -28,6 +29,7 @@ struct rabbitmq_incoming {
 	const struct source *source;
 	const struct worker_settings *worker;
 	const struct queue_settings *queue;
+	const struct rabbitmq_delivery_rules *rules;
 	uint64_t rejected; /* messages that could not become jobs, ever */
 
 	enum incoming_part due;
@@ -88,6 +90,7 @@ static struct job *make_job(const struct rabbitmq_incoming *in, struct route *ro
 	    .attempt = m.attempt,
 	    .interruptions = m.interruptions,
 	    .crashes = m.crashes,
+	    .lost = m.lost + rabbitmq_lost(in->queue, in->rules, BACK_BY_NACK, m.returned),
 	    .id_made_up = id_made_up,
 	    .redelivered = in->redelivered,
 	    .expired = m.expires_ms != 0 && m.expires_ms <= now_ms,
@@ -104,6 +107,7 @@ static struct job *make_job(const struct rabbitmq_incoming *in, struct route *ro
 	job->expires_ms = m.expires_ms;
 	if (m.expires_ms == 0 && m.expiration_ms != 0)
 		job->expires_ms = now_ms + m.expiration_ms;
+	job->source_count = m.returned;
 	return job;
 }
 
@@ -171,6 +175,12 @@ enum incoming_step rabbitmq_incoming_body(struct rabbitmq_incoming *in, struct s
 		in->filled += piece.len;
 	}
 	return see_whether_whole(in, ret_job);
+}
+
+void rabbitmq_incoming_opened(struct rabbitmq_incoming *in,
+			      const struct rabbitmq_delivery_rules *rules)
+{
+	in->rules = rules;
 }
 
 void rabbitmq_incoming_begin(struct rabbitmq_incoming *in, uint64_t tag, bool redelivered)

@@ -19,6 +19,7 @@ struct amqp_header;
 struct job;
 struct log;
 struct queue_settings;
+struct rabbitmq_delivery_rules;
 struct rabbitmq_incoming;
 struct route;
 struct source;
@@ -40,6 +41,10 @@ struct rabbitmq_incoming *rabbitmq_incoming_create(struct log *log, const struct
 						   const struct queue_settings *queue);
 void rabbitmq_incoming_destroy(struct rabbitmq_incoming *in);
 
+/* A channel is open to a broker with these rules; NULL: none. What a job is said to have lost is that of a queue
+ * without a single active consumer. */
+void rabbitmq_incoming_opened(struct rabbitmq_incoming *in,
+			      const struct rabbitmq_delivery_rules *rules);
 bool rabbitmq_incoming_is_idle(const struct rabbitmq_incoming *in); /* between two messages */
 void rabbitmq_incoming_begin(struct rabbitmq_incoming *in, uint64_t tag, bool redelivered);
 enum incoming_step rabbitmq_incoming_header(struct rabbitmq_incoming *in, struct route *route,

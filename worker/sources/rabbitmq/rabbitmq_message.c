@@ -49,6 +49,7 @@
 #define HEADER_QUEUE         "x-outfall-queue"
 #define HEADER_DEAD          "x-outfall-dead"
 #define HEADER_EXPIRES       "x-outfall-expires"
+#define HEADER_LOST          "x-outfall-lost"
 
 static bool key_is(const amqp_table_entry_t *entry, const char *key)
 {
@@ -126,6 +127,7 @@ static void start_over(struct rabbitmq_message *m)
 	m->interruptions = 0;
 	m->crashes = 0;
 	m->expires_ms = 0;
+	m->lost = 0;
 }
 
 /* Digits, as the broker has seen to. */
@@ -153,7 +155,7 @@ struct rabbitmq_message rabbitmq_message_read(const amqp_basic_properties_t *pro
 	    .traceparent = span_of("", 0),
 	    .checkpoint = span_of("", 0),
 	};
-	uint32_t deliveries = redelivered ? 1 : 0;
+	bool counted = false;
 	bool was_dead = false;
 	if (properties->_flags & AMQP_BASIC_MESSAGE_ID_FLAG)
 		m.id = amqp_span_of(properties->message_id);
@@ -177,14 +179,16 @@ struct rabbitmq_message rabbitmq_message_read(const amqp_basic_properties_t *pro
 			was_dead = true;
 		else if (key_is(e, "x-death"))
 			was_dead |= has_died_in(&e->value, queue);
+		else if (key_is(e, HEADER_LOST))
+			(void)count_of(&e->value, &m.lost);
 		else if (key_is(e, "x-delivery-count"))
-			(void)count_of(&e->value, &deliveries);
+			counted = count_of(&e->value, &m.returned);
 		else if (key_is(e, "traceparent"))
 			m.traceparent = text_of(&e->value);
 	}
 	if (m.attempt == 0 || was_dead)
 		start_over(&m);
-	m.interruptions += deliveries;
+	m.interruptions += counted ? m.returned : redelivered;
 	return m;
 }
 
@@ -216,20 +220,10 @@ static amqp_table_entry_t bytes_entry(const char *key, struct span bytes)
 static bool stays_behind(const amqp_table_entry_t *entry, enum rabbitmq_copy_for purpose)
 {
 	static const char *const always[] = {
-	    HEADER_ATTEMPT,
-	    HEADER_INTERRUPTIONS,
-	    HEADER_CRASHES,
-	    HEADER_CHECKPOINT,
-	    HEADER_REASON,
-	    HEADER_ERROR_CLASS,
-	    HEADER_BACKTRACE,
-	    HEADER_QUEUE,
-	    HEADER_DEAD,
-	    HEADER_EXPIRES,
-	    "CC",
-	    "BCC",
-	    "x-delivery-count",
-	    "x-acquired-count",
+	    HEADER_ATTEMPT, HEADER_INTERRUPTIONS, HEADER_CRASHES,     HEADER_CHECKPOINT,
+	    HEADER_REASON,  HEADER_ERROR_CLASS,   HEADER_BACKTRACE,   HEADER_QUEUE,
+	    HEADER_DEAD,    HEADER_EXPIRES,       HEADER_LOST,        "CC",
+	    "BCC",          "x-delivery-count",   "x-acquired-count",
 	};
 	for (size_t i = 0; i < sizeof always / sizeof *always; i++)
 		if (key_is(entry, always[i]))
@@ -290,6 +284,8 @@ static bool copy_headers(const struct original *from, amqp_pool_t *pool, amqp_ta
 		to[n++] = rabbitmq_number_entry(HEADER_CRASHES, job->verdict.crashes);
 	if (from->checkpoint.len > 0)
 		to[n++] = bytes_entry(HEADER_CHECKPOINT, from->checkpoint);
+	if (from->purpose == COPY_FOR_RETURN && job->lost > 0)
+		to[n++] = rabbitmq_number_entry(HEADER_LOST, job->lost);
 	if (from->purpose == COPY_FOR_DEAD)
 		to[n++] = rabbitmq_number_entry(HEADER_DEAD, job->verdict.attempt);
 	n += put_failure(from, &to[n]);

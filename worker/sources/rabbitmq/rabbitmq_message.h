@@ -9,6 +9,7 @@
  *     x-outfall-reason         why the last run failed, for people: all of the message
  *     x-outfall-error-class    and what class of exception it was, where the handler said
  *     x-outfall-backtrace      and where, line by line
+ *     x-outfall-lost           how many workers have died with it; absent: none. Gone when it ends by itself
  *     x-outfall-queue          the queue it was taken from
  *     x-outfall-expires        when its expiration is over, in ms since 1970; absent: it has none
  *     x-outfall-dead           on a dead letter: after how many attempts. Back in a queue it starts over
@@ -35,6 +36,8 @@ struct rabbitmq_message { /* spans borrow from the decoded properties */
 	uint32_t crashes;
 	uint64_t expires_ms;    /* since 1970, of a copy; 0: not said */
 	uint64_t expiration_ms; /* the property, of one that is no copy; 0: none */
+	uint32_t lost;          /* before it was this message */
+	uint32_t returned;      /* x-delivery-count: see rabbitmq_returns.h; 0 on classic queues */
 	struct span id;         /* empty: it has none */
 	struct span content_type, traceparent, checkpoint;
 };

@@ -1,5 +1,6 @@
 #include "sources/rabbitmq/rabbitmq_server.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,9 +17,17 @@ bool rabbitmq_server_speaks_tx(const char *server)
 	return strncmp(server, "RabbitMQ ", 9) == 0;
 }
 
-bool rabbitmq_server_counts_only_rejects(const char *server)
+const struct rabbitmq_delivery_rules *rabbitmq_server_delivery_rules(const char *server)
 {
-	return is_at_least(server, 4, 0);
+	static const struct rabbitmq_delivery_rules newest_first[] = {
+	    {4, 3, 20, false},
+	    {4, 0, 20, true },
+	    {3, 8, 0,  true },
+	};
+	for (size_t i = 0; i < sizeof newest_first / sizeof *newest_first; i++)
+		if (is_at_least(server, newest_first[i].major, newest_first[i].minor))
+			return &newest_first[i];
+	return NULL;
 }
 
 bool rabbitmq_server_has_streams(const char *server)

@@ -11,8 +11,20 @@
 
 /* tx.select is a matter of course. Elsewhere it may be an error that costs the connection. */
 bool rabbitmq_server_speaks_tx(const char *server);
-/* On a quorum queue the delivery limit counts basic.reject and not basic.nack; older ones count both. */
-bool rabbitmq_server_counts_only_rejects(const char *server);
+
+/* What a quorum queue counts of a message, in x-delivery-count, and drops it for (or sends it to its dead letter
+ * exchange) when it comes to more than the delivery limit. Found in rabbit_fifo of 3.10.8, 4.0.5, 4.2.9 and 4.3.5,
+ * and tried with 3.10.8, 4.0.5 and 4.3.6. */
+struct rabbitmq_delivery_rules {
+	unsigned major, minor; /* since */
+	unsigned limit; /* where neither an argument nor a policy says one; 0: there is none */
+	/* Also what comes back by basic.nack; else only basic.reject with requeue, and what a consumer had when
+	 * it went down: by channel.close, or with its connection. */
+	bool counts_nacks;
+};
+/* NULL: it has no quorum queues. */
+const struct rabbitmq_delivery_rules *rabbitmq_server_delivery_rules(const char *server);
+
 /* A queue may be a stream. */
 bool rabbitmq_server_has_streams(const char *server);
 /* x-consumer-timeout, an argument of basic.consume. */

@@ -26,6 +26,7 @@ struct queue_settings {
 	SOURCE_QUEUE_SETTINGS_AS(source);
 	int priority;                 /* x-priority of the consumer */
 	uint64_t consumer_timeout_ms; /* x-consumer-timeout; 0 = the broker's own */
+	unsigned delivery_limit; /* of a quorum queue, as the operator knows it; 0 = not known */
 	enum declare declare;
 	enum single_active single_active;
 	enum missing missing;

@@ -1,0 +1,73 @@
+/* A job that workers have died with comes: the real core, from deliver() to settled(). */
+#include "../small_core.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static void deliver(struct small_core *s, uint32_t lost)
+{
+	struct source_host *host = &s->core.source_host;
+	struct job_facts facts = {.route = s->route,
+				  .serial = host->next_serial(host),
+				  .id = span_text("j"),
+				  .id_made_up = true,
+				  .attempt = 1,
+				  .lost = lost};
+	struct job *job = job_create(&facts);
+	host->deliver(host, &job);
+}
+
+static void at_the_limit_it_is_dead_unbegun(void **state)
+{
+	(void)state;
+	static const struct {
+		unsigned most; /* 0: any number */
+		uint32_t lost;
+		bool dead;
+	} rows[] = {
+	    {5, 0, false},
+            {5, 4, false},
+            {5, 5, true },
+            {5, 9, true },
+            {0, 9, false},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct small_core s;
+		small_core_init(&s, 0, "emails");
+		s.retry.lost = rows[i].most;
+		deliver(&s, rows[i].lost);
+		assert_int_equal(s.route->fates[FATE_DEAD], rows[i].dead);
+		assert_int_equal(s.route->held, !rows[i].dead);
+		small_core_fini(&s);
+	}
+}
+
+/* Those behind it lay beside it; they have their chance, one at a time. */
+static void only_the_first_is_dead_of_it(void **state)
+{
+	(void)state;
+	struct small_core s;
+	small_core_init(&s, 0, "emails");
+	s.retry.lost = 5;
+	deliver(&s, 1); /* has a chance left */
+	deliver(&s, 5);
+	deliver(&s, 5);
+	assert_int_equal(s.route->fates[FATE_DEAD], 0);
+	assert_int_equal(s.route->held, 3);
+	core_begin_jobs(&s.core);
+	assert_int_equal(s.route->assigned, 1);
+	small_core_fini(&s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(at_the_limit_it_is_dead_unbegun),
+	    cmocka_unit_test(only_the_first_is_dead_of_it),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
