@@ -2,16 +2,12 @@
  * the first could not begin end when they like: they say nothing that is not known. */
 #include "dispatch/pause.h"
 
+#include "base/moves.h"
 #include "base/must.h"
 
 #define FIRST_WAIT_NS UINT64_C(1000000000)
 
-#define MAY(state) (1u << (state))
-
-static const struct {
-	const char *name;
-	unsigned may;
-} states[PAUSE_STATES] = {
+static const struct moves_row states[PAUSE_STATES] = {
     [PAUSE_SERVING] = {"serving",  MAY(PAUSE_WAITING) | MAY(PAUSE_UNMANNED)                      },
     [PAUSE_WAITING] = {"waiting",  MAY(PAUSE_ASKING) | MAY(PAUSE_UNMANNED)                       },
     [PAUSE_ASKING] = {"asking",   MAY(PAUSE_WAITING) | MAY(PAUSE_TRYING) | MAY(PAUSE_UNMANNED)  },
@@ -29,7 +25,7 @@ const char *pause_state_name(enum pause_state state)
 /* The only place that assigns it. */
 static bool move(struct pause *pause, enum pause_state next)
 {
-	must((states[pause->state].may & MAY(next)) != 0);
+	must(moves_may(states, pause->state, next));
 	pause->state = next;
 	pause->next_ns = UINT64_MAX;
 	if (next == PAUSE_SERVING)

@@ -6,12 +6,9 @@
  * close. A flag for that would be a second truth. */
 #include "drain/phases.h"
 
-#define MAY(phase) (1u << (phase))
+#include "base/moves.h"
 
-static const struct {
-	const char *name;
-	unsigned may_follow;
-} phases[PHASES] = {
+static const struct moves_row phases[PHASES] = {
     [PHASE_OPEN] = {"open",      MAY(PHASE_QUIET) | MAY(PHASE_CLOSING) | MAY(PHASE_HURRYING)},
     [PHASE_QUIET] = {"quiet",     MAY(PHASE_OPEN) | MAY(PHASE_CLOSING) | MAY(PHASE_HURRYING) },
     [PHASE_CLOSING] = {"closing",   MAY(PHASE_FINISHING) | MAY(PHASE_HURRYING)                 },
@@ -23,7 +20,7 @@ static const struct {
 
 bool phase_may_follow(enum phase phase, enum phase next)
 {
-	return (phases[phase].may_follow & MAY(next)) != 0;
+	return moves_may(phases, phase, next);
 }
 
 const char *phase_name(enum phase phase)

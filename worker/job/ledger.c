@@ -3,14 +3,14 @@
  * every turn and a list may be ten thousand long. */
 #include "job/ledger.h"
 
+#include "base/moves.h"
 #include "base/must.h"
 
-#define MAY(state) (1u << (state))
-static const unsigned may_move_to[JOB_STATES] = {
-    [JOB_HELD] = MAY(JOB_RUNNING) | MAY(JOB_SETTLING),
-    [JOB_RUNNING] = MAY(JOB_HELD) | MAY(JOB_FINISHED),
-    [JOB_FINISHED] = MAY(JOB_SETTLING),
-    [JOB_SETTLING] = 0,
+static const struct moves_row states[JOB_STATES] = {
+    [JOB_HELD] = {"held",     MAY(JOB_RUNNING) | MAY(JOB_SETTLING)},
+    [JOB_RUNNING] = {"running",  MAY(JOB_HELD) | MAY(JOB_FINISHED)   },
+    [JOB_FINISHED] = {"finished", MAY(JOB_SETTLING)                   },
+    [JOB_SETTLING] = {"settling", 0				   },
 };
 
 static void enter(struct ledger *ledger, struct job *job, enum job_state state)
@@ -30,7 +30,7 @@ static void leave(struct ledger *ledger, struct job *job)
 
 static void move(struct ledger *ledger, struct job *job, enum job_state state)
 {
-	must((may_move_to[job->state] & MAY(state)) != 0);
+	must(moves_may(states, job->state, state));
 	leave(ledger, job);
 	enter(ledger, job, state);
 }

@@ -15,6 +15,7 @@
  * and is all that is left of it when the broker has taken our answer after all. */
 #include "settle/recall.h"
 
+#include "base/moves.h"
 #include "base/must.h"
 #include "dispatch/routes.h"
 #include "job/job.h"
@@ -29,15 +30,15 @@ enum {
 
 #define KEPT_NS (UINT64_C(600) * 1000 * 1000 * 1000)
 
-#define MAY(state) (1u << (state))
-static const unsigned may_move_to[] = {
-    [RECALL_NONE] =
-	MAY(RECALL_EXPECTED) | MAY(RECALL_WAITING) | MAY(RECALL_OVER) | MAY(RECALL_KEPT),
-    [RECALL_EXPECTED] = MAY(RECALL_MET) | MAY(RECALL_OVER) | MAY(RECALL_KEPT) | MAY(RECALL_NONE),
-    [RECALL_MET] = MAY(RECALL_EXPECTED) | MAY(RECALL_NONE),
-    [RECALL_WAITING] = MAY(RECALL_NONE),
-    [RECALL_OVER] = MAY(RECALL_NONE),
-    [RECALL_KEPT] = MAY(RECALL_NONE),
+static const struct moves_row states[] = {
+    [RECALL_NONE] = {"none",     MAY(RECALL_EXPECTED) | MAY(RECALL_WAITING) | MAY(RECALL_OVER) |
+				 MAY(RECALL_KEPT)                },
+    [RECALL_EXPECTED] = {"expected",
+                     MAY(RECALL_MET) | MAY(RECALL_OVER) | MAY(RECALL_KEPT) | MAY(RECALL_NONE)},
+    [RECALL_MET] = {"met",      MAY(RECALL_EXPECTED) | MAY(RECALL_NONE)                     },
+    [RECALL_WAITING] = {"waiting",  MAY(RECALL_NONE)                                            },
+    [RECALL_OVER] = {"over",     MAY(RECALL_NONE)                                            },
+    [RECALL_KEPT] = {"kept",     MAY(RECALL_NONE)                                            },
 };
 
 void recall_init(struct recall *recall)
@@ -79,7 +80,7 @@ static void count(struct recall *recall, const struct job *job, bool comes)
 /* The only place that assigns the state: being in the table and being in such a state are one act. */
 static void move(struct recall *recall, struct job *job, enum recall_state next)
 {
-	must((may_move_to[job->recall.state] & MAY(next)) != 0);
+	must(moves_may(states, job->recall.state, next));
 	if (is_in_table(job->recall.state)) {
 		count(recall, job, false);
 		list_remove(&job->recall.in_table);

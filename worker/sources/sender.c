@@ -7,12 +7,22 @@
 #include "sources/sender.h"
 
 #include "base/memory.h"
+#include "base/moves.h"
 #include "base/must.h"
 #include "loop/loop.h"
 
 enum { WINDOW_MESSAGES = 1000, WINDOW_BYTES = 8 << 20 };
 
+/*  connecting --ready--> sending --all confirmed--> closing --> ended
+ *       \------------------- failed, or stopped ---------------^  */
 enum sender_state { SENDER_CONNECTING, SENDER_SENDING, SENDER_CLOSING, SENDER_ENDED };
+
+static const struct moves_row states[] = {
+    [SENDER_CONNECTING] = {"connecting", MAY(SENDER_SENDING) | MAY(SENDER_ENDED)},
+    [SENDER_SENDING] = {"sending",    MAY(SENDER_CLOSING) | MAY(SENDER_ENDED)},
+    [SENDER_CLOSING] = {"closing",    MAY(SENDER_ENDED)                      },
+    [SENDER_ENDED] = {"ended",      0				      },
+};
 
 struct sender {
 	struct loop *loop;
@@ -32,11 +42,18 @@ static uint64_t on_the_way(const struct sender *s)
 	return s->result.sent - s->result.confirmed;
 }
 
+/* The only place that assigns the state. */
+static void sender_move(struct sender *s, enum sender_state next)
+{
+	must(moves_may(states, s->state, next));
+	s->state = next;
+}
+
 static void end(struct sender *s)
 {
 	if (s->state == SENDER_ENDED)
 		return;
-	s->state = SENDER_ENDED;
+	sender_move(s, SENDER_ENDED);
 	timer_stop(s->patience);
 	loop_remove_hook(&s->fill);
 	s->plan.ended(s->plan.arg);
@@ -52,7 +69,7 @@ static void fail(struct sender *s, enum status st)
 
 static void begin_close(struct sender *s)
 {
-	s->state = SENDER_CLOSING;
+	sender_move(s, SENDER_CLOSING);
 	timer_start(s->patience, s->plan.quiet_ms);
 	s->producer->ops->close(s->producer);
 }
@@ -105,7 +122,7 @@ static void on_ready(void *arg)
 	struct sender *s = arg;
 	if (s->state != SENDER_CONNECTING)
 		return;
-	s->state = SENDER_SENDING;
+	sender_move(s, SENDER_SENDING);
 	timer_stop(s->patience);
 	loop_turn_again(s->loop);
 }

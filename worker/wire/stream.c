@@ -22,6 +22,7 @@
 #include "wire/stream.h"
 
 #include "base/memory.h"
+#include "base/moves.h"
 #include "base/must.h"
 #include "loop/loop.h"
 #include "wire/resolve.h"
@@ -45,12 +46,26 @@ enum {
 	SEAL_AHEAD = 256 << 10, /* sealed and unsent: what one send(2) may take at once */
 };
 
+/*  resolving --> connecting --> open
+ *                  ^   \         ^
+ *   next address   |    v        |
+ *                  \-- shaking --/      and dead, from each of them  */
 enum stream_state {
 	STREAM_RESOLVING,
 	STREAM_CONNECTING,
 	STREAM_SHAKING,
 	STREAM_OPEN,
 	STREAM_DEAD,
+};
+
+static const struct moves_row states[] = {
+    [STREAM_RESOLVING] = {"resolving",  MAY(STREAM_CONNECTING) | MAY(STREAM_DEAD)                                      },
+    [STREAM_CONNECTING] = {"connecting", MAY(STREAM_CONNECTING) | MAY(STREAM_SHAKING) |
+					     MAY(STREAM_OPEN) | MAY(STREAM_DEAD)},
+    [STREAM_SHAKING] = {"shaking",    MAY(STREAM_CONNECTING) | MAY(STREAM_OPEN) | MAY(STREAM_DEAD)                   },
+    [STREAM_OPEN] = {"open",       MAY(STREAM_DEAD)							       },
+ /* It fails, and then its owner closes it. */
+    [STREAM_DEAD] = {"dead",       MAY(STREAM_DEAD)							       },
 };
 
 struct stream {
@@ -91,6 +106,13 @@ struct stream {
 	char host[]; /* "" for a Unix socket */
 };
 
+/* The only place that assigns the state. */
+static void stream_move(struct stream *stream, enum stream_state next)
+{
+	must(moves_may(states, stream->state, next));
+	stream->state = next;
+}
+
 static void free_now(struct stream *stream)
 {
 	memory_free(stream->in);
@@ -130,7 +152,7 @@ static void fail_later(struct stream *stream)
 {
 	if (stream->state == STREAM_DEAD)
 		return;
-	stream->state = STREAM_DEAD;
+	stream_move(stream, STREAM_DEAD);
 	let_go(stream);
 	stream->out_from = stream->out_to = 0;
 	stream->stalled_since_ns = 0;
@@ -253,7 +275,7 @@ static void have_addresses(struct stream *stream, struct addrinfo *found)
 /* ST_OK: an attempt is under way; else `why` tells why the last one failed. */
 static enum status try_next(struct stream *stream)
 {
-	stream->state = STREAM_CONNECTING;
+	stream_move(stream, STREAM_CONNECTING);
 	while (stream->tried < stream->n_addresses) {
 		unsigned left = stream->n_addresses - stream->tried;
 		const struct addrinfo *to = take_address(stream);
@@ -285,7 +307,7 @@ static bool become_open(struct stream *stream)
 	if (stream->addresses != NULL)
 		freeaddrinfo(stream->addresses);
 	stream->addresses = NULL;
-	stream->state = STREAM_OPEN;
+	stream_move(stream, STREAM_OPEN);
 	stream->last_input_ns = stream->last_output_ns = loop_now_ns(stream->loop);
 	watch_what_matters(stream);
 	if (stream_unsent(stream) > 0)
@@ -307,7 +329,7 @@ static void start_tls(struct stream *stream)
 		give_up_attempt(stream);
 		return;
 	}
-	stream->state = STREAM_SHAKING;
+	stream_move(stream, STREAM_SHAKING);
 	shake_hands(stream);
 }
 
@@ -379,7 +401,7 @@ static void resolved(void *arg, int error, struct addrinfo *found)
 
 static enum status begin_unix(struct stream *stream)
 {
-	stream->state = STREAM_CONNECTING;
+	stream_move(stream, STREAM_CONNECTING);
 	start_attempt_timer(stream, 1);
 	return attempt(stream, AF_UNIX, (const struct sockaddr *)&stream->unix_path,
 		       sizeof stream->unix_path);
@@ -396,8 +418,7 @@ static enum status begin_tcp(struct stream *stream)
 		have_addresses(stream, found);
 		return try_next(stream);
 	}
-	stream->state = STREAM_RESOLVING;
-	start_attempt_timer(stream, 1);
+	start_attempt_timer(stream, 1); /* resolving is where it begins */
 	stream->lookup = resolve_start(stream->loop, stream->host, stream->port, resolved, stream);
 	if (stream->lookup == NULL)
 		return error_set(&stream->why, ST_NOMEM, "resolve %s: no memory or no thread",
@@ -483,7 +504,7 @@ void stream_close(struct stream *stream)
 	must(!stream->closed);
 	stream->closed = true;
 	say_goodbye(stream);
-	stream->state = STREAM_DEAD;
+	stream_move(stream, STREAM_DEAD);
 	let_go(stream);
 	timer_destroy(stream->timer);
 	stream->timer = NULL;

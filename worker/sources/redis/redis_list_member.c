@@ -27,6 +27,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/moves.h"
 #include "base/must.h"
 #include "job/job.h"
 #include "loop/loop.h"
@@ -52,13 +53,9 @@ enum membership {
 	MEMBER_LEFT,
 };
 
-#define MAY(state) (1u << (state))
-#define MAY_END    (MAY(MEMBER_OUT) | MAY(MEMBER_LEAVING)) /* at any time but the last */
+#define MAY_END (MAY(MEMBER_OUT) | MAY(MEMBER_LEAVING)) /* at any time but the last */
 
-static const struct {
-	const char *name;
-	unsigned may_become;
-} memberships[] = {
+static const struct moves_row memberships[] = {
     [MEMBER_OUT] = {"out",           MAY(MEMBER_JOINING) | MAY(MEMBER_UNDOING) | MAY(MEMBER_LEAVING)                      },
     [MEMBER_JOINING] = {"joining",       MAY(MEMBER_IN) | MAY_END							     },
     [MEMBER_REJOINING] = {"joining again", MAY(MEMBER_UNDOING) | MAY_END                                                        },
@@ -107,7 +104,7 @@ static void say(const struct redis_member *m, enum log_level level, const char *
 static void move(struct redis_member *m, enum membership next)
 {
 	enum membership before = m->membership;
-	must((memberships[before].may_become & MAY(next)) != 0);
+	must(moves_may(memberships, before, next));
 	m->membership = next;
 	log_say(m->shared->log, LOG_DEBUG, "list membership moved",
 		kv_text("source", m->shared->source->name), kv_text("queue", m->settings->name),

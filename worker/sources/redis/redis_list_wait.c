@@ -18,6 +18,7 @@
 
 #include "base/backoff.h"
 #include "base/memory.h"
+#include "base/moves.h"
 #include "base/must.h"
 #include "loop/loop.h"
 #include "sources/redis/redis_list_keys.h"
@@ -35,7 +36,16 @@ enum {
 	OVERDUE_AT_END_MS = 1000, /* and nobody waits for it that long when he wants to go */
 };
 
+/*  off --dial--> connecting --> ready --BLMOVE--> blocked --its reply--> ready
+ *   ^-- lost, dropped, or the list lives elsewhere ----------------------/  */
 enum wait_state { WAIT_OFF, WAIT_CONNECTING, WAIT_READY, WAIT_BLOCKED };
+
+static const struct moves_row states[] = {
+    [WAIT_OFF] = {"off",        MAY(WAIT_CONNECTING) | MAY(WAIT_OFF)},
+    [WAIT_CONNECTING] = {"connecting", MAY(WAIT_READY) | MAY(WAIT_OFF)     },
+    [WAIT_READY] = {"ready",      MAY(WAIT_BLOCKED) | MAY(WAIT_OFF)   },
+    [WAIT_BLOCKED] = {"blocked",    MAY(WAIT_READY) | MAY(WAIT_OFF)     },
+};
 
 struct redis_wait {
 	struct loop *loop;
@@ -62,6 +72,13 @@ static void connection_closed(void *arg, const struct error *why);
 
 static const struct resp_events connection_events = {connection_ready, connection_closed};
 
+/* The only place that assigns the state. */
+static void wait_move(struct redis_wait *wait, enum wait_state next)
+{
+	must(moves_may(states, wait->state, next));
+	wait->state = next;
+}
+
 static void back_off(struct redis_wait *wait)
 {
 	uint64_t random = loop_now_ns(wait->loop) * UINT64_C(0x9E3779B97F4A7C15) >> 32;
@@ -79,14 +96,14 @@ static void connect_now(struct redis_wait *wait)
 		back_off(wait);
 		return;
 	}
-	wait->state = WAIT_CONNECTING;
+	wait_move(wait, WAIT_CONNECTING);
 }
 
 static void close_connection(struct redis_wait *wait)
 {
 	resp_close(wait->redis);
 	wait->redis = NULL;
-	wait->state = WAIT_OFF;
+	wait_move(wait, WAIT_OFF);
 	timer_stop(wait->timer);
 }
 
@@ -119,7 +136,7 @@ static void blmove_answered(void *arg, const struct reply *reply)
 	}
 	reconnect_worked(&wait->reconnect);
 	wait->said[0] = '\0';
-	wait->state = WAIT_READY;
+	wait_move(wait, WAIT_READY);
 	wait->wanted = false;
 	timer_stop(wait->timer);
 	wait->events->ended(wait->arg);
@@ -136,7 +153,7 @@ static void block(struct redis_wait *wait)
 	resp_arg_text(wait->redis, "RIGHT");
 	resp_arg_text(wait->redis, "LEFT");
 	resp_arg_text(wait->redis, seconds);
-	wait->state = WAIT_BLOCKED;
+	wait_move(wait, WAIT_BLOCKED);
 	wait->blocked_ns = loop_now_ns(wait->loop);
 	timer_start(wait->timer, wait->longest_ms + OVERDUE_MS);
 }
@@ -144,7 +161,7 @@ static void block(struct redis_wait *wait)
 static void connection_ready(void *arg)
 {
 	struct redis_wait *wait = arg;
-	wait->state = WAIT_READY;
+	wait_move(wait, WAIT_READY);
 	wait->events->connected(wait->arg);
 	if (wait->wanted && wait->state == WAIT_READY)
 		block(wait);
