@@ -36,6 +36,11 @@ class Relay:
             for end in list(self._pairs):
                 self._drop(end)
 
+    def cut_first(self):
+        """The first connection: a worker's consuming one."""
+        with self._lock:
+            self._drop(self._nears[0])
+
     def cut_held(self):
         with self._lock:
             self._drop(self._held)

@@ -4,6 +4,7 @@ stalls: the broker, the network, the handlers."""
 import unittest
 from pathlib import Path
 
+from brokers import RabbitMQ
 from fault_proxy import FaultProxy
 from flooding_broker import FloodingBroker
 from worker import RabbitCase, RedisCase, WorkerCase, patience, wait_for
@@ -116,6 +117,37 @@ class RabbitStalled(Stalled, RabbitCase):
         )
         rows = [row.split() for row in rows.splitlines()]
         return sum(int(n) for name, n in rows if ".retry." in name)
+
+
+class RabbitLarge(Memory, RabbitCase):
+    """One body that is nearly as large as max_body: it is in memory once, on its way in, there and out."""
+
+    BODY = 60 << 20
+    beside_mb = 32  # README: with retries a constant of 48 MB
+
+    @classmethod
+    def find_broker(cls):
+        broker = RabbitMQ()  # of its own: so much in its memory is an alarm, and that is for everybody
+        cls.addClassCleanup(broker.stop)
+        return broker
+
+    def run_one(self, outcome):
+        self.queue.publish([b"large:" + outcome + b"\0" + b"x" * self.BODY])
+        retry = 'retry "default" { attempts = 3  first = "100ms"  jitter = 0 }\n'
+        return self.start(self.config(self.queue.section(extra="prefetch = 1"), retry))
+
+    def test_retried(self):
+        worker = self.run_one(b"fail-until:3")
+        self.record.wait_ended(1, 60)
+        self.assertEqual([run["attempt"] for run in self.record.runs("large")], ["1", "2", "3"])
+        self.assert_bounded(worker, self.BODY, jobs=1)
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_dead(self):
+        worker = self.run_one(b"exit:65")
+        wait_for("its death", lambda: self.queue.dead_depth() == 1, 60)
+        self.assert_bounded(worker, self.BODY, jobs=1)
+        self.assertEqual(worker.stop()[0], 0)
 
 
 class RedisStalled(Stalled, RedisCase):

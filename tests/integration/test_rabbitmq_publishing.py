@@ -1,5 +1,6 @@
 """What the worker publishes to RabbitMQ, and what a broker does to it: a retry waits where it cannot be lost."""
 
+import os
 import signal
 import time
 import unittest
@@ -168,6 +169,49 @@ class WaitingRetries(Retrying):
         worker = self.start_retrying()
         self.record.wait_ended(5)
         self.assertEqual(sorted(self.record.ended()), ["first", *jobs])
+        self.assertEqual(worker.stop()[0], 0)
+
+
+class InPieces(Retrying):
+    """A body that is larger than what may wait in our output."""
+
+    def body(self, name, size):
+        return f"{name}:fail-until:2".encode() + b"\0" + os.urandom(1 << 16) * (size >> 16)
+
+    def test_among_others(self):
+        bodies = [self.body(f"a{n}", size) for n, size in enumerate((8 << 20, 100, 1 << 20, (1 << 20) + 65536, 5 << 20))]
+        self.queue.publish(bodies)
+        worker = self.start_retrying(first="100ms")
+        self.record.wait_ended(len(bodies), 60)
+        self.assertEqual(len(self.record.begun_twice()), len(bodies))
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_arrives_as_it_was(self):
+        body = self.body("a", 8 << 20).replace(b"fail-until:2", b"exit:65\0....")
+        self.queue.publish([body])
+        worker = self.start_retrying()
+        wait_for("its death", lambda: self.queue.dead_depth() == 1)
+        [(dead, _)] = self.queue._take(self.queue.dead_name)
+        self.assertTrue(dead == body)
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_withdrawn_in_the_middle(self):
+        """Its original went back meanwhile. The half that was sent is nothing to the broker, and others go on."""
+        relay = Relay(self.broker.port)
+        self.addCleanup(relay.close)
+        url = self.queue.url().replace(f":{self.broker.port}/", f":{relay.port}/")
+        self.queue.publish([self.body("a", 30 << 20)])
+        worker = self.start_retrying(first="60s", url=url)
+        relay.hold_after(4 << 20)
+        wait_for("half of it", relay.holds, 60)
+        self.queue.channel.queue_purge(self.queue.name)
+        relay.cut_first()
+        worker.wait_event("rabbitmq connection lost, reconnecting", count=2)
+        whys = [event["why"] for event in worker.events("rabbitmq connection lost, reconnecting")]
+        self.assertIn("a message was withdrawn in the middle of its body", whys)
+        worker.wait_event("consumer started", count=2)
+        self.queue.publish(["b:exit:1"])
+        wait_for("both to wait", lambda: self.waiting() == 2, 60)
         self.assertEqual(worker.stop()[0], 0)
 
 

@@ -64,7 +64,7 @@ static struct copy *of_publication(struct publication *publication)
 
 static void drop(struct rabbitmq_copies *copies, struct copy *copy)
 {
-	publisher_withdraw(&copy->publication);
+	publisher_withdraw(copies->publisher, &copy->publication);
 	list_remove(&copy->in_resting);
 	list_remove(&copy->in_all);
 	copies->count--;

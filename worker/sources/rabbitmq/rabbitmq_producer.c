@@ -99,9 +99,9 @@ static const struct publisher_events on_publisher = {
 
 /* --- what the caller hears --------------------------------------------------------------------- */
 
-static void drop_message(struct message *m)
+static void drop_message(struct rabbitmq_producer *p, struct message *m)
 {
-	publisher_withdraw(&m->publication);
+	publisher_withdraw(p->publisher, &m->publication);
 	list_remove(&m->in_order);
 	memory_free((char *)(uintptr_t)m->publication.encoded.ptr);
 	memory_free(m);
@@ -114,7 +114,7 @@ static size_t take_arrived(struct rabbitmq_producer *p)
 		struct message *m = list_entry(p->messages.next, struct message, in_order);
 		if (!m->arrived)
 			break;
-		drop_message(m);
+		drop_message(p, m);
 		n++;
 	}
 	return n;
@@ -250,7 +250,7 @@ static void destroy(struct producer *producer)
 {
 	struct rabbitmq_producer *p = of(producer);
 	while (!list_empty(&p->messages))
-		drop_message(list_entry(p->messages.next, struct message, in_order));
+		drop_message(p, list_entry(p->messages.next, struct message, in_order));
 	publisher_destroy(p->publisher);
 	loop_remove_hook(&p->turn);
 	memory_free(p);

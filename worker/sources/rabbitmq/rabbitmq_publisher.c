@@ -22,6 +22,10 @@
  * the broker has taken on this channel. Where it refuses one of several all the same (the limit was lowered
  * under them), each of these goes alone from then on.
  *
+ * A body larger than what may wait in the output goes in pieces, as the output shrinks, so that it is in memory once.
+ * It goes alone, too: where its job is withdrawn in the middle of it the protocol has no way to take back the
+ * half, and the connection is left, which is then nobody else's loss.
+ *
  * Output is bounded: nothing is put into the stream while a megabyte waits there, or while the
  * broker says that it is blocked. What waits costs nothing more; the job behind it is in memory
  * anyway. */
@@ -40,6 +44,7 @@
 
 enum {
 	OUTPUT_MOST = 1 << 20,
+	PIECE_BYTES = 256 << 10,
 	TAKEN_BY_ALL = 4096, /* nobody sets max_message_size below that */
 };
 
@@ -60,12 +65,14 @@ struct publisher {
 	bool declaring; /* the queue; ready after that */
 	bool has_been_ready;
 	struct list waiting, sent;
-	size_t largest_taken;        /* body on this channel, in bytes */
-	uint32_t week;               /* which retry queues are named after */
-	enum retry_queue_kind kind;  /* theirs, at this broker */
-	bool told_kind;              /* that they may lose what waits in them */
-	struct list declared_queues; /* the one used last is first */
-	uint64_t last_declared;      /* of the retry queues on this channel, counted from 1 */
+	size_t largest_taken;          /* body on this channel, in bytes */
+	struct publication *in_pieces; /* the one sent last, while some of its body is left */
+	size_t body_sent;              /* of it */
+	uint32_t week;                 /* which retry queues are named after */
+	enum retry_queue_kind kind;    /* theirs, at this broker */
+	bool told_kind;                /* that they may lose what waits in them */
+	struct list declared_queues;   /* the one used last is first */
+	uint64_t last_declared;        /* of the retry queues on this channel, counted from 1 */
 	uint64_t last_answered;
 	enum retry_queues {
 		RETRY_QUEUES_UNTRIED,
@@ -160,6 +167,49 @@ static void look_at_calendar(struct publisher *p)
 	forget_declared(p);
 }
 
+static bool goes_in_pieces(const struct publication *it)
+{
+	return it->body.len > OUTPUT_MOST;
+}
+
+static bool has_room(const struct publisher *p)
+{
+	return p->out.state == CONFIRMING_READY && !p->out.blocked &&
+	       amqp_conn_unsent(p->out.link.conn) < OUTPUT_MOST;
+}
+
+/* The end of this turn may write all of them, and then nothing else would begin another. */
+static void send_pieces(struct publisher *p)
+{
+	if (p->in_pieces != NULL && has_room(p))
+		loop_turn_again(p->out.link.loop);
+	while (p->in_pieces != NULL && has_room(p)) {
+		struct span body = p->in_pieces->body;
+		size_t left = body.len - p->body_sent;
+		size_t n = left < PIECE_BYTES ? left : PIECE_BYTES;
+		amqp_conn_publish_body(p->out.link.conn, CONFIRMING_CHANNEL,
+				       span_of(body.ptr + p->body_sent, n));
+		p->body_sent += n;
+		if (n == left)
+			p->in_pieces = NULL;
+	}
+}
+
+static enum status publish(struct publisher *p, struct publication *it, const char *target)
+{
+	struct amqp_conn *conn = p->out.link.conn;
+	if (!goes_in_pieces(it))
+		return amqp_conn_publish(conn, CONFIRMING_CHANNEL, span_text(target), it->encoded,
+					 it->body);
+	enum status st = amqp_conn_publish_begin(conn, CONFIRMING_CHANNEL, span_text(target),
+						 it->encoded, it->body.len);
+	if (st != ST_OK)
+		return st;
+	p->in_pieces = it;
+	p->body_sent = 0;
+	return ST_OK;
+}
+
 /* Properties that do not fit into a frame never will: bounced, for the owner to decide. */
 static void send_one(struct publisher *p, struct publication *it)
 {
@@ -169,8 +219,7 @@ static void send_one(struct publisher *p, struct publication *it)
 	if (it->delay_ms > 0)
 		declare_retry_queue(p, target, it);
 	list_remove(&it->node);
-	enum status st = amqp_conn_publish(p->out.link.conn, CONFIRMING_CHANNEL, span_text(target),
-					   it->encoded, it->body);
+	enum status st = publish(p, it, target);
 	if (st == ST_INVALID) {
 		struct error why;
 		(void)error_set(&why, st, "its headers do not fit into a frame");
@@ -190,22 +239,22 @@ static bool awaits_retry_queue(const struct publisher *p)
 
 static bool may_publish(const struct publisher *p)
 {
-	return p->out.state == CONFIRMING_READY && !p->declaring && !p->out.blocked &&
-	       !awaits_retry_queue(p) && amqp_conn_unsent(p->out.link.conn) < OUTPUT_MOST;
+	return has_room(p) && !p->declaring && !awaits_retry_queue(p) && p->in_pieces == NULL;
 }
 
-static bool may_be_refused(const struct publisher *p, const struct publication *it)
+static bool goes_alone(const struct publisher *p, const struct publication *it)
 {
 	size_t taken = p->largest_taken > TAKEN_BY_ALL ? p->largest_taken : TAKEN_BY_ALL;
-	return it->suspect || it->body.len > taken;
+	bool may_be_refused = it->suspect || it->body.len > taken;
+	return may_be_refused || goes_in_pieces(it);
 }
 
 static bool goes_with_those_sent(const struct publisher *p, const struct publication *it)
 {
 	if (list_empty(&p->sent))
 		return true;
-	return !may_be_refused(p, it) &&
-	       !may_be_refused(p, list_entry(p->sent.next, const struct publication, node));
+	return !goes_alone(p, it) &&
+	       !goes_alone(p, list_entry(p->sent.next, const struct publication, node));
 }
 
 /* False: not now, its retry queue comes first. Without memory to remember it there is nothing to wait for:
@@ -229,11 +278,13 @@ static void pump(void *arg)
 	struct publisher *p = arg;
 	if (!list_empty(&p->waiting))
 		look_at_calendar(p);
+	send_pieces(p);
 	while (!list_empty(&p->waiting) && may_publish(p)) {
 		struct publication *first = list_entry(p->waiting.next, struct publication, node);
 		if (!goes_with_those_sent(p, first) || !may_send_one(p, first))
 			return;
 		send_one(p, first);
+		send_pieces(p);
 	}
 }
 
@@ -249,9 +300,15 @@ void publisher_send(struct publisher *p, struct publication *it)
 		pump(p);
 }
 
-void publisher_withdraw(struct publication *it)
+void publisher_withdraw(struct publisher *p, struct publication *it)
 {
+	struct error why;
 	list_remove(&it->node);
+	if (p->in_pieces != it)
+		return;
+	p->in_pieces = NULL;
+	(void)error_set(&why, ST_CLOSED, "a message was withdrawn in the middle of its body");
+	rabbitmq_confirming_leave(&p->out, &why);
 }
 
 /* --- confirms and returns ---------------------------------------------------------------------- */
@@ -335,6 +392,7 @@ static void lose_channel(struct publisher *p, const struct error *why)
 	list_splice(&p->sent, &p->waiting); /* sent ones first, in order */
 	list_splice(&p->waiting, &p->sent);
 	p->largest_taken = 0;
+	p->in_pieces = NULL;
 	forget_declared(p);
 	if (p->events->down != NULL)
 		p->events->down(p->arg, why);

@@ -66,7 +66,8 @@ enum status publisher_create(struct loop *loop, struct log *log,
 			     struct publisher **ret_publisher, struct error *why);
 void publisher_dial(struct publisher *publisher); /* now; else the first send does it */
 void publisher_send(struct publisher *publisher, struct publication *publication);
-void publisher_withdraw(struct publication *publication);     /* fine on one that is on no list */
+/* Fine on one that is on no list. In the middle of its body it costs the connection. */
+void publisher_withdraw(struct publisher *publisher, struct publication *publication);
 bool publisher_is_blocked(const struct publisher *publisher); /* by connection.blocked */
 size_t publisher_unconfirmed(const struct publisher *publisher);
 void publisher_close(
