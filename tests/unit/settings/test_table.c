@@ -38,6 +38,12 @@ static void assert_makes_sense(const struct section_row *section, const struct k
 	assert_true(strlen(row->help) > 0 && row->help[strlen(row->help) - 1] == '.');
 	assert_true(row->least <= row->most);
 	assert_int_equal(row->type == VALUE_CHOICE, row->choices != NULL);
+	if (row->live && section->titled) { /* as settings_adopt() can take it over */
+		assert_int_not_equal(row->offset, TABLE_NO_FIELD);
+		assert_true(row->type == VALUE_COUNT || row->type == VALUE_DURATION ||
+			    row->type == VALUE_RATE || row->type == VALUE_FRACTION ||
+			    row->type == VALUE_CHOICE);
+	}
 }
 
 static void test_rows_make_sense(void **state)
