@@ -8,6 +8,7 @@
 #include "base/list.h"
 #include "base/memory.h"
 #include "base/must.h"
+#include "loop/errand.h"
 #include "loop/loop.h"
 #include "wire/stream.h"
 
@@ -95,6 +96,18 @@ uint64_t loop_now_ns(const struct loop *loop)
 void loop_assert_mine(const struct loop *loop)
 {
 	(void)loop; /* there is one thread */
+}
+
+/* No address comes from a file. */
+struct errand *errand_start(struct loop *loop, const struct errand_calls *calls, void *arg)
+{
+	(void)loop, (void)calls, (void)arg;
+	return NULL;
+}
+
+void errand_give_up(struct errand *errand)
+{
+	must(errand == NULL);
 }
 
 void loop_add_hook(struct loop *loop, enum turn_phase phase, struct turn_hook *hook)

@@ -43,6 +43,13 @@ void memory_free(void *ptr)
 	free(ptr);
 }
 
+void memory_free_secret(char *text)
+{
+	if (text != NULL)
+		explicit_bzero(text, strlen(text));
+	memory_free(text);
+}
+
 unsigned long memory_fail_at(unsigned long n)
 {
 	unsigned long before = atomic_exchange(&seen, 0);

@@ -14,6 +14,7 @@ void *memory_clear(size_t count, size_t bytes); /* cleared */
 void *memory_grow(void *old, size_t bytes);     /* like realloc: `old` stays valid on NULL */
 char *memory_text(const char *text);            /* a copy of a NUL-terminated text */
 void memory_free(void *ptr);                    /* NULL is fine */
+void memory_free_secret(char *text);            /* cleared first; NULL is fine */
 
 /* Makes the n-th allocation from now fail, once; 0 turns it off. Returns how many allocations
  * there have been since the last call, so that a test can stop when its n was never reached. */

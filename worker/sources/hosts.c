@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/must.h"
+#include "loop/errand.h"
 #include "settings/secrets.h"
 #include "settings/settings.h"
 #include "wire/tls.h"
@@ -50,17 +51,11 @@ enum status hosts_init(struct hosts *hosts, const struct broker_settings *settin
 	return ST_OK;
 }
 
-static void forget(char *url)
-{
-	if (url != NULL)
-		explicit_bzero(url, strlen(url)); /* there may be a password in it */
-	memory_free(url);
-}
-
 void hosts_fini(struct hosts *hosts)
 {
+	hosts_stop_reading(hosts);
 	for (size_t i = 0; hosts->again != NULL && i < hosts->settings->n_urls; i++)
-		forget(hosts->again[i]);
+		memory_free_secret(hosts->again[i]);
 	memory_free(hosts->again);
 	memory_free(hosts->order);
 	url_free(&hosts->url);
@@ -68,21 +63,176 @@ void hosts_fini(struct hosts *hosts)
 	*hosts = (struct hosts){0};
 }
 
-/* --- one address ---------------------------------------------------------------------------- */
+/* --- reading files again ---------------------------------------------------------------------- */
 
-static const char *current_url(struct hosts *hosts, size_t i)
+static const char *url_now(const struct hosts *hosts, size_t i)
 {
-	char *again = NULL;
-	struct error why;
-	if (secrets_read_again(hosts->settings, i, &again, &why) != ST_OK)
-		log_say(hosts->log, LOG_WARN, "secret not read again, keeping the last one",
-			kv_text("source", hosts->source), kv_why(&why));
-	if (again != NULL) {
-		forget(hosts->again[i]);
-		hosts->again[i] = again;
-	}
 	return hosts->again[i] != NULL ? hosts->again[i] : hosts->settings->urls[i];
 }
+
+/* A file may be on a server that is dead, and then its thread never comes back: so all that the thread touches
+ * is its own. */
+struct hosts_reading {
+	struct broker_settings from; /* a copy of what says where to read */
+	char **read;                 /* as many as from.urls; NULL: as before */
+	struct error why;            /* ST_OK: all have been read */
+
+	struct errand *errand; /* from here on used on the loop only */
+	struct hosts *hosts;
+	void (*done)(void *arg, enum hosts_news news);
+	void *arg;
+};
+
+static void free_texts(char **texts, size_t n)
+{
+	for (size_t i = 0; texts != NULL && i < n; i++)
+		memory_free_secret(texts[i]);
+	memory_free(texts);
+}
+
+static void free_reading(void *arg)
+{
+	struct hosts_reading *reading = arg;
+	size_t n = reading->from.n_urls;
+	free_texts((char **)(uintptr_t)reading->from.urls, n);
+	free_texts((char **)(uintptr_t)reading->from.bare_urls, n);
+	free_texts(reading->read, n);
+	memory_free((char *)(uintptr_t)reading->from.url_file);
+	memory_free((char *)(uintptr_t)reading->from.password_file);
+	memory_free(reading);
+}
+
+static bool copy_text(const char *text, const char **ret_copy)
+{
+	*ret_copy = text != NULL ? memory_text(text) : NULL;
+	return text == NULL || *ret_copy != NULL;
+}
+
+static bool copy_texts(const char **texts, size_t n, const char ***ret_copies)
+{
+	const char **copies = memory_clear(n, sizeof(char *));
+	bool good = copies != NULL;
+	*ret_copies = copies;
+	for (size_t i = 0; good && texts != NULL && i < n; i++)
+		good = copy_text(texts[i], &copies[i]);
+	return good;
+}
+
+static struct hosts_reading *create_reading(const struct broker_settings *from)
+{
+	struct hosts_reading *reading = memory_clear(1, sizeof *reading);
+	if (reading == NULL)
+		return NULL;
+	struct broker_settings *copy = &reading->from;
+	copy->schema = from->schema;
+	copy->n_urls = from->n_urls;
+	reading->read = memory_clear(from->n_urls, sizeof *reading->read);
+	if (reading->read != NULL && copy_texts(from->urls, from->n_urls, &copy->urls) &&
+	    copy_texts(from->bare_urls, from->n_urls, &copy->bare_urls) &&
+	    copy_text(from->url_file, &copy->url_file) &&
+	    copy_text(from->password_file, &copy->password_file))
+		return reading;
+	free_reading(reading);
+	return NULL;
+}
+
+static void read_files(void *arg)
+{
+	struct hosts_reading *reading = arg;
+	enum status st = ST_OK;
+	for (size_t i = 0; i < reading->from.n_urls && st == ST_OK; i++)
+		st = secrets_read_again(&reading->from, i, &reading->read[i], &reading->why);
+	reading->why.status = st;
+}
+
+/* Said once, until it can be read again. */
+static void say_unreadable(struct hosts *hosts, const struct error *why)
+{
+	if (!hosts->unreadable)
+		log_say(hosts->log, LOG_WARN, "secret not read again, keeping the last one",
+			kv_text("source", hosts->source), kv_why(why));
+	hosts->unreadable = true;
+}
+
+static enum hosts_news take_read(struct hosts *hosts, struct hosts_reading *reading)
+{
+	enum hosts_news news = HOSTS_AS_BEFORE;
+	if (reading->why.status != ST_OK) {
+		say_unreadable(hosts, &reading->why);
+		return news;
+	}
+	hosts->unreadable = false;
+	for (size_t i = 0; i < reading->from.n_urls; i++) {
+		char *read = reading->read[i];
+		if (read == NULL || strcmp(read, url_now(hosts, i)) == 0)
+			continue;
+		if (i == hosts->current)
+			news = HOSTS_CHANGED;
+		memory_free_secret(hosts->again[i]);
+		hosts->again[i] = read;
+		reading->read[i] = NULL;
+	}
+	return news;
+}
+
+static void reading_done(void *arg)
+{
+	struct hosts_reading *reading = arg;
+	struct hosts *hosts = reading->hosts;
+	void (*done)(void *, enum hosts_news) = reading->done;
+	void *done_arg = reading->arg;
+	hosts->reading = NULL;
+	enum hosts_news news = take_read(hosts, reading);
+	free_reading(reading);
+	done(done_arg, news);
+}
+
+bool hosts_have_files(const struct hosts *hosts)
+{
+	return hosts->settings->url_file != NULL || hosts->settings->password_file != NULL;
+}
+
+bool hosts_read(struct hosts *hosts, struct loop *loop,
+		void (*done)(void *arg, enum hosts_news news), void *arg)
+{
+	static const struct errand_calls calls = {read_files, reading_done, free_reading};
+	if (!hosts_have_files(hosts) || hosts->reading != NULL)
+		return false;
+	struct hosts_reading *reading = create_reading(hosts->settings);
+	if (reading == NULL)
+		return false;
+	reading->hosts = hosts;
+	reading->done = done;
+	reading->arg = arg;
+	struct errand *errand = errand_start(loop, &calls, reading);
+	if (errand == NULL) {
+		free_reading(reading);
+		return false;
+	}
+	reading->errand = errand;
+	hosts->reading = reading;
+	return true;
+}
+
+void hosts_read_now(struct hosts *hosts)
+{
+	struct hosts_reading *reading =
+	    hosts_have_files(hosts) ? create_reading(hosts->settings) : NULL;
+	if (reading == NULL)
+		return;
+	read_files(reading);
+	(void)take_read(hosts, reading); /* hosts_next() hands out what is new in it */
+	free_reading(reading);
+}
+
+void hosts_stop_reading(struct hosts *hosts)
+{
+	if (hosts->reading != NULL)
+		errand_give_up(hosts->reading->errand);
+	hosts->reading = NULL;
+}
+
+/* --- one address ---------------------------------------------------------------------------- */
 
 /* The stream reads the files, too, but cannot tell that it goes on with older ones. */
 static enum status prepare_tls(struct hosts *hosts, const struct url *url, struct error *why)
@@ -116,7 +266,7 @@ enum status hosts_next(struct hosts *hosts, const struct url **ret_url, struct e
 	struct url url;
 	hosts->current = hosts->order[hosts->next];
 	hosts->next = (hosts->next + 1) % hosts->settings->n_urls;
-	enum status st = url_parse(current_url(hosts, hosts->current), &url, why);
+	enum status st = url_parse(url_now(hosts, hosts->current), &url, why);
 	if (st != ST_OK)
 		return st;
 	st = prepare_tls(hosts, &url, why);
@@ -131,10 +281,14 @@ enum status hosts_next(struct hosts *hosts, const struct url **ret_url, struct e
 	return ST_OK;
 }
 
+enum status hosts_current(const struct hosts *hosts, struct url *ret_url, struct error *why)
+{
+	return url_parse(url_now(hosts, hosts->current), ret_url, why);
+}
+
 void hosts_redacted(const struct hosts *hosts, char *buf, size_t size)
 {
-	const char *again = hosts->again[hosts->current];
-	url_redacted(again != NULL ? again : hosts->settings->urls[hosts->current], buf, size);
+	url_redacted(url_now(hosts, hosts->current), buf, size);
 }
 
 bool hosts_is_cluster(const struct hosts *hosts)

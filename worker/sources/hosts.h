@@ -18,7 +18,9 @@
 #include <stdint.h>
 
 struct broker_settings;
+struct hosts_reading;
 struct log;
+struct loop;
 struct tls;
 
 struct hosts {
@@ -28,7 +30,9 @@ struct hosts {
 	/* For connections that the kernel should give up; see struct address. */
 	uint64_t dead_after_ms;
 
-	size_t *order;        /* of settings->urls */
+	struct hosts_reading *reading; /* under way; NULL: none */
+	bool unreadable;               /* the last one failed */
+	size_t *order;                 /* of settings->urls */
 	char **again;         /* of settings->urls: as last read from their file; NULL: never */
 	size_t next, current; /* in `order`; in settings->urls */
 	unsigned place;       /* counts how often the next address was another host's */
@@ -44,7 +48,21 @@ enum status hosts_init(struct hosts *hosts, const struct broker_settings *settin
 		       const char *source, uint32_t random);
 void hosts_fini(struct hosts *hosts); /* fine on a zeroed one */
 
-/* The next address, as its files have it now. Where to connect is hosts_address() of it. */
+bool hosts_have_files(const struct hosts *hosts); /* for addresses or passwords */
+enum hosts_news {
+	HOSTS_AS_BEFORE,
+	HOSTS_CHANGED, /* the address handed out last has changed, or its password has */
+};
+/* Reads these files again, on a thread, for hosts_next() to hand out; then `done` is called. False: there are
+ * none, or they are still being read, and `done` is not called for this time. */
+bool hosts_read(struct hosts *hosts, struct loop *loop,
+		void (*done)(void *arg, enum hosts_news news), void *arg);
+void hosts_read_now(struct hosts *hosts); /* for who has nothing else to do */
+void hosts_stop_reading(struct hosts *hosts);
+/* The address handed out last, as it was read last: its password may be another now. Freed by the caller. */
+enum status hosts_current(const struct hosts *hosts, struct url *ret_url, struct error *why);
+
+/* The next address, as its files had it when they were read last. Where to connect is hosts_address() of it. */
 enum status hosts_next(struct hosts *hosts, const struct url **ret_url, struct error *why);
 struct address hosts_address(const struct hosts *hosts);
 /* The address names Sentinels: one of them, or the master that they tell, is where to connect. */

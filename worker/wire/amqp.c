@@ -293,6 +293,39 @@ enum status amqp_conn_publish(struct amqp_conn *c, uint16_t channel, struct span
 	return st;
 }
 
+/* --- another secret ------------------------------------------------------------------------------ */
+
+/* RabbitMQ's own, of which rabbitmq-c knows nothing. */
+enum { UPDATE_SECRET_METHOD = 0x000A0046, UPDATE_SECRET_OK_METHOD = 0x000A0047 };
+
+static char *put_u32(char *to, uint32_t number)
+{
+	for (int i = 0; i < 4; i++)
+		*to++ = (char)(number >> (24 - 8 * i));
+	return to;
+}
+
+/* Method, long string, short string. */
+void amqp_conn_update_secret(struct amqp_conn *c, const char *secret)
+{
+	static const char reason[] = "it has changed";
+	size_t len = strlen(secret), size = 4 + 4 + len + 1 + sizeof reason - 1;
+	char *room = c->state == CONN_OPEN && size <= METHOD_ROOM
+			 ? room_for(c, size + AMQP_AROUND_BYTES)
+			 : NULL;
+	if (room == NULL)
+		return;
+	amqp_head_write(room, (struct amqp_head){AMQP_FRAME_METHOD, 0, (uint32_t)size});
+	char *at = put_u32(room + AMQP_HEAD_BYTES, UPDATE_SECRET_METHOD);
+	at = put_u32(at, (uint32_t)len);
+	memcpy(at, secret, len);
+	at += len;
+	*at++ = sizeof reason - 1;
+	memcpy(at, reason, sizeof reason - 1);
+	at[sizeof reason - 1] = (char)AMQP_FRAME_END;
+	stream_wrote(c->stream, size + AMQP_AROUND_BYTES);
+}
+
 /* --- heartbeats -------------------------------------------------------------------------------- */
 
 /* Looked at twice per interval. Silence counts from the last byte in, whatever it was; output that
@@ -625,16 +658,21 @@ static void decode(struct amqp_conn *c, struct span whole)
 	amqp_maybe_release_buffers_on_channel(c->codec, frame.channel);
 }
 
+static uint32_t method_of(struct span payload)
+{
+	uint32_t id = 0;
+	for (size_t i = 0; i < 4 && payload.len >= 4; i++)
+		id = id << 8 | (unsigned char)payload.ptr[i];
+	return id;
+}
+
 /* Of the methods that have tables in them a broker sends the first one only. */
 static enum amqp_nesting method_nesting(struct span payload)
 {
 	enum { BEFORE_THE_TABLE = 4 + 2 }; /* the method's number, the protocol's version */
 	if (payload.len < BEFORE_THE_TABLE)
 		return AMQP_NESTING_FINE; /* or a method of less than that */
-	uint32_t id = 0;
-	for (int i = 0; i < 4; i++)
-		id = id << 8 | (unsigned char)payload.ptr[i];
-	switch (id) {
+	switch (method_of(payload)) {
 	case AMQP_CONNECTION_START_METHOD:
 		return amqp_table_nesting(
 		    span_of(payload.ptr + BEFORE_THE_TABLE, payload.len - BEFORE_THE_TABLE));
@@ -654,6 +692,8 @@ static enum amqp_nesting method_nesting(struct span payload)
 
 static void take_method(struct amqp_conn *c, struct span whole, struct span payload)
 {
+	if (method_of(payload) == UPDATE_SECRET_OK_METHOD)
+		return; /* as it was to be; rabbitmq-c does not know it */
 	if (method_nesting(payload) == AMQP_NESTING_FINE)
 		decode(c, whole);
 	else
@@ -882,10 +922,8 @@ void amqp_conn_destroy(struct amqp_conn *c)
 	timer_destroy(c->beat);
 	if (c->codec != NULL)
 		(void)amqp_destroy_connection(c->codec); /* no socket: it only frees */
-	if (c->password != NULL)
-		explicit_bzero(c->password, strlen(c->password));
 	memory_free(c->user);
-	memory_free(c->password);
+	memory_free_secret(c->password);
 	memory_free(c->vhost);
 	memory_free(c->name);
 	memory_free(c);

@@ -86,6 +86,10 @@ enum status amqp_conn_publish_begin(struct amqp_conn *c, uint16_t channel, struc
 				    struct span encoded, uint64_t body_bytes);
 void amqp_conn_publish_body(struct amqp_conn *c, uint16_t channel, struct span piece);
 
+/* connection.update-secret (RabbitMQ 3.8 on): the password, a token in most cases, that holds from now on. One that is
+ * refused ends in closed(). */
+void amqp_conn_update_secret(struct amqp_conn *c, const char *secret);
+
 /* Leaves input in the kernel for a while, so that more of it is read at once. */
 void amqp_conn_read_stop(struct amqp_conn *c);
 void amqp_conn_read_start(struct amqp_conn *c);

@@ -292,9 +292,7 @@ static redisReplyObjectFunctions reply_functions = {
 static void free_login(struct resp_login *login)
 {
 	char *password = (char *)(uintptr_t)login->password;
-	if (password != NULL)
-		explicit_bzero(password, strlen(password));
-	memory_free(password);
+	memory_free_secret(password);
 	memory_free((char *)(uintptr_t)login->user);
 	memory_free((char *)(uintptr_t)login->client_name);
 }

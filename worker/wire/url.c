@@ -278,11 +278,12 @@ enum status url_parse(const char *text, struct url *ret_url, struct error *why)
 	url.text = memory_text(text);
 	if (url.text == NULL)
 		return error_set(why, ST_NOMEM, "url: out of memory");
+	url.text_bytes = strlen(text);
 	url.port = schemes[url.scheme].port;
 	char *rest = url.text + strlen(schemes[url.scheme].prefix);
 	enum status st = parse_parts(rest, &url, why);
 	if (st != ST_OK) {
-		memory_free(url.text);
+		url_free(&url);
 		return st;
 	}
 	*ret_url = url;
@@ -291,6 +292,8 @@ enum status url_parse(const char *text, struct url *ret_url, struct error *why)
 
 void url_free(struct url *url)
 {
+	if (url->text != NULL)
+		explicit_bzero(url->text, url->text_bytes);
 	memory_free(url->text);
 	*url = (struct url){0};
 }

@@ -52,7 +52,8 @@ struct url {
 	const char *query; /* after the question mark, still encoded; NULL: none, or URL_SENTINEL */
 	/* URL_SENTINEL: what the master is called, and who we are to the Sentinels; NULL: nobody. */
 	const char *service, *sentinel_user, *sentinel_password;
-	char *text; /* what the parts point into */
+	char *text; /* what the parts point into, NULs among them; a password may be in it */
+	size_t text_bytes;
 };
 
 /* On failure *ret_url is untouched. */

@@ -34,6 +34,7 @@ static const struct url *next(struct hosts *hosts)
 {
 	const struct url *url = NULL;
 	struct error why;
+	hosts_read_now(hosts);
 	assert_int_equal(hosts_next(hosts, &url, &why), ST_OK);
 	return url;
 }

@@ -142,6 +142,11 @@ static void channel_moved(struct source *source)
 		close_further(s);
 }
 
+static void access_refused(struct source *source)
+{
+	rabbitmq_link_doubt(&of(source)->link);
+}
+
 static void refused_for_good(struct source *source, const struct error *why)
 {
 	struct rabbitmq *s = of(source);
@@ -736,6 +741,7 @@ static void init(struct rabbitmq *s, struct loop *loop, struct log *log,
 	    .source = &s->base,
 	    .worker = worker,
 	    .check_ms = settings->consumer_check_ms,
+	    .doubted = access_refused,
 	    .moved = channel_moved,
 	    .refused = refused_for_good,
 	};

@@ -865,6 +865,8 @@ static void closed_by_broker(struct rabbitmq_channel *ch, const amqp_channel_clo
 	if (!channel_state_may_be_closed(ch->state))
 		return; /* it is closed already, as far as we know */
 	explain_close(ch, m, &why);
+	if (m->reply_code == AMQP_ACCESS_REFUSED)
+		ch->all->doubted(ch->all->source);
 	if (ch->state == CHANNEL_CLOSING) {
 		lose_everything(ch);
 		move(ch, CHANNEL_CLOSED);

@@ -49,7 +49,8 @@ struct rabbitmq_channels {
 	uint64_t delivered;     /* jobs, ever */
 	struct census *census;  /* who is told what was asked for with rabbitmq_channel_count() */
 
-	void (*moved)(struct source *source); /* a channel has changed its state */
+	void (*doubted)(struct source *source); /* the broker has refused us access to something */
+	void (*moved)(struct source *source);   /* a channel has changed its state */
 	/* Before it has ever consumed: the broker has no such queue, or keeps us from it. */
 	void (*refused)(struct source *source, const struct error *why);
 };

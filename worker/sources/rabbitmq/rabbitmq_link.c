@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "loop/loop.h"
+#include "sources/rabbitmq/rabbitmq_server.h"
 #include "sources/rabbitmq/rabbitmq_settings.h"
 #include "wire/amqp.h"
 #include "wire/stream.h"
@@ -14,6 +15,8 @@
 
 #include <sys/random.h>
 #include <time.h>
+
+enum { LOOK_MS = 10000 }; /* into files; tokens live for minutes at least */
 
 /* Spreads waits; nothing depends on its quality. */
 uint32_t rabbitmq_random(void)
@@ -60,17 +63,87 @@ static enum status dial(struct rabbitmq_link *link)
 	return st == ST_OK ? dial_url(link, url) : st;
 }
 
+static void dial_now(struct rabbitmq_link *link)
+{
+	link->awaits_files = false;
+	timer_stop(link->again);
+	if (dial(link) != ST_OK)
+		timer_start(link->again, 0);
+}
+
+/* --- files that change ------------------------------------------------------------------------- */
+
+static void tell_secret(struct rabbitmq_link *link)
+{
+	struct url url;
+	struct error why;
+	if (!rabbitmq_server_updates_secrets(amqp_conn_server(link->conn)) ||
+	    hosts_current(&link->hosts, &url, &why) != ST_OK)
+		return; /* the next login has it */
+	if (url.password != NULL) {
+		amqp_conn_update_secret(link->conn, url.password);
+		log_say(link->log, LOG_INFO, "password has changed, told the broker",
+			kv_text("source", link->settings->name), kv_text("connection", link->name));
+	}
+	url_free(&url);
+}
+
+static void leave_for_new_secret(struct rabbitmq_link *link)
+{
+	struct error why;
+	(void)error_set(&why, ST_AGAIN, "access was refused, and the password has changed");
+	rabbitmq_link_leave(link, &why);
+}
+
+static void files_read(void *arg, enum hosts_news news)
+{
+	struct rabbitmq_link *link = arg;
+	if (link->awaits_files)
+		dial_now(link);
+	else if (link->conn == NULL || news != HOSTS_CHANGED || link->failed.status != ST_OK)
+		return;
+	else if (link->doubted)
+		leave_for_new_secret(link);
+	else
+		tell_secret(link);
+}
+
+static void look(void *arg)
+{
+	struct rabbitmq_link *link = arg;
+	(void)hosts_read(&link->hosts, link->loop, files_read, link); /* or it is under way */
+	timer_start(link->look, LOOK_MS);
+}
+
+void rabbitmq_link_doubt(struct rabbitmq_link *link)
+{
+	link->doubted = true;
+	if (link->conn != NULL && timer_armed(link->look))
+		look(link);
+}
+
+/* --- dialing ----------------------------------------------------------------------------------- */
+
 void rabbitmq_link_dial(struct rabbitmq_link *link)
 {
 	link->failed.status = ST_OK;
-	if (dial(link) != ST_OK)
-		timer_start(link->again, 0);
+	link->awaits_files = hosts_read(&link->hosts, link->loop, files_read, link);
+	if (link->awaits_files)
+		timer_start(link->again, link->settings->broker.connect_timeout_ms);
+	else
+		dial_now(link);
 	link->dialing(link->arg);
 }
 
 static void try_again(void *arg)
 {
 	struct rabbitmq_link *link = arg;
+	if (link->awaits_files) {
+		log_say(link->log, LOG_WARN, "secret not read again in time, using the last one",
+			kv_text("source", link->settings->name));
+		dial_now(link);
+		return;
+	}
 	if (link->failed.status == ST_OK) {
 		rabbitmq_link_dial(link);
 		return;
@@ -82,8 +155,10 @@ static void try_again(void *arg)
 enum status rabbitmq_link_init(struct rabbitmq_link *link, struct error *why)
 {
 	link->again = timer_create_on(link->loop, try_again, link);
-	if (link->again == NULL || hosts_init(&link->hosts, &link->settings->broker, link->log,
-					      link->settings->name, rabbitmq_random()) != ST_OK)
+	link->look = timer_create_on(link->loop, look, link);
+	if (link->again == NULL || link->look == NULL ||
+	    hosts_init(&link->hosts, &link->settings->broker, link->log, link->settings->name,
+		       rabbitmq_random()) != ST_OK)
 		return error_set(why, ST_NOMEM, "out of memory");
 	link->hosts.dead_after_ms = 2 * link->settings->heartbeat_ms; /* as amqp.c counts */
 	return ST_OK;
@@ -94,7 +169,8 @@ void rabbitmq_link_fini(struct rabbitmq_link *link)
 	amqp_conn_destroy(link->conn);
 	link->conn = NULL;
 	timer_destroy(link->again);
-	link->again = NULL;
+	timer_destroy(link->look);
+	link->again = link->look = NULL;
 	if (link->hosts.settings != NULL)
 		hosts_fini(&link->hosts);
 }
@@ -102,13 +178,18 @@ void rabbitmq_link_fini(struct rabbitmq_link *link)
 void rabbitmq_link_worked(struct rabbitmq_link *link)
 {
 	hosts_worked(&link->hosts, loop_now_ns(link->loop));
+	link->doubted = false;
+	if (hosts_have_files(&link->hosts))
+		timer_start(link->look, LOOK_MS);
 }
 
 void rabbitmq_link_stop(struct rabbitmq_link *link)
 {
 	amqp_conn_destroy(link->conn);
 	link->conn = NULL;
+	link->awaits_files = false;
 	timer_stop(link->again);
+	timer_stop(link->look);
 	link->failed.status = ST_OK;
 }
 

@@ -1,6 +1,9 @@
 /* rabbitmq_link - a connection to a RabbitMQ that comes back: the next address at once, or after a
  * wait when all have failed.
  *
+ * Passwords that come from files are read again before each login, and every ten seconds behind it; one that has
+ * changed is told the broker with connection.update-secret, before a token ends.
+ *
  * Thread: the loop's.
  * Owns:   the connection in `conn`, which changes with each attempt; borrows everything else.
  * Units:  milliseconds.
@@ -13,6 +16,7 @@
 #include "base/error.h"
 #include "sources/hosts.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +42,11 @@ struct rabbitmq_link {
 	struct timer *again;
 	struct reconnect backoff;
 	struct hosts hosts;
+	bool
+	    awaits_files; /* to dial, when the files of its address have been read, or it is time */
+	struct timer
+	    *look;    /* while logged in, where there are such files: whether they have changed */
+	bool doubted; /* the broker has refused something since the login */
 	struct error failed; /* why an attempt could not even begin, or is left; ST_OK: neither */
 };
 
@@ -52,6 +61,9 @@ void rabbitmq_link_lost(struct rabbitmq_link *link, const struct error *why);
 /* The same without a wait, and without a word; false, and only dropped, when all have been tried. */
 bool rabbitmq_link_try_next(struct rabbitmq_link *link);
 void rabbitmq_link_stop(struct rabbitmq_link *link); /* drops it, and dials no more */
+/* Logged in, and now it may not do something. Where the password comes from a file, that may be another by now: a token
+ * that has expired. Then the connection is left, as with rabbitmq_link_leave(). */
+void rabbitmq_link_doubt(struct rabbitmq_link *link);
 /* Connected, and of no use any more: ends in closed() as soon as nobody is at work in it. */
 void rabbitmq_link_leave(struct rabbitmq_link *link, const struct error *why);
 

@@ -509,6 +509,8 @@ static void on_channel_closed(void *arg, const amqp_channel_close_t *m, const st
 	amqp_channel_close_ok_t ok = {0};
 	amqp_conn_send(p->out.link.conn, CONFIRMING_CHANNEL, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
 	refused_queue(p, m, refused);
+	if (m->reply_code == AMQP_ACCESS_REFUSED)
+		rabbitmq_link_doubt(&p->out.link);
 	if (refuses_a_message(m)) {
 		find_refused(p, why);
 		if (p->in_trouble == PUBLISHER_COMES_BACK)

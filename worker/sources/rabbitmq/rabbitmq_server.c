@@ -30,6 +30,11 @@ const struct rabbitmq_delivery_rules *rabbitmq_server_delivery_rules(const char 
 	return NULL;
 }
 
+bool rabbitmq_server_updates_secrets(const char *server)
+{
+	return is_at_least(server, 3, 8);
+}
+
 bool rabbitmq_server_has_streams(const char *server)
 {
 	return is_at_least(server, 3, 9);

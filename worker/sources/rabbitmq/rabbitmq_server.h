@@ -25,6 +25,8 @@ struct rabbitmq_delivery_rules {
 /* NULL: it has no quorum queues. */
 const struct rabbitmq_delivery_rules *rabbitmq_server_delivery_rules(const char *server);
 
+/* connection.update-secret. */
+bool rabbitmq_server_updates_secrets(const char *server);
 /* A queue may be a stream. */
 bool rabbitmq_server_has_streams(const char *server);
 /* x-consumer-timeout, an argument of basic.consume. */

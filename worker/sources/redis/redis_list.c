@@ -78,6 +78,8 @@ struct redis_source {
 	bool started, wants_open;
 	bool was_looked_at; /* operators were told of how the server is set up */
 	struct timer *retry;
+	bool
+	    awaits_files; /* to dial, when the files of the address have been read, or it is time */
 	struct timer *tick;
 	uint64_t tick_ms;
 	struct turn_hook lease_hook, settle_hook;
@@ -135,6 +137,7 @@ static void let_go_of_link(struct redis_source *s)
 	resp_close(s->redis);
 	s->redis = NULL;
 	s->shared.redis = NULL;
+	s->awaits_files = false;
 	timer_stop(s->retry);
 }
 
@@ -438,9 +441,8 @@ static void length_answered(void *arg, const struct reply *reply)
 	link_failed(&s->shared, &why);
 }
 
-static void connect_now(void *arg)
+static void connect_further(struct redis_source *s)
 {
-	struct redis_source *s = arg;
 	const struct url *url;
 	struct error why;
 	if (hosts_next(&s->hosts, &url, &why) != ST_OK) {
@@ -460,6 +462,33 @@ static void connect_now(void *arg)
 	aim(s, hosts_address_of(&s->hosts, s->master.host, s->master.port));
 	show(s, LINK_CONNECTING);
 	redis_sentinel_ask(s->sentinel);
+}
+
+static void files_read(void *arg, enum hosts_news news)
+{
+	struct redis_source *s = arg;
+	(void)news; /* hosts_next() hands out what is new */
+	if (!s->awaits_files)
+		return;
+	s->awaits_files = false;
+	timer_stop(s->retry);
+	connect_further(s);
+}
+
+/* Again while files are being read: it is time to go on without them. */
+static void connect_now(void *arg)
+{
+	struct redis_source *s = arg;
+	bool waited = s->awaits_files;
+	if (waited)
+		log_say(s->shared.log, LOG_WARN,
+			"secret not read again in time, using the last one",
+			kv_text("source", s->source.name));
+	s->awaits_files = !waited && hosts_read(&s->hosts, s->shared.loop, files_read, s);
+	if (s->awaits_files)
+		timer_start(s->retry, s->settings->broker.connect_timeout_ms);
+	else
+		connect_further(s);
 }
 
 /* --- Sentinels -------------------------------------------------------------------------------- */

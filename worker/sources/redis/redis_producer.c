@@ -353,6 +353,7 @@ static enum status connect_to(struct redis_producer *p, struct log *log, struct 
 	enum status st = hosts_init(&p->hosts, &p->settings->broker, log, p->settings->name, 0);
 	if (st != ST_OK)
 		return error_set(why, st, "connect: out of memory");
+	hosts_read_now(&p->hosts);
 	st = hosts_next(&p->hosts, &url, why);
 	if (st != ST_OK)
 		return st;
