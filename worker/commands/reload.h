@@ -28,7 +28,7 @@ struct loop;
 struct reading;
 struct settings;
 
-/* Who takes in queues that came, and lets go of those that went (settings/late.h). */
+/* Who takes in queues that came, and lets go of those that went (settings/added_queue.h). */
 struct reload_queues {
 	/* Makes it part of `settings`. ST_* with the reason why it takes a new worker. */
 	enum status (*take)(void *arg, const struct block *block, struct error *why);

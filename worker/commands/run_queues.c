@@ -3,8 +3,8 @@
 #include "base/memory.h"
 #include "base/must.h"
 #include "core.h"
+#include "settings/added_queue.h"
 #include "settings/document.h"
-#include "settings/late.h"
 #include "settings/settings.h"
 #include "sources/kind.h"
 
@@ -14,7 +14,7 @@ struct run_queue {
 	struct list in_all;
 	struct route *route;
 	const struct source_queue_settings *settings; /* say which one it is */
-	struct late *late;                            /* NULL: was there from the start */
+	struct added_queue *added;                    /* NULL: was there from the start */
 };
 
 static struct lane *lane_of(const struct run_queues *queues, const struct handler_settings *handler)
@@ -49,7 +49,7 @@ static struct run_queue *create_queue(struct run_queues *queues,
 static void forget(struct run_queue *queue)
 {
 	list_remove(&queue->in_all);
-	late_destroy(queue->late);
+	added_queue_destroy(queue->added);
 	memory_free(queue);
 }
 
@@ -57,14 +57,14 @@ static void forget(struct run_queue *queue)
 
 static enum status add(struct run_queues *queues, const struct source_kind *kind,
 		       struct source *source, const struct source_queue_settings *settings,
-		       struct late *late, struct error *why)
+		       struct added_queue *added, struct error *why)
 {
 	struct run_queue *queue = create_queue(queues, settings, source);
 	if (queue == NULL)
 		return error_set(why, ST_NOMEM, "out of memory");
 	enum status st = kind->add(source, settings, queue->route, why);
 	if (st == ST_OK) {
-		queue->late = late;
+		queue->added = added;
 		return ST_OK;
 	}
 	roster_remove_route(&queues->core->roster, queue->route);
@@ -95,24 +95,25 @@ static struct source *source_of(const struct run_queues *queues, const struct bl
 	return NULL;
 }
 
-static enum status take_late(struct run_queues *queues, struct late *late, struct error *why)
+static enum status take_added(struct run_queues *queues, struct added_queue *added,
+			      struct error *why)
 {
-	const struct block *block = late_block(late);
+	const struct block *block = added_queue_block(added);
 	return add(queues, source_kind_of(block->section->schema), source_of(queues, block->parent),
-		   block->fields, late, why);
+		   block->fields, added, why);
 }
 
 enum status run_queues_take(struct run_queues *queues, const struct block *block, struct error *why)
 {
-	struct late *late;
-	enum status st = late_create(queues->settings, block, &late, why);
+	struct added_queue *added;
+	enum status st = added_queue_create(queues->settings, block, &added, why);
 	if (st != ST_OK)
 		return st;
-	st = take_late(queues, late, why);
+	st = take_added(queues, added, why);
 	if (st == ST_OK)
-		late_join(late);
+		added_queue_join(added);
 	else
-		late_destroy(late);
+		added_queue_destroy(added);
 	return st;
 }
 
@@ -170,5 +171,5 @@ void run_queues_fini(struct run_queues *queues)
 	struct list *it;
 	while ((it = list_take_first(&queues->all)) != NULL)
 		memory_free(
-		    list_entry(it, struct run_queue, in_all)); /* late ones: the settings' */
+		    list_entry(it, struct run_queue, in_all)); /* added ones: the settings' */
 }

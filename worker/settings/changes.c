@@ -9,7 +9,7 @@
 #include "settings/changes.h"
 
 #include "base/must.h"
-#include "settings/late.h"
+#include "settings/added_queue.h"
 #include "settings/loaded.h"
 
 #include <stdio.h>
@@ -193,7 +193,7 @@ void settings_adopt(struct settings *settings, const struct settings *after)
 		if (is_titled(b) && now != NULL)
 			adopt_block(b, now);
 	}
-	late_adopt_retries(settings, after);
+	added_queue_adopt_retries(settings, after);
 	settings->worker.concurrency = after->worker.concurrency;
 	settings->drain = after->drain;
 	settings->admin.token = after->admin.token;

@@ -13,9 +13,9 @@
 #include "base/duration.h"
 #include "base/memory.h"
 #include "base/must.h"
+#include "settings/added_queue.h"
 #include "settings/check.h"
 #include "settings/document.h"
-#include "settings/late.h"
 #include "settings/problems.h"
 #include "settings/secrets.h"
 #include "settings/source_schema.h"
@@ -370,7 +370,7 @@ struct loaded *load_begin(struct loading *ret_loading, source_schemas kinds,
 	*problems = (struct problems){0};
 	if (loaded == NULL)
 		return NULL;
-	list_init(&loaded->late);
+	list_init(&loaded->added);
 	*ret_loading = (struct loading){.loaded = loaded,
 					.settings = &loaded->settings,
 					.region = &loaded->region,
@@ -417,7 +417,7 @@ void settings_destroy(struct settings *settings)
 	if (settings == NULL)
 		return;
 	struct loaded *loaded = (struct loaded *)(void *)settings;
-	late_destroy_all(settings);
+	added_queue_destroy_all(settings);
 	region_free(&loaded->region);
 	memory_free(loaded);
 }

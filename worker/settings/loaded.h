@@ -17,7 +17,7 @@ struct loaded {
 	struct region region;
 	struct document document;
 	const struct kept_file *kept; /* what could be read only once */
-	struct list late; /* queues that came later, those among them that have left the document */
+	struct list added; /* queues that came later, also those that have left the document */
 };
 
 static inline const struct loaded *loaded_of(const struct settings *settings)

@@ -1,7 +1,7 @@
 /* Queues that come to a configuration in use and leave it: what is copied, what is compared, what is
  * adopted. The configuration they were read in is freed before anything is looked at. */
+#include "settings/added_queue.h"
 #include "settings/changes.h"
-#include "settings/late.h"
 #include "settings/loaded.h"
 
 #include "sources_of.h"
@@ -26,7 +26,7 @@
 
 static struct settings *load(const char *text)
 {
-	char path[] = "/tmp/outfall-late.XXXXXX";
+	char path[] = "/tmp/outfall-added.XXXXXX";
 	int fd = mkstemp(path);
 	struct settings *settings = NULL;
 	struct problems problems;
@@ -42,7 +42,7 @@ static struct settings *load(const char *text)
 
 struct seen {
 	struct settings *settings;
-	struct late *late;
+	struct added_queue *added;
 	struct block *dropped;
 	struct error why;
 	char names[200];
@@ -65,12 +65,12 @@ static void went(void *arg, struct block *block)
 static void came(void *arg, const struct block *block)
 {
 	struct seen *seen = arg;
-	if (late_create(seen->settings, block, &seen->late, &seen->why) != ST_OK) {
+	if (added_queue_create(seen->settings, block, &seen->added, &seen->why) != ST_OK) {
 		note(seen, "!", block);
 		return;
 	}
 	note(seen, "+", block);
-	late_join(seen->late);
+	added_queue_join(seen->added);
 }
 
 static void count(void *arg, const struct change *change)
@@ -101,7 +101,7 @@ static void what_came_is_copied(void **state)
 	struct seen seen = take_over(s, SECTION Q P "}" HANDLER OWN, &left);
 	assert_string_equal(seen.names, "+p ");
 	assert_int_equal(left, 1); /* the section of retries, which it has its own copy of */
-	const struct block *block = late_block(seen.late);
+	const struct block *block = added_queue_block(seen.added);
 	const struct queue_settings *queue = block->fields;
 	assert_string_equal(queue->name, "p");
 	assert_string_equal(queue->dead, "grave");
@@ -121,7 +121,7 @@ static void it_is_adopted_like_any_other(void **state)
 	unsigned left;
 	struct settings *s = load(SECTION Q "}" HANDLER);
 	struct seen seen = take_over(s, SECTION Q P "}" HANDLER OWN, &left);
-	const struct queue_settings *queue = late_block(seen.late)->fields;
+	const struct queue_settings *queue = added_queue_block(seen.added)->fields;
 	seen =
 	    take_over(s,
 		      SECTION Q "queue \"p\" { handler = h rate = \"1/s\" prefetch = 3 }}" HANDLER
@@ -148,11 +148,11 @@ static void what_went_can_come_again(void **state)
 		seen = take_over(s, SECTION P Q "}" HANDLER OWN, &left);
 		assert_string_equal(seen.names, "+p ");
 		assert_int_equal(left, 0);
-		struct late *late = seen.late;
+		struct added_queue *added = seen.added;
 		seen = take_over(s, SECTION Q "}" HANDLER OWN, &left);
 		assert_string_equal(seen.names, "-p ");
-		assert_ptr_equal(seen.dropped, late_block(late));
-		late_destroy(late);
+		assert_ptr_equal(seen.dropped, added_queue_block(added));
+		added_queue_destroy(added);
 	}
 	seen = take_over(s, SECTION P "}" HANDLER OWN, &left); /* the first and the last change */
 	assert_string_equal(seen.names, "-q +p ");

@@ -4,7 +4,7 @@
  *
  * The alternative, to keep each tree that was read as long as one of its queues is in use, needs no copying, and grows with
  * the square: a tree with 4,000 queues takes 6 MB, so a thousand customers who come one by one would hold 6 GB. */
-#include "settings/late.h"
+#include "settings/added_queue.h"
 
 #include "base/memory.h"
 #include "base/must.h"
@@ -12,8 +12,8 @@
 
 #include <string.h>
 
-struct late {
-	struct list in_all; /* struct loaded.late */
+struct added_queue {
+	struct list in_all; /* struct loaded.added */
 	struct loaded *of;
 	struct region region;
 	struct block block;
@@ -67,49 +67,49 @@ static void copy_list_at(struct region *region, void *field)
 		(*list)[i] = copy_text(region, from[i]);
 }
 
-static void copy_fields(struct late *late, const struct block *from)
+static void copy_fields(struct added_queue *added, const struct block *from)
 {
 	const struct section_row *row = from->section;
-	char *fields = region_take(&late->region, row->bytes);
+	char *fields = region_take(&added->region, row->bytes);
 	memcpy(fields, from->fields, row->bytes);
-	*(const char **)(void *)(fields + row->name_offset) = late->block.title;
-	*(struct place *)(void *)(fields + row->place_offset) = late->block.place;
+	*(const char **)(void *)(fields + row->name_offset) = added->block.title;
+	*(struct place *)(void *)(fields + row->place_offset) = added->block.place;
 	for (size_t i = 0; i < section_n_keys(from->section); i++) {
 		const struct key_row *key = section_key(from->section, i);
 		if (key->offset == TABLE_NO_FIELD)
 			continue;
 		if (key->type == VALUE_TEXT)
-			copy_text_at(&late->region, fields + key->offset);
+			copy_text_at(&added->region, fields + key->offset);
 		else if (key->type == VALUE_LIST)
-			copy_list_at(&late->region, fields + key->offset);
+			copy_list_at(&added->region, fields + key->offset);
 	}
-	late->block.fields = fields;
+	added->block.fields = fields;
 }
 
-static void copy_block(struct late *late, const struct block *from)
+static void copy_block(struct added_queue *added, const struct block *from)
 {
-	struct block *block = &late->block;
+	struct block *block = &added->block;
 	block->section = from->section;
-	block->title = copy_text(&late->region, from->title);
-	block->place = copy_place(&late->region, from->place);
+	block->title = copy_text(&added->region, from->title);
+	block->place = copy_place(&added->region, from->place);
 	size_t n = section_n_keys(from->section);
-	block->said = region_take(&late->region, n * sizeof *block->said);
+	block->said = region_take(&added->region, n * sizeof *block->said);
 	for (size_t i = 0; i < n; i++)
-		copy_said(&late->region, &block->said[i], &from->said[i]);
-	copy_fields(late, from);
+		copy_said(&added->region, &block->said[i], &from->said[i]);
+	copy_fields(added, from);
 }
 
-static void copy_retry(struct late *late, const struct retry_settings *from)
+static void copy_retry(struct added_queue *added, const struct retry_settings *from)
 {
-	late->retry = *from;
-	late->retry.name = copy_text(&late->region, from->name);
-	late->retry.place = copy_place(&late->region, from->place);
+	added->retry = *from;
+	added->retry.name = copy_text(&added->region, from->name);
+	added->retry.place = copy_place(&added->region, from->place);
 }
 
 /* --- coming --- */
 
-enum status late_create(struct settings *settings, const struct block *block,
-			struct late **ret_late, struct error *why)
+enum status added_queue_create(struct settings *settings, const struct block *block,
+			       struct added_queue **ret_added, struct error *why)
 {
 	struct loaded *loaded = loaded_in_use(settings);
 	const struct source_queue_settings *from = block->fields;
@@ -124,43 +124,43 @@ enum status late_create(struct settings *settings, const struct block *block,
 	if (handler == NULL)
 		return error_set(why, ST_MISSING,
 				 "its handler \"%s\" is new and takes a new worker", name);
-	struct late *late = memory_clear(1, sizeof *late);
-	if (late == NULL)
+	struct added_queue *added = memory_clear(1, sizeof *added);
+	if (added == NULL)
 		return error_set(why, ST_NOMEM, "out of memory");
-	late->of = loaded;
-	copy_block(late, block);
-	copy_retry(late, from->retry);
-	struct source_queue_settings *queue = late->block.fields;
+	added->of = loaded;
+	copy_block(added, block);
+	copy_retry(added, from->retry);
+	struct source_queue_settings *queue = added->block.fields;
 	queue->handler = handler->fields;
-	queue->retry = &late->retry;
-	late->block.parent = parent;
-	list_append(&loaded->late, &late->in_all);
-	*ret_late = late;
+	queue->retry = &added->retry;
+	added->block.parent = parent;
+	list_append(&loaded->added, &added->in_all);
+	*ret_added = added;
 	return ST_OK;
 }
 
-void late_join(struct late *late)
+void added_queue_join(struct added_queue *added)
 {
-	document_append(&late->of->document, &late->block);
+	document_append(&added->of->document, &added->block);
 }
 
-const struct block *late_block(const struct late *late)
+const struct block *added_queue_block(const struct added_queue *added)
 {
-	return &late->block;
+	return &added->block;
 }
 
-void late_adopt_retries(struct settings *settings, const struct settings *after)
+void added_queue_adopt_retries(struct settings *settings, const struct settings *after)
 {
-	list_each (it, &loaded_in_use(settings)->late) {
-		struct late *late = list_entry(it, struct late, in_all);
+	list_each (it, &loaded_in_use(settings)->added) {
+		struct added_queue *added = list_entry(it, struct added_queue, in_all);
 		const struct block *now = document_find(&loaded_of(after)->document, &section_retry,
-							NULL, late->retry.name);
+							NULL, added->retry.name);
 		if (now == NULL)
 			continue;
 		struct retry_settings retry = *(const struct retry_settings *)now->fields;
-		retry.name = late->retry.name;
-		retry.place = late->retry.place;
-		late->retry = retry;
+		retry.name = added->retry.name;
+		retry.place = added->retry.place;
+		added->retry = retry;
 	}
 }
 
@@ -171,27 +171,27 @@ void settings_drop(struct settings *settings, struct block *block)
 	document_remove(&loaded_in_use(settings)->document, block);
 }
 
-static bool is_part(const struct late *late)
+static bool is_part(const struct added_queue *added)
 {
-	return document_counterpart(&late->of->document, &late->block) == &late->block;
+	return document_counterpart(&added->of->document, &added->block) == &added->block;
 }
 
-void late_destroy(struct late *late)
+void added_queue_destroy(struct added_queue *added)
 {
-	if (late == NULL)
+	if (added == NULL)
 		return;
-	must(!is_part(late));
-	list_remove(&late->in_all);
-	region_free(&late->region);
-	memory_free(late);
+	must(!is_part(added));
+	list_remove(&added->in_all);
+	region_free(&added->region);
+	memory_free(added);
 }
 
-void late_destroy_all(struct settings *settings)
+void added_queue_destroy_all(struct settings *settings)
 {
 	struct list *it;
-	while ((it = list_take_first(&loaded_in_use(settings)->late)) != NULL) {
-		struct late *late = list_entry(it, struct late, in_all);
-		region_free(&late->region);
-		memory_free(late);
+	while ((it = list_take_first(&loaded_in_use(settings)->added)) != NULL) {
+		struct added_queue *added = list_entry(it, struct added_queue, in_all);
+		region_free(&added->region);
+		memory_free(added);
 	}
 }
