@@ -918,7 +918,7 @@ class Silence(AdminCase):
                 return False
             return said[-1] == b""
 
-        closed = asyncio.run(asyncio.wait_for(stay(), 70 * patience()))
+        closed = asyncio.run(asyncio.wait_for(stay(), 150 * patience()))
         self.assertFalse(closed)
         self.assertIn(b"\x89\x00", b"".join(said))
         self.assertIn(b"\x03\xf0it does not answer a ping", b"".join(said))

@@ -445,6 +445,7 @@ static void what_a_failed_job_left_ends_before_it_is_told(void **state)
 	(void)state;
 	struct fixture f;
 	open_shell(&f, "(sh -c 'echo $PPID'; exec sleep 60) & sleep 0.1; exit 1");
+	children_set_grace(f.children, 1000000); /* it is asked, and obeys */
 	f.fake.on_finished = look_for_seen;
 	struct job *job;
 	start_and_hear(&f, &job);
@@ -452,6 +453,36 @@ static void what_a_failed_job_left_ends_before_it_is_told(void **state)
 	fake_run_until(&f.fake, 1);
 	assert_false(seen_lives);
 	assert_string_equal(f.fake.last.reason, "exit status 1");
+	close_fixture(&f);
+}
+
+static bool is_a_stray_killed(void *arg)
+{
+	char *text = fake_log_text(arg);
+	bool found = strstr(text, "killed what a job left running") != NULL;
+	free(text);
+	return found;
+}
+
+/* It is told at once, and nobody waits for them. */
+static void what_a_done_job_left_has_the_grace(void **state)
+{
+	(void)state;
+	struct fixture f;
+	struct job *job;
+	open_shell(&f, "(trap '' TERM; sh -c 'echo $PPID'; while :; do sleep 0.01; done) &"
+		       " sleep 0.1; exit 0");
+	children_set_grace(f.children, 1000000);
+	start_and_hear(&f, &job);
+	pid_t left = pid_in_log(&f);
+	fake_run_until(&f.fake, 1);
+	assert_int_equal(f.fake.last.kind, OUTCOME_DONE);
+	children_set_grace(f.children, 50);
+	fake_start(&f.fake, job = fake_job(&f.fake, "x", 1));
+	fake_run_until(&f.fake, 2);
+	fake_run_while_not(&f.fake, is_a_stray_killed, &f.fake);
+	assert_false(is_gone(&left)); /* it has a grace of its own */
+	(void)kill(left, SIGKILL);
 	close_fixture(&f);
 }
 
@@ -798,6 +829,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(a_stopped_jobs_end_is_its_groups_end),
 	    cmocka_unit_test(what_does_not_obey_is_killed_with_its_job),
 	    cmocka_unit_test(what_a_failed_job_left_ends_before_it_is_told),
+	    cmocka_unit_test(what_a_done_job_left_has_the_grace),
 	    cmocka_unit_test(a_job_may_read_its_own_output),
 	    cmocka_unit_test(children_die_with_the_worker),
 	    cmocka_unit_test(many_jobs_leave_no_trace),
