@@ -330,6 +330,23 @@ class Refused(Retrying):
         self.assertEqual(worker.stop()[0], 0)
         self.assertGreaterEqual(self.waiting(), 1 + len(small))
 
+    def test_larger_than_max_body_too(self):
+        """It would pass by on its way to `dead`, and does not get there."""
+        died = RabbitQueue(self.broker, self.queue.vhost, "died")
+        self.addCleanup(died.close)
+        arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "died"}
+        self.queue = RabbitQueue(self.broker, self.queue.vhost, "large", arguments)
+        self.addCleanup(self.queue.close)
+        self.queue.publish(["x" * 300_000, "y" * 120_000, "z" * 200_000, "a"])
+        self.limit(150_000)
+        worker = self.start_retrying(worker='max_body = "100k"')
+        worker.wait_event("message rejected, larger than max_body, and no copy of it can be made", count=2, seconds=60)
+        wait_for("the one that fits", lambda: self.queue.dead_depth() >= 1, 60)
+        self.assertIn("a", self.record.ended())
+        self.assertEqual(worker.stop()[0], 0)
+        self.assertEqual(sorted(len(body) for body in died.take_all()), [200_000, 300_000])
+        self.assertEqual({len(body) for body in self.queue.take_dead()}, {120_000})
+
     def test_by_enqueue(self):
         self.limit(10000)
         path = self.directory / "outfall.conf"

@@ -392,6 +392,12 @@ static void message_not_passed(void *arg, struct job *job)
 	passage_moved(arg);
 }
 
+static void message_refused(void *arg, struct job *job)
+{
+	rabbitmq_channel_copy_refused(job->route->source_ref, job);
+	passage_moved(arg);
+}
+
 static void passage_closed(void *arg)
 {
 	struct rabbitmq *s = arg;
@@ -402,6 +408,7 @@ static void passage_closed(void *arg)
 static const struct rabbitmq_passage_events on_passage = {
     .passed = message_passed,
     .not_passed = message_not_passed,
+    .refused = message_refused,
     .hold = hold_reading,
     .let_flow = let_read,
     .closed = passage_closed,

@@ -47,6 +47,12 @@ static void begin_return(struct rabbitmq_confirming *c, const amqp_basic_return_
 		       (const char *)m->routing_key.bytes);
 }
 
+bool rabbitmq_confirming_refuses_message(const amqp_channel_close_t *m)
+{
+	return ((uint32_t)m->class_id << 16 | m->method_id) == AMQP_BASIC_PUBLISH_METHOD &&
+	       m->reply_code == AMQP_PRECONDITION_FAILED;
+}
+
 static void channel_closed(struct rabbitmq_confirming *c, const amqp_channel_close_t *m)
 {
 	struct error why;

@@ -70,6 +70,9 @@ struct rabbitmq_confirming {
 	char returned_queue[RABBITMQ_NAME_ROOM];
 };
 
+/* A channel.close over a message for what it is: its body is over the broker's max_message_size. */
+bool rabbitmq_confirming_refuses_message(const amqp_channel_close_t *m);
+
 /* In zeroed memory. `name`: of the connection, copied; cut is fine, it is for people. */
 enum status rabbitmq_confirming_init(struct rabbitmq_confirming *c, struct loop *loop,
 				     struct log *log, const struct rabbitmq_settings *settings,

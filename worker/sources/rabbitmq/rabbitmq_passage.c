@@ -15,6 +15,9 @@
  * waits: without its body, which is read past, and without an answer, so that it keeps its place in the
  * prefetch. When all is ready it is given back, and the broker delivers it again.
  *
+ * The broker may refuse one for its size (max_message_size), by a channel.close without a number. If one is too
+ * large, the largest is: that one is rejected.
+ *
  * basic.return has no number. Several that are under way to one queue are alike to it, so all of them
  * count as returned: twice in the dead letter queue is better than nowhere. */
 #include "sources/rabbitmq/rabbitmq_passage.h"
@@ -45,7 +48,8 @@ enum {
 struct passing {
 	struct list node; /* under_way or waiting */
 	struct job *job;
-	const char *to;    /* the dead letter queue */
+	const char *to; /* the dead letter queue */
+	uint64_t body_bytes;
 	uint64_t sequence; /* among the channel's publications, from 1 */
 	bool returned;     /* basic.return came; its confirm is about to */
 };
@@ -271,6 +275,7 @@ enum status rabbitmq_passage_begin(struct rabbitmq_passage *p, struct job *job,
 	list_init(&it->node);
 	it->job = job;
 	it->to = queue->dead;
+	it->body_bytes = body_bytes;
 	judge(job, body_bytes);
 	enum status st = may_begin(p) ? publish(p, it, body_bytes, queue->name, why) : ST_AGAIN;
 	if (st == ST_AGAIN)
@@ -341,8 +346,7 @@ size_t rabbitmq_passage_count(const struct rabbitmq_passage *p)
 static const char *say_end(const struct job *job, enum settled how)
 {
 	if (!job->copied)
-		return "message rejected, larger than max_body and with headers too large for a "
-		       "copy";
+		return "message rejected, larger than max_body, and no copy of it can be made";
 	return how == SETTLED
 		   ? "message dead, its body is larger than max_body"
 		   : "message dead, its body is larger than max_body; perhaps twice, its "
@@ -434,12 +438,33 @@ static void on_ready(void *arg)
 	waiting_go_back(p);
 }
 
+static void reject_largest(struct rabbitmq_passage *p, const struct error *closed)
+{
+	struct passing *largest = NULL;
+	list_each (node, &p->under_way) {
+		struct passing *it = list_entry(node, struct passing, node);
+		if (largest == NULL || it->body_bytes > largest->body_bytes)
+			largest = it;
+	}
+	if (largest == NULL)
+		return;
+	struct job *job = largest->job;
+	(void)snprintf(job->outcome.reason, sizeof job->outcome.reason, "refused: %.80s",
+		       closed->text);
+	if (largest == p->current)
+		p->current = NULL;
+	list_remove(&largest->node);
+	memory_free(largest);
+	p->events->refused(p->arg, job);
+}
+
 /* The channel is all that the connection is for, so that goes too. */
 static void on_channel_closed(void *arg, const amqp_channel_close_t *m, const struct error *why)
 {
 	struct rabbitmq_passage *p = arg;
-	(void)m;
 	rabbitmq_confirming_leave(&p->out, why);
+	if (rabbitmq_confirming_refuses_message(m))
+		reject_largest(p, why);
 	give_up_current(p);
 }
 

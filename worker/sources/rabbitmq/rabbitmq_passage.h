@@ -37,6 +37,8 @@ struct rabbitmq_passage_events {
 	void (*passed)(void *arg, struct job *job);
 	/* The original is to go back; its verdict says so. May come from within begin(). */
 	void (*not_passed)(void *arg, struct job *job);
+	/* The broker takes none so large: the original is to be rejected. */
+	void (*refused)(void *arg, struct job *job);
 	/* What comes in cannot leave as fast: nothing more is to be read, until let_flow(). */
 	void (*hold)(void *arg);
 	void (*let_flow)(void *arg);

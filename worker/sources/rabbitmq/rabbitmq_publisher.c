@@ -456,12 +456,6 @@ static void bounce_refused(struct publisher *p, const char *name, const struct e
 	}
 }
 
-static bool refuses_a_message(const amqp_channel_close_t *m)
-{
-	return ((uint32_t)m->class_id << 16 | m->method_id) == AMQP_BASIC_PUBLISH_METHOD &&
-	       m->reply_code == AMQP_PRECONDITION_FAILED;
-}
-
 /* The only one that was out is it; of several, each may be. */
 static void find_refused(struct publisher *p, const struct error *closed)
 {
@@ -511,7 +505,7 @@ static void on_channel_closed(void *arg, const amqp_channel_close_t *m, const st
 	refused_queue(p, m, refused);
 	if (m->reply_code == AMQP_ACCESS_REFUSED)
 		rabbitmq_link_doubt(&p->out.link);
-	if (refuses_a_message(m)) {
+	if (rabbitmq_confirming_refuses_message(m)) {
 		find_refused(p, why);
 		if (p->in_trouble == PUBLISHER_COMES_BACK)
 			timer_start(p->reopen, 0);
