@@ -176,9 +176,9 @@ static void resolve_mode(struct loading *l, const struct said *said)
 			       said_word(said, text));
 }
 
-static struct secrets_desk desk_of(struct loading *l, const struct block *block)
+static struct secrets_context context_of(struct loading *l, const struct block *block)
 {
-	return (struct secrets_desk){block, l->region, &l->files, l->problems};
+	return (struct secrets_context){block, l->region, &l->files, l->problems};
 }
 
 void load_socket(struct admin_settings *admin, const char *said)
@@ -196,8 +196,8 @@ static void resolve_admin(struct loading *l)
 	load_socket(admin, admin->socket);
 	resolve_mode(l, block_said(block, "socket_mode"));
 	if (token->n == 1 && !token->unset && token->texts[0][0] != '\0') {
-		struct secrets_desk desk = desk_of(l, block);
-		admin->token = secrets_line(&desk, "token_file");
+		struct secrets_context context = context_of(l, block);
+		admin->token = secrets_line(&context, "token_file");
 	}
 }
 
@@ -278,10 +278,10 @@ static void resolve_tls(struct loading *l, const struct block *block, struct tls
 
 void load_broker(struct loading *l, const struct block *source)
 {
-	struct secrets_desk desk = desk_of(l, source);
+	struct secrets_context context = context_of(l, source);
 	struct broker_settings *broker = &((struct source_settings *)source->fields)->broker;
 	resolve_tls(l, source, &broker->tls);
-	(void)secrets_urls(&desk, broker); /* reported */
+	(void)secrets_urls(&context, broker); /* reported */
 }
 
 static void resolve_block(struct loading *l, struct block *block)

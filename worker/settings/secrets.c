@@ -79,76 +79,77 @@ static enum status read_again_file(const char *path, struct secret *ret_secret)
 	return result;
 }
 
-static const char *path_of(const struct secrets_desk *desk, const char *key)
+static const char *path_of(const struct secrets_context *context, const char *key)
 {
-	const struct said *said = block_said(desk->block, key);
-	return files_beside(desk->region, said->place.file, said->texts[0]);
+	const struct said *said = block_said(context->block, key);
+	return files_beside(context->region, said->place.file, said->texts[0]);
 }
 
 /* What the key was given is not repeated: it may be the secret itself. */
-const char *secrets_line(const struct secrets_desk *desk, const char *key)
+const char *secrets_line(const struct secrets_context *context, const char *key)
 {
-	struct place place = block_place(desk->block, key);
+	struct place place = block_place(context->block, key);
 	struct span bytes = {0};
 	struct error why;
-	enum status st = files_read(desk->files, path_of(desk, key), SECRET_MOST_BYTES,
-				    desk->region, &bytes, &why);
+	enum status st = files_read(context->files, path_of(context, key), SECRET_MOST_BYTES,
+				    context->region, &bytes, &why);
 	while (bytes.len > 0 &&
 	       (bytes.ptr[bytes.len - 1] == '\n' || bytes.ptr[bytes.len - 1] == '\r'))
 		bytes.len--;
 	if (st == ST_FULL || (st == ST_OK && !is_one_line(bytes))) {
-		problems_error(desk->problems, place,
+		problems_error(context->problems, place,
 			       "the file of %s must hold one line of at most 4 kB", key);
 		return NULL;
 	}
 	if (st == ST_OK)
-		return region_text(desk->region, bytes.ptr, bytes.len);
-	problems_error(desk->problems, place, "the file of %s cannot be read: %s", key, why.text);
+		return region_text(context->region, bytes.ptr, bytes.len);
+	problems_error(context->problems, place, "the file of %s cannot be read: %s", key,
+		       why.text);
 	return NULL;
 }
 
 /* --- which key gives the address --- */
 
-static bool given(const struct secrets_desk *desk, const char *key)
+static bool given(const struct secrets_context *context, const char *key)
 {
-	const struct key_row *row = section_find_key(desk->block->section, key);
-	return row != NULL && block_said(desk->block, key)->n > 0;
+	const struct key_row *row = section_find_key(context->block->section, key);
+	return row != NULL && block_said(context->block, key)->n > 0;
 }
 
-static const char *address_key(const struct secrets_desk *desk)
+static const char *address_key(const struct secrets_context *context)
 {
 	static const char *const keys[] = {"url", "urls", "url_file"};
 	const char *found = NULL;
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-		if (!given(desk, keys[i]))
+		if (!given(context, keys[i]))
 			continue;
 		if (found != NULL)
-			problems_error(desk->problems, block_place(desk->block, keys[i]),
+			problems_error(context->problems, block_place(context->block, keys[i]),
 				       "%s and %s are both given: leave one out", found, keys[i]);
 		found = keys[i];
 	}
 	if (found == NULL)
-		problems_error(desk->problems, desk->block->place,
+		problems_error(context->problems, context->block->place,
 			       "%s \"%s\" has no url: say where the broker is",
-			       desk->block->section->name, desk->block->title);
+			       context->block->section->name, context->block->title);
 	return found;
 }
 
 /* --- one address --- */
 
-static bool check_address(const struct secrets_desk *desk, const char *key, const char *text)
+static bool check_address(const struct secrets_context *context, const char *key, const char *text)
 {
-	struct place place = block_place(desk->block, key);
+	struct place place = block_place(context->block, key);
 	struct error why;
 	struct url url;
 	if (url_parse(text, &url, &why) != ST_OK) {
-		problems_error(desk->problems, place, "%s: %s", key,
+		problems_error(context->problems, place, "%s: %s", key,
 			       strncmp(why.text, "url: ", 5) == 0 ? why.text + 5 : why.text);
 		return false;
 	}
-	const char *trouble = desk->block->section->schema->wrong_url(&url);
+	const char *trouble = context->block->section->schema->wrong_url(&url);
 	if (trouble != NULL)
-		problems_error(desk->problems, place, "%s: %s", key, trouble);
+		problems_error(context->problems, place, "%s: %s", key, trouble);
 	url_free(&url);
 	return trouble == NULL;
 }
@@ -195,24 +196,24 @@ static void join(char *to, const char *bare_url, const char *password)
 	strcpy(to, at != NULL ? at + 1 : login);
 }
 
-static const char *with_password(const struct secrets_desk *desk, const char *text,
+static const char *with_password(const struct secrets_context *context, const char *text,
 				 const char *password)
 {
 	const char *login = strstr(text, "://") + 3;
 	const char *at = end_of_login(login);
-	struct place place = block_place(desk->block, "password_file");
+	struct place place = block_place(context->block, "password_file");
 	if (at != NULL && memchr(login, ':', (size_t)(at - login)) != NULL) {
-		problems_error(desk->problems, place,
+		problems_error(context->problems, place,
 			       "password_file: the URL has a password, too: leave one out");
 		return NULL;
 	}
-	const char *needs_user = desk->block->section->schema->needs_user;
+	const char *needs_user = context->block->section->schema->needs_user;
 	if (at == NULL && needs_user != NULL) {
-		problems_error(desk->problems, place, "password_file: the URL has no user: %s",
+		problems_error(context->problems, place, "password_file: the URL has no user: %s",
 			       needs_user);
 		return NULL;
 	}
-	char *joined = region_take(desk->region, joined_bytes(text, password));
+	char *joined = region_take(context->region, joined_bytes(text, password));
 	join(joined, text, password);
 	return joined;
 }
@@ -220,73 +221,74 @@ static const char *with_password(const struct secrets_desk *desk, const char *te
 /* --- all of it --- */
 
 /* Replaces the address by its finished form. False: it is no good, and that has been reported. */
-static bool finish_address(const struct secrets_desk *desk, const char *key, const char *password,
-			   const char **text)
+static bool finish_address(const struct secrets_context *context, const char *key,
+			   const char *password, const char **text)
 {
-	if (!check_address(desk, key, *text))
+	if (!check_address(context, key, *text))
 		return false;
-	const char *finished = password != NULL ? with_password(desk, *text, password) : *text;
+	const char *finished = password != NULL ? with_password(context, *text, password) : *text;
 	if (finished == NULL)
 		return false;
 	*text = finished;
 	return true;
 }
 
-static const char **copy(const struct secrets_desk *desk, const char **texts, size_t n)
+static const char **copy(const struct secrets_context *context, const char **texts, size_t n)
 {
-	const char **copies = region_take(desk->region, (n + 1) * sizeof *copies);
+	const char **copies = region_take(context->region, (n + 1) * sizeof *copies);
 	memcpy(copies, texts, n * sizeof *copies);
 	return copies;
 }
 
-static bool finish_addresses(const struct secrets_desk *desk, const char *key, const char **texts,
-			     const char *password)
+static bool finish_addresses(const struct secrets_context *context, const char *key,
+			     const char **texts, const char *password)
 {
 	bool good = true;
 	for (; *texts != NULL; texts++)
-		good &= finish_address(desk, key, password, texts);
+		good &= finish_address(context, key, password, texts);
 	return good;
 }
 
 /* The addresses as they were given; NULL: there are none to go on with, which has been reported. */
-static const char **given_addresses(const struct secrets_desk *desk, const char *key, size_t *ret_n)
+static const char **given_addresses(const struct secrets_context *context, const char *key,
+				    size_t *ret_n)
 {
-	const struct said *said = block_said(desk->block, key);
-	if (said->unset || block_said(desk->block, "password_file")->unset)
+	const struct said *said = block_said(context->block, key);
+	if (said->unset || block_said(context->block, "password_file")->unset)
 		return NULL;
 	if (strcmp(key, "urls") == 0) {
 		*ret_n = said->n;
-		return copy(desk, said->texts, said->n);
+		return copy(context, said->texts, said->n);
 	}
 	if (said->n > 1 || said->texts[0][0] == '\0')
 		return NULL; /* value.c has reported both */
-	const char **texts = region_take(desk->region, 2 * sizeof *texts);
-	texts[0] = strcmp(key, "url") == 0 ? said->texts[0] : secrets_line(desk, key);
+	const char **texts = region_take(context->region, 2 * sizeof *texts);
+	texts[0] = strcmp(key, "url") == 0 ? said->texts[0] : secrets_line(context, key);
 	*ret_n = 1;
 	return texts[0] != NULL ? texts : NULL;
 }
 
-bool secrets_urls(const struct secrets_desk *desk, struct broker_settings *broker)
+bool secrets_urls(const struct secrets_context *context, struct broker_settings *broker)
 {
 	const char *password = NULL;
 	size_t n = 0;
-	const char *key = address_key(desk);
+	const char *key = address_key(context);
 	if (key == NULL)
 		return false;
-	const char **texts = given_addresses(desk, key, &n);
+	const char **texts = given_addresses(context, key, &n);
 	if (texts == NULL)
 		return false;
-	const char **bare = copy(desk, texts, n);
-	if (given(desk, "password_file")) {
-		password = secrets_line(desk, "password_file");
+	const char **bare = copy(context, texts, n);
+	if (given(context, "password_file")) {
+		password = secrets_line(context, "password_file");
 		if (password == NULL)
 			return false;
-		broker->password_file = path_of(desk, "password_file");
+		broker->password_file = path_of(context, "password_file");
 	}
-	if (!finish_addresses(desk, key, texts, password))
+	if (!finish_addresses(context, key, texts, password))
 		return false;
 	if (strcmp(key, "url_file") == 0)
-		broker->url_file = path_of(desk, "url_file");
+		broker->url_file = path_of(context, "url_file");
 	broker->urls = texts;
 	broker->bare_urls = bare;
 	broker->n_urls = n;

@@ -12,7 +12,7 @@
 
 struct broker_settings;
 
-struct secrets_desk { /* what each step of loading needs */
+struct secrets_context { /* what each step of loading needs */
 	const struct block *block;
 	struct region *region;
 	struct files *files;
@@ -20,11 +20,11 @@ struct secrets_desk { /* what each step of loading needs */
 };
 
 /* The one line in the file that `key` names, which was given; NULL after reporting. */
-const char *secrets_line(const struct secrets_desk *desk, const char *key);
+const char *secrets_line(const struct secrets_context *context, const char *key);
 
 /* The broker's addresses from url, urls, url_file and password_file of a source's block,
  * into the fields for them; there is at least one, NULL stands behind the last. */
-bool secrets_urls(const struct secrets_desk *desk, struct broker_settings *broker);
+bool secrets_urls(const struct secrets_context *context, struct broker_settings *broker);
 
 /* The i-th address as its file has it now; the caller frees it (memory_free). NULL: there is no file,
  * or one that can be read only once. ST_SYSTEM, ST_INVALID: the file is gone, or holds no address
