@@ -80,8 +80,8 @@ struct stream {
 
 	int fd; /* -1: none */
 	struct watch *watch;
-	/* Opening: the attempt's share of the deadline. Open, with TLS: what came while reading was
-	 * stopped is to be read now. Dead: tells it. */
+	/* Opening: the attempt's share of the deadline. Open: what came while reading was stopped is to be
+	 * read now (TLS), or what came before the end. Dead: tells it. */
 	struct timer *timer;
 	struct turn_hook hook;
 	struct resolve *lookup;
@@ -97,7 +97,9 @@ struct stream {
 
 	bool reading;      /* the owner wants input */
 	bool send_blocked; /* the kernel's buffer is full: WATCH_WRITE tells */
-	char *in, *out;    /* in: in_len unused bytes at the front */
+	bool
+	    may_not_send; /* the peer takes no more, and `why` says so: what it said last is still read */
+	char *in, *out; /* in: in_len unused bytes at the front */
 	size_t in_cap, in_len;
 	size_t out_cap, out_from, out_to; /* unsent: from..to */
 	uint64_t last_input_ns, last_output_ns;
@@ -351,6 +353,8 @@ static void connected(struct stream *stream)
 
 static void unseal_input(struct stream *stream);
 
+static void hear_last_words(struct stream *stream);
+
 static void timer_fired(void *arg)
 {
 	struct stream *stream = arg;
@@ -374,9 +378,10 @@ static void timer_fired(void *arg)
 		give_up_attempt(stream);
 		return;
 	case STREAM_OPEN:
-		must(stream->session != NULL); /* a plain one has no timer */
-		if (stream->reading)
-			unseal_input(stream);
+		if (stream->may_not_send)
+			hear_last_words(stream);
+		else if (stream->reading)
+			unseal_input(stream); /* a plain one has no timer for this */
 		return;
 	case STREAM_DEAD:
 		fail_now(stream);
@@ -801,13 +806,46 @@ static enum status send_some(struct stream *stream)
 	return stream->session != NULL ? send_sealed(stream) : send_plain(stream);
 }
 
+/* A peer that closes its side says why first: an alert that refuses our certificate (TLS 1.3), connection.close. That
+ * lies in the kernel when our next word is answered by a reset, and is worth more than the reset. */
+static void sending_failed(struct stream *stream)
+{
+	if (stream->why.status != ST_CLOSED || !stream->reading) {
+		fail_later(stream);
+		return;
+	}
+	stream->may_not_send = true;
+	stream->send_blocked = false;
+	stream->stalled_since_ns = 0;
+	watch_what_matters(stream);
+	timer_start(stream->timer, 0);
+}
+
+/* From the timer, until there is no more. What ends the reading is told instead of what ended the writing. */
+static void hear_last_words(struct stream *stream)
+{
+	char first;
+	bool sealed = stream->session != NULL && tls_has_input(stream->session);
+	if (!sealed && recv(stream->fd, &first, 1, MSG_PEEK) <= 0) {
+		fail_now(stream);
+		return;
+	}
+	timer_start(stream->timer, 0);
+	read_some(stream);
+}
+
+static bool may_send(const struct stream *stream)
+{
+	return stream->state == STREAM_OPEN && !stream->may_not_send;
+}
+
 static void flush_at_turn_end(void *arg)
 {
 	struct stream *stream = arg;
 	loop_remove_hook(&stream->hook);
-	if (stream->state == STREAM_OPEN && !stream->send_blocked && stream_unsent(stream) > 0 &&
+	if (may_send(stream) && !stream->send_blocked && stream_unsent(stream) > 0 &&
 	    send_some(stream) != ST_OK)
-		fail_later(stream);
+		sending_failed(stream);
 }
 
 /* --- the handshake -------------------------------------------------------------------------- */
@@ -863,7 +901,7 @@ static void socket_ready(void *arg, unsigned events)
 		return;
 	}
 	if ((events & WATCH_WRITE) != 0 && stream->send_blocked && send_some(stream) != ST_OK) {
-		fail_now(stream);
+		sending_failed(stream);
 		return;
 	}
 	/* Also with reading stopped: then it is an error that shows, and recv() finds it. */

@@ -522,6 +522,25 @@ static void reset_after_input_is_found(void **state)
 	assert_int_equal(f->why.status, ST_CLOSED);
 }
 
+/* What a peer says before it resets us is heard, also when it is our writing that finds the reset. */
+static void last_words_are_heard_after_a_failed_write(void **state)
+{
+	struct fixture *f = *state;
+	struct linger at_once = {.l_onoff = 1};
+	open_pair(f);
+	stream_read_stop(f->stream);
+	assert_int_equal(send(f->peer, "why", 3, 0), 3);
+	assert_int_equal(setsockopt(f->peer, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
+	assert_int_equal(close(f->peer), 0);
+	f->peer = -1;
+	stream_read_start(f->stream);
+	stream_write(f->stream, span_text("x"));
+	turn_until(f, is_closed);
+	assert_int_equal(f->why.status, ST_CLOSED);
+	assert_int_equal(f->got_bytes, 3);
+	assert_memory_equal(f->got, "why", 3);
+}
+
 static void may_be_closed_in_each_callback(void **state)
 {
 	struct fixture *f = *state;
@@ -586,6 +605,7 @@ int main(void)
 	    CASE(stopped_reading_leaves_input_in_the_kernel),
 	    CASE(end_of_input_is_told_once),
 	    CASE(reset_after_input_is_found),
+	    CASE(last_words_are_heard_after_a_failed_write),
 	    CASE(may_be_closed_in_each_callback),
 	    CASE(what_a_hook_writes_leaves_in_the_same_turn),
 	};
