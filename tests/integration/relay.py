@@ -64,6 +64,13 @@ class Relay:
         self._many = None
         self._watch(near)
 
+    def put_in(self, data):
+        """What the broker has not said, to all; it must be quiet meanwhile."""
+        with self._lock:
+            for near in self._nears:
+                if near in self._pairs:
+                    near.sendall(data)
+
     def let_go(self):
         with self._lock:
             held, self._held = self._held, None

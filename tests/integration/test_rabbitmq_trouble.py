@@ -3,11 +3,13 @@
 answer, headers that grow, a limit on connections, a password that is a token."""
 
 import signal
+import struct
 import unittest
 
 import pika
 
 from brokers import RabbitQueue
+from relay import Relay
 from worker import RabbitCase, wait_for
 
 FULL = 131072 - 8 - 14  # of a frame: what its header may take
@@ -85,6 +87,26 @@ class Logins(RabbitCase, unittest.TestCase):
             self.assertEqual(worker.stop()[0], 0)
         only_bad = self.queue.section(url=bad)
         self.assertEqual(self.start(self.config(only_bad)).wait_exit(), 69)
+
+
+class Strangers(RabbitCase, unittest.TestCase):
+    """What no RabbitMQ says, and other brokers may."""
+
+    def test_a_message_returned_where_nothing_was_published(self):
+        relay = Relay(self.broker.port)
+        self.addCleanup(relay.close)
+        url = f"amqp://guest:guest@127.0.0.1:{relay.port}/{self.queue.vhost}"
+        worker = self.start(self.config(self.queue.section(url=url)))
+        worker.wait_event("consumer started")
+        method = struct.pack(">HHH", 60, 50, 312) + b"\x08NO_ROUTE\x00\x01x"  # to the default exchange
+        header = struct.pack(">HHQH", 60, 0, 5, 0)
+        frames = ((1, method), (2, header), (3, b"hello"))
+        relay.put_in(b"".join(struct.pack(">BHI", kind, 1, len(body)) + body + b"\xce" for kind, body in frames))
+        self.queue.publish(["a"])
+        self.record.wait_ended(1)
+        self.assertEqual(len(worker.events("rabbitmq connected")), 1)
+        self.assertEqual(self.record.begun(), ["a"])
+        self.assertEqual(worker.stop()[0], 0)
 
 
 class Transactions(RabbitCase, unittest.TestCase):

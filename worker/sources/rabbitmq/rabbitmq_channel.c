@@ -979,6 +979,19 @@ static bool is_answer_in(const struct rabbitmq_channel *ch, enum channel_state a
 	return ch->state == asked;
 }
 
+/* No RabbitMQ sends these two here, and others may: nothing is published on this channel. */
+static void agree_to_flow(struct rabbitmq_channel *ch, const amqp_channel_flow_t *m)
+{
+	amqp_channel_flow_ok_t ok = {.active = m->active};
+	send(ch, AMQP_CHANNEL_FLOW_OK_METHOD, &ok);
+}
+
+static void skip_message(struct rabbitmq_channel *ch)
+{
+	rabbitmq_incoming_begin(ch->incoming, 0, false);
+	rabbitmq_incoming_skip(ch->incoming);
+}
+
 void rabbitmq_channel_method(struct rabbitmq_channel *ch, amqp_method_number_t id,
 			     const void *decoded)
 {
@@ -1024,6 +1037,14 @@ void rabbitmq_channel_method(struct rabbitmq_channel *ch, amqp_method_number_t i
 	case AMQP_BASIC_CANCEL_METHOD:
 		if (is_open(ch))
 			cancelled_by_broker(ch, decoded);
+		return;
+	case AMQP_CHANNEL_FLOW_METHOD:
+		if (is_open(ch))
+			agree_to_flow(ch, decoded);
+		return;
+	case AMQP_BASIC_RETURN_METHOD:
+		if (is_open(ch))
+			skip_message(ch);
 		return;
 	case AMQP_CHANNEL_CLOSE_METHOD:
 		closed_by_broker(ch, decoded);
