@@ -63,11 +63,25 @@ static void only_the_first_is_dead_of_it(void **state)
 	small_core_fini(&s);
 }
 
+static void what_has_expired_is_dead_unbegun(void **state)
+{
+	(void)state;
+	struct small_core s;
+	small_core_init(&s, 0, "emails");
+	struct job *job = job_create(&(struct job_facts){
+	    .route = s.route, .id = span_text("j"), .attempt = 2, .expired = true});
+	s.core.source_host.deliver(&s.core.source_host, &job);
+	assert_int_equal(s.route->fates[FATE_DEAD], 1);
+	assert_int_equal(s.route->held, 0);
+	small_core_fini(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(at_the_limit_it_is_dead_unbegun),
 	    cmocka_unit_test(only_the_first_is_dead_of_it),
+	    cmocka_unit_test(what_has_expired_is_dead_unbegun),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
