@@ -934,8 +934,29 @@ static void max_jobs_is_a_limit(void **state)
 		for (unsigned k = 0; k < 64; k++)
 			assert_true(served[k].jobs <= limits[i]);
 		assert_int_equal(f.fake.kinds[OUTCOME_DONE], 24);
+		unsigned again = count_logged(&f, "process will be started again");
+		assert_true(again > 0);
+		assert_int_equal(count_logged(&f, "wait_ms=0"), again);
 		close_fixture(&f);
 	}
+}
+
+static void a_job_that_is_taken_back_is_none_of_max_jobs(void **state)
+{
+	(void)state;
+	struct fixture f;
+	prepare(&f, (char[]){""});
+	f.handler.max_jobs = 2;
+	begin(&f);
+	await_width(&f, 1);
+	start(&f, "done");
+	f.fake.executor->ops->retract(f.fake.executor);
+	assert_int_equal(f.fake.retracted, 1);
+	run_one(&f, "done");
+	assert_int_equal(count_logged(&f, "process will be replaced"), 0);
+	run_one(&f, "done");
+	assert_int_equal(count_logged(&f, "process will be replaced"), 1);
+	close_fixture(&f);
 }
 
 static void the_next_one_gets_ready_while_the_last_job_runs(void **state)
@@ -1340,6 +1361,7 @@ int main(void)
 	    cmocka_unit_test(a_closed_stdin_retires_it),
 	    cmocka_unit_test(a_flood_does_not_keep_the_loop),
 	    cmocka_unit_test(max_jobs_is_a_limit),
+	    cmocka_unit_test(a_job_that_is_taken_back_is_none_of_max_jobs),
 	    cmocka_unit_test(the_next_one_gets_ready_while_the_last_job_runs),
 	    cmocka_unit_test(one_that_breaks_down_meanwhile_is_replaced),
 	    cmocka_unit_test(max_memory_replaces_too),
