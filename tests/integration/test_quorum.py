@@ -82,6 +82,15 @@ class StallingLeader(QuorumCase):
         self.figure(f"exit {code} after {self.took_s:.1f} s, {len(left)} of 100 left")
         self.assertEqual((code, left), (0, set()))
 
+    def test_in_the_drain_and_not_before_its_end(self):
+        """What the leader has not confirmed is not called settled."""
+        worker, code, left = self.drain_while_it_stalls(timeout_s=4, stall_s=12)
+        report = worker.report()
+        self.figure(f"exit {code} after {self.took_s:.1f} s, {len(left)} of 100 left, {report['fates']['unsettled']} unsettled")
+        self.assertEqual(code, 11)
+        self.assertGreaterEqual(report["fates"]["unsettled"], len(left))
+        self.assertGreater(report["fates"]["unsettled"], 0)
+
     def retry_under(self, queues):
         """Jobs have failed; those leaders stand still when the next attempt is due."""
         jobs = [f"r{n}:fail-until:2" for n in range(20)]
@@ -115,7 +124,8 @@ class Kills(RabbitCase):
         jobs = [f"j{n}:ms:{n % 8}" for n in range(self.JOBS)]
         queue.publish(jobs, ids=True)
         section = queue.section(extra=f"prefetch = {self.PREFETCH}")
-        config = self.config(section, self.plugin_handler(threads=self.THREADS))
+        retry = 'retry "default" { attempts = 5  lost = "none" }\n'  # it is not the jobs that kill
+        config = self.config(section, self.plugin_handler(threads=self.THREADS), retry)
         moments = random.Random(SEED)
         for _ in range(self.ROUNDS):
             begun = len(self.record.begun())

@@ -93,7 +93,7 @@ static void run_row(const struct row *row, enum tags_which which, const char *ex
 		finish_as(&tags, jobs[i], row->jobs[i]);
 		finished += row->jobs[i] != '.';
 	}
-	tags_tell(&tags, which, &(struct tag_sink){note, &told});
+	tags_tell(&tags, which, SIZE_MAX, &(struct tag_sink){note, &told});
 	assert_string_equal(told.text, expected);
 	if (which == TAGS_ALL) {
 		assert_int_equal(tags.n_ready, 0);
@@ -126,13 +126,13 @@ static void test_strays_join_the_prefix_once_the_gap_closes(void **state)
 		assert_int_equal(tags_take(&tags, jobs[i]), ST_OK);
 	}
 	tags_finish(&tags, jobs[1], ANSWER_ACK);
-	tags_tell(&tags, TAGS_ALL, &sink);
+	tags_tell(&tags, TAGS_ALL, SIZE_MAX, &sink);
 	tags_finish(&tags, jobs[3], ANSWER_ACK);
 	tags_finish(&tags, jobs[2], ANSWER_ACK);
-	tags_tell(&tags, TAGS_PREFIX, &sink);
+	tags_tell(&tags, TAGS_PREFIX, SIZE_MAX, &sink);
 	assert_int_equal(tags.n_ready, 2);
 	tags_finish(&tags, jobs[0], ANSWER_ACK);
-	tags_tell(&tags, TAGS_PREFIX, &sink);
+	tags_tell(&tags, TAGS_PREFIX, SIZE_MAX, &sink);
 	assert_string_equal(told.text, "a2 a4+");
 	assert_int_equal(tags.n_ready, 0);
 	empty(&tags);
@@ -149,11 +149,11 @@ static void test_a_proof_is_about_what_was_told_before_it_began(void **state)
 	assert_int_equal(tags_take(&tags, a), ST_OK);
 	assert_int_equal(tags_take(&tags, b), ST_OK);
 	tags_finish(&tags, a, ANSWER_ACK);
-	tags_tell(&tags, TAGS_ALL, &sink);
+	tags_tell(&tags, TAGS_ALL, SIZE_MAX, &sink);
 	assert_int_equal(tags.told_bytes, 100);
 	tags_begin_proof(&tags);
 	tags_finish(&tags, b, ANSWER_REQUEUE);
-	tags_tell(&tags, TAGS_ALL, &sink);
+	tags_tell(&tags, TAGS_ALL, SIZE_MAX, &sink);
 	assert_int_equal(tags.told_bytes, 10);
 	assert_ptr_equal(tags_take_proved(&tags), a);
 	assert_null(tags_take_proved(&tags));

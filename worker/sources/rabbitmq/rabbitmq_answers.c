@@ -11,6 +11,23 @@
  * everything told before. One is under way at a time, 50 ms apart unless somebody waits; what is told
  * and not proved when the channel goes is reported as lost. channel.close-ok proves just the same.
  *
+ * But that is the word of the channel, and who it speaks for depends on the queue (rabbit_fifo_client of 3.10 to 4.3):
+ *
+ *     qos-ok, commit-ok, close-ok   classic: the queue has all that was told before, in order, ahead of whatever the
+ *                                   channel does next. Quorum: the channel has it. It hands on 32 commands that
+ *                                   the leader has not yet applied, keeps the others, and forgets those when it closes
+ *     declare-ok (passive)          quorum: with a message or a consumer in it the leader has answered, so it
+ *                                   has got what was handed on before. 0 and 0 may be a leader that is silent for 250
+ *                                   ms, or is not there
+ *     cancel-ok, get-ok, get-empty  quorum: a majority has applied what was handed on before
+ *
+ * So where a queue may be a quorum queue, and the channel is on its way to its end (or consumes from one that is known
+ * to be), no more than WINDOW answers are told before the leader has given its word: what is finished meanwhile is
+ * collected, and told with few answers later. A proof is then a passive declare, with basic.qos behind it to tell
+ * whose answer it is. As long as our consumer is counted, 0 and 0 is no answer. When it is not, an empty queue is
+ * asked by basic.get; the message that may have come meanwhile goes back. What has no such proof when the channel closes
+ * is not proved, whatever close-ok says.
+ *
  * Giving back many at once is the other awkward part. One "multiple" nack gives back ten thousand in
  * 30 ms, but while jobs with lower tags still run it would give back those too. Ten thousand single
  * nacks keep a classic queue busy for more than 20 s: it looks for each one's place from the head
@@ -40,13 +57,15 @@
 
 #include <stdio.h>
 
-#define COLLECT_NS      UINT64_C(1000000)  /* longest that a finished job waits to be told */
-#define PROVE_EVERY_NS  UINT64_C(50000000) /* a proof costs as much as a few acks */
-#define TOLD_BYTES_MOST (8u << 20)         /* memory that may wait for a proof */
-#define RETURN_SINGLY   50u                /* more than so many are given back as one list */
+#define COLLECT_NS      UINT64_C(1000000)   /* longest that a finished job waits to be told */
+#define PROVE_EVERY_NS  UINT64_C(50000000)  /* a proof costs as much as a few acks */
+#define TOLD_BYTES_MOST (8u << 20)          /* memory that may wait for a proof */
+#define RETURN_SINGLY   50u                 /* more than so many are given back as one list */
+#define WINDOW          16u                 /* half of what a channel hands on */
+#define SILENT_NS       UINT64_C(200000000) /* an answer that took so long may be none */
 #define TELL_MOST       100u /* beyond it a larger "multiple" saves nothing measurable */
 
-enum proof { PROOF_NONE, PROOF_QOS, PROOF_COMMIT };
+enum proof { PROOF_NONE, PROOF_QOS, PROOF_COMMIT, PROOF_LEADER, PROOF_GET };
 
 struct rabbitmq_answers {
 	struct rabbitmq_answers_place at;
@@ -58,6 +77,11 @@ struct rabbitmq_answers {
 	uint64_t ready_since_ns; /* the oldest finished and untold; valid while there is one */
 	uint64_t proved_ns;      /* when the last proof was begun */
 	enum proof proof;        /* under way */
+	enum rabbitmq_word word; /* that a proof takes */
+	bool counted_any;        /* the last declare-ok: a message, or a consumer */
+	bool silent;             /* the last proof has failed; the next one waits */
+	size_t n_told,
+	    n_proving; /* answers since the leader's last word, and those that it is asked for */
 	unsigned qos_unanswered; /* of this opening; a proof by one ends with the last of them */
 	struct job **undecided;  /* they go back, and how is not known yet */
 	size_t n_undecided, undecided_room;
@@ -254,11 +278,13 @@ void rabbitmq_answers_reject_unfit(struct rabbitmq_answers *a, struct amqp_conn 
 struct way { /* to the broker */
 	struct amqp_conn *conn;
 	uint16_t channel;
+	size_t *n_told;
 };
 
 static void write_answer(void *arg, enum tag_answer answer, uint64_t tag, enum amqp_reach reach)
 {
 	const struct way *way = arg;
+	++*way->n_told;
 	switch (answer) {
 	case ANSWER_ACK:
 		amqp_conn_ack(way->conn, way->channel, tag, reach);
@@ -275,10 +301,20 @@ static void write_answer(void *arg, enum tag_answer answer, uint64_t tag, enum a
 	}
 }
 
+/* A transaction is handed on as a few commands, whatever is in it. */
+static size_t may_tell(const struct rabbitmq_answers *a)
+{
+	size_t open = a->n_told + a->n_proving;
+	if (a->word == WORD_OF_CHANNEL || a->in_transactions)
+		return SIZE_MAX;
+	return open < WINDOW ? WINDOW - open : 0;
+}
+
 static void tell(struct rabbitmq_answers *a, struct amqp_conn *conn, enum tags_which which)
 {
-	struct way way = {conn, a->at.channel};
-	tags_tell(&a->tags, which, &(struct tag_sink){.tell = write_answer, .arg = &way});
+	struct way way = {conn, a->at.channel, &a->n_told};
+	tags_tell(&a->tags, which, may_tell(a),
+		  &(struct tag_sink){.tell = write_answer, .arg = &way});
 }
 
 static void tell_all(struct rabbitmq_answers *a, struct amqp_conn *conn)
@@ -327,16 +363,31 @@ static void send_qos(struct rabbitmq_answers *a, struct amqp_conn *conn)
 	a->qos_unanswered++;
 }
 
+static void send_commit(const struct rabbitmq_answers *a, struct amqp_conn *conn)
+{
+	amqp_tx_commit_t commit = {0};
+	if (a->in_transactions)
+		amqp_conn_send(conn, a->at.channel, AMQP_TX_COMMIT_METHOD, &commit);
+}
+
+static void ask_leader(struct rabbitmq_answers *a, struct amqp_conn *conn)
+{
+	amqp_queue_declare_t ask = {.queue = amqp_cstring_bytes(a->at.queue->name), .passive = 1};
+	amqp_conn_send(conn, a->at.channel, AMQP_QUEUE_DECLARE_METHOD, &ask);
+	send_qos(a, conn);
+}
+
 static void begin_proof(struct rabbitmq_answers *a, struct amqp_conn *conn)
 {
-	if (a->in_transactions) {
-		amqp_tx_commit_t commit = {0};
-		amqp_conn_send(conn, a->at.channel, AMQP_TX_COMMIT_METHOD, &commit);
-		a->proof = PROOF_COMMIT;
-	} else {
+	bool leader = a->word != WORD_OF_CHANNEL && !list_empty(&a->tags.told);
+	send_commit(a, conn);
+	if (leader)
+		ask_leader(a, conn);
+	else if (!a->in_transactions)
 		send_qos(a, conn);
-		a->proof = PROOF_QOS;
-	}
+	a->proof = leader ? PROOF_LEADER : a->in_transactions ? PROOF_COMMIT : PROOF_QOS;
+	a->n_proving = a->n_told;
+	a->n_told = 0;
 	tags_begin_proof(&a->tags);
 	a->unfit_uncommitted = false;
 	a->proved_ns = loop_now_ns(a->at.loop);
@@ -348,8 +399,10 @@ static void prove_what_is_due(struct rabbitmq_answers *a, struct amqp_conn *conn
 {
 	if ((list_empty(&a->tags.told) && !a->unfit_uncommitted) || a->proof != PROOF_NONE)
 		return;
-	if (urgent || a->in_transactions || now_ns - a->proved_ns >= PROVE_EVERY_NS ||
-	    a->tags.told_bytes >= TOLD_BYTES_MOST)
+	if (a->silent && now_ns - a->proved_ns < PROVE_EVERY_NS)
+		return;
+	if (urgent || may_tell(a) <= WINDOW / 2 || a->in_transactions ||
+	    now_ns - a->proved_ns >= PROVE_EVERY_NS || a->tags.told_bytes >= TOLD_BYTES_MOST)
 		begin_proof(a, conn);
 }
 
@@ -367,14 +420,66 @@ static void end_proof(struct rabbitmq_answers *a, enum settled how)
 	while ((job = tags_take_proved(&a->tags)) != NULL)
 		leave(a, job, how);
 	a->proof = PROOF_NONE;
+	a->silent = false;
+	a->n_proving = 0;
 }
 
-void rabbitmq_answers_qos_ok(struct rabbitmq_answers *a)
+static void doubt(struct rabbitmq_answers *a)
+{
+	tags_doubt(&a->tags);
+	a->proof = PROOF_NONE;
+	a->silent = true;
+	a->n_told += a->n_proving;
+	a->n_proving = 0;
+	a->proved_ns = loop_now_ns(a->at.loop);
+}
+
+static void leader_answered(struct rabbitmq_answers *a, struct amqp_conn *conn)
+{
+	bool late = loop_now_ns(a->at.loop) - a->proved_ns >= SILENT_NS;
+	if (a->counted_any) {
+		end_proof(a, SETTLED);
+	} else if (a->word != WORD_OF_LEADER || late) {
+		doubt(a);
+	} else {
+		amqp_basic_get_t get = {.queue = amqp_cstring_bytes(a->at.queue->name)};
+		amqp_conn_send(conn, a->at.channel, AMQP_BASIC_GET_METHOD, &get);
+		a->proof = PROOF_GET;
+	}
+}
+
+void rabbitmq_answers_qos_ok(struct rabbitmq_answers *a, struct amqp_conn *conn)
 {
 	if (a->qos_unanswered > 0)
 		a->qos_unanswered--;
-	if (a->proof == PROOF_QOS && a->qos_unanswered == 0)
-		end_proof(a, SETTLED); /* else it was for the prefetch alone */
+	if (a->qos_unanswered > 0)
+		return; /* it was for the prefetch alone */
+	if (a->proof == PROOF_QOS)
+		end_proof(a, SETTLED);
+	else if (a->proof == PROOF_LEADER)
+		leader_answered(a, conn);
+}
+
+void rabbitmq_answers_counted(struct rabbitmq_answers *a, uint32_t messages, uint32_t consumers)
+{
+	a->counted_any = messages > 0 || consumers > 0;
+}
+
+void rabbitmq_answers_got(struct rabbitmq_answers *a)
+{
+	if (a->proof == PROOF_GET)
+		end_proof(a, SETTLED);
+}
+
+void rabbitmq_answers_believe(struct rabbitmq_answers *a, enum rabbitmq_word word)
+{
+	a->word = word;
+}
+
+void rabbitmq_answers_queue_gone(struct rabbitmq_answers *a)
+{
+	tags_begin_proof(&a->tags);
+	end_proof(a, SETTLED);
 }
 
 void rabbitmq_answers_commit_ok(struct rabbitmq_answers *a)
@@ -385,7 +490,7 @@ void rabbitmq_answers_commit_ok(struct rabbitmq_answers *a)
 
 void rabbitmq_answers_close_ok(struct rabbitmq_answers *a)
 {
-	end_proof(a, SETTLED);
+	end_proof(a, a->word == WORD_OF_CHANNEL ? SETTLED : SETTLED_UNPROVED);
 }
 
 /* The same basic.qos that proves. One that is under way says what held before; it ends with the answer to
@@ -406,7 +511,7 @@ uint64_t rabbitmq_answers_turn(struct rabbitmq_answers *a, struct amqp_conn *con
 {
 	tell_what_is_due(a, conn, now_ns, urgent);
 	prove_what_is_due(a, conn, now_ns, urgent);
-	if (a->tags.n_ready > 0)
+	if (a->tags.n_ready > 0 && may_tell(a) > 0)
 		return 1;
 	if (list_empty(&a->tags.told) || a->proof != PROOF_NONE)
 		return UINT64_MAX; /* the answer to a proof begins a turn */
@@ -420,6 +525,7 @@ bool rabbitmq_answers_wants_turn(const struct rabbitmq_answers *a)
 
 void rabbitmq_answers_conclude(struct rabbitmq_answers *a, struct amqp_conn *conn)
 {
+	a->n_told = a->n_proving = 0; /* what does not reach the leader now never will */
 	tell_all(a, conn);
 	begin_proof(a, conn); /* for the commit, if it takes one */
 }
@@ -429,6 +535,8 @@ void rabbitmq_answers_begin(struct rabbitmq_answers *a, uint64_t epoch)
 	must(a->epoch == 0 && !rabbitmq_answers_has_pending(a));
 	a->epoch = epoch;
 	a->in_transactions = false;
+	a->silent = false;
+	a->n_told = a->n_proving = 0;
 	a->qos_unanswered = 0;
 }
 

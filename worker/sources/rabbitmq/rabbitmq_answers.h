@@ -96,7 +96,21 @@ bool rabbitmq_answers_wants_turn(const struct rabbitmq_answers *a);
 /* Tells all that is finished, for a channel.close that is to follow in the same write. */
 void rabbitmq_answers_conclude(struct rabbitmq_answers *a, struct amqp_conn *conn);
 
-void rabbitmq_answers_qos_ok(struct rabbitmq_answers *a);
+/* Whose word proves: the .c says what each is worth. */
+enum rabbitmq_word {
+	WORD_OF_CHANNEL,
+	WORD_OF_LEADER, /* of a quorum queue, should it be one; nobody of ours consumes from it */
+	WORD_OF_LEADER_OF_CONSUMER, /* the same, and it counts our consumer */
+};
+/* From the next proof on. */
+void rabbitmq_answers_believe(struct rabbitmq_answers *a, enum rabbitmq_word word);
+
+void rabbitmq_answers_qos_ok(struct rabbitmq_answers *a, struct amqp_conn *conn);
+/* Any declare-ok of the queue. */
+void rabbitmq_answers_counted(struct rabbitmq_answers *a, uint32_t messages, uint32_t consumers);
+void rabbitmq_answers_got(struct rabbitmq_answers *a); /* get-ok or get-empty */
+/* The broker knows no such queue: nothing of it will be given out again, and all that was told is proved. */
+void rabbitmq_answers_queue_gone(struct rabbitmq_answers *a);
 void rabbitmq_answers_commit_ok(struct rabbitmq_answers *a);
 void rabbitmq_answers_close_ok(struct rabbitmq_answers *a);
 

@@ -58,6 +58,7 @@ struct rabbitmq_channel {
 	bool forgiven; /* before it has, too, no refusal is for good */
 	const struct rabbitmq_delivery_rules *rules; /* the broker's, since it was opened */
 	bool limit_told;                             /* that it counts what goes back */
+	bool is_quorum;                              /* is known to be a quorum queue */
 	bool retired, suspended;                     /* see source.h */
 	bool
 	    caught_up; /* since it was opened: what its queue gives out again has come, first of all */
@@ -86,6 +87,11 @@ static bool is_open(const struct rabbitmq_channel *ch)
 	return channel_state_is_open(ch->state);
 }
 
+static bool is_wanted(const struct rabbitmq_channel *ch)
+{
+	return ch->all->intake_wanted && !ch->retired && !ch->suspended;
+}
+
 /* As far as it is known. */
 static bool is_single_active(const struct rabbitmq_channel *ch)
 {
@@ -95,6 +101,16 @@ static bool is_single_active(const struct rabbitmq_channel *ch)
 static bool may_be_single_active(const struct rabbitmq_channel *ch)
 {
 	return rabbitmq_single_active_is_due(&ch->single_active, ch->all->conn);
+}
+
+/* Any queue may be a quorum queue, and it matters when the channel is to go: what it keeps back goes with it. */
+static enum rabbitmq_word whose_word(const struct rabbitmq_channel *ch)
+{
+	bool consumes = channel_state_consumes(ch->state);
+	if (ch->rules == NULL || (consumes && !ch->is_quorum))
+		return WORD_OF_CHANNEL;
+	return consumes || ch->state == CHANNEL_FINISHING ? WORD_OF_LEADER_OF_CONSUMER
+							  : WORD_OF_LEADER;
 }
 
 /* The only place that assigns the state. Whoever calls it tells the source when all is in order. */
@@ -107,6 +123,7 @@ static void move(struct rabbitmq_channel *ch, enum channel_state next)
 	if (channel_state_consumes(ch->state) && !channel_state_consumes(next))
 		rabbitmq_consumer_ended(ch->consumer);
 	ch->state = next;
+	rabbitmq_answers_believe(ch->answers, whose_word(ch));
 	timer_stop(ch->again);
 }
 
@@ -201,7 +218,8 @@ static void close_channel(struct rabbitmq_channel *ch, enum channel_state next)
 
 static bool has_finished(const struct rabbitmq_channel *ch)
 {
-	return ch->state == CHANNEL_FINISHING && rabbitmq_answers_all_ended(ch->answers);
+	return ch->state == CHANNEL_FINISHING && rabbitmq_answers_all_ended(ch->answers) &&
+	       (ch->rules == NULL || !rabbitmq_answers_has_pending(ch->answers));
 }
 
 static void release(struct rabbitmq_channel *ch)
@@ -222,8 +240,8 @@ uint64_t rabbitmq_channel_turn(struct rabbitmq_channel *ch, uint64_t now_ns)
 		release(ch);
 		return UINT64_MAX;
 	}
-	uint64_t wait_ms =
-	    rabbitmq_answers_turn(ch->answers, ch->all->conn, now_ns, ch->all->urgent);
+	uint64_t wait_ms = rabbitmq_answers_turn(ch->answers, ch->all->conn, now_ns,
+						 ch->all->urgent || !is_wanted(ch));
 	if (!rabbitmq_answers_wants_turn(ch->answers))
 		list_remove(&ch->in_busy);
 	return wait_ms;
@@ -340,8 +358,10 @@ static void deliver(struct rabbitmq_channel *ch, struct job *job)
 		reset(ch, "out of memory for a delivery");
 		return;
 	}
-	if (job->source_count > 0)
+	if (job->source_count > 0) {
+		ch->is_quorum = true;
 		tell_of_limit(ch);
+	}
 	if (has_to_wait(ch, job))
 		list_append(&ch->aside, &job->in_route);
 	else
@@ -556,11 +576,6 @@ static void finish_jobs(struct rabbitmq_channel *ch)
 
 static void follow(struct rabbitmq_channel *ch);
 
-static bool is_wanted(const struct rabbitmq_channel *ch)
-{
-	return ch->all->intake_wanted && !ch->retired && !ch->suspended;
-}
-
 static void say_prefetch_stays(const struct rabbitmq_channel *ch)
 {
 	log_say(ch->all->log, LOG_WARN,
@@ -644,11 +659,14 @@ bool rabbitmq_channel_answered(struct rabbitmq_channel *ch, uint16_t number,
 
 /* --- towards what is wanted ---------------------------------------------------------------------- */
 
-/* What the queue is has to be known first, unless there is no job that could be overtaken. */
+/* What the queue is has to be known first, unless there is no job that could be overtaken. What is only to be proved
+ * is, before it is cancelled: an empty queue cannot be asked for a proof if it is one of those. */
 static void let_go(struct rabbitmq_channel *ch)
 {
 	if (may_be_single_active(ch) && !rabbitmq_answers_all_ended(ch->answers))
 		ask_whether_single_active(ch);
+	else if (may_be_single_active(ch) && rabbitmq_answers_has_pending(ch->answers))
+		be_busy(ch); /* comes again when they are proved */
 	else if (is_single_active(ch))
 		finish_jobs(ch);
 	else
@@ -691,9 +709,44 @@ void rabbitmq_channel_limits_changed(struct rabbitmq_channel *ch)
 	follow(ch);
 }
 
+static void counted(struct rabbitmq_channel *ch, const amqp_queue_declare_ok_t *m)
+{
+	rabbitmq_answers_counted(ch->answers, m->message_count, m->consumer_count);
+}
+
+static void proof_ended(struct rabbitmq_channel *ch)
+{
+	settle_further(ch);
+	if (ch->state == CHANNEL_CONSUMING)
+		follow(ch); /* it may have waited for this */
+}
+
+static void commit_answered(struct rabbitmq_channel *ch)
+{
+	rabbitmq_answers_commit_ok(ch->answers);
+	proof_ended(ch);
+}
+
+static void proved_by_get(struct rabbitmq_channel *ch)
+{
+	rabbitmq_answers_got(ch->answers);
+	proof_ended(ch);
+	moved(ch);
+}
+
+/* It was asked for a proof, and goes back unread. */
+static void got(struct rabbitmq_channel *ch, const amqp_basic_get_ok_t *m)
+{
+	amqp_conn_requeue(ch->all->conn, ch->number, m->delivery_tag, AMQP_ONE);
+	rabbitmq_incoming_begin(ch->incoming, m->delivery_tag, m->redelivered != 0);
+	rabbitmq_incoming_skip(ch->incoming);
+	proved_by_get(ch);
+}
+
 static void qos_answered(struct rabbitmq_channel *ch)
 {
-	rabbitmq_answers_qos_ok(ch->answers);
+	rabbitmq_answers_qos_ok(ch->answers, ch->all->conn);
+	proof_ended(ch);
 	if (ch->state != CHANNEL_LIMITING)
 		return;
 	move(ch, CHANNEL_READY);
@@ -826,6 +879,8 @@ static void be_broken(struct rabbitmq_channel *ch, const struct error *why)
 {
 	enum channel_state when = ch->state;
 	move(ch, CHANNEL_BROKEN);
+	if (when != CHANNEL_CHECKING && why->status == ST_MISSING)
+		rabbitmq_answers_queue_gone(ch->answers);
 	lose_everything(ch);
 	if (ch->retired)
 		say_broken(ch, "channel of a removed queue closed by the broker", why);
@@ -864,6 +919,9 @@ static void closed_by_broker(struct rabbitmq_channel *ch, const amqp_channel_clo
 	send(ch, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
 	if (!channel_state_may_be_closed(ch->state))
 		return; /* it is closed already, as far as we know */
+	if (m->reply_code ==
+	    AMQP_RESOURCE_LOCKED) /* so says the leader of a single active consumer's queue */
+		rabbitmq_answers_got(ch->answers);
 	explain_close(ch, m, &why);
 	if (m->reply_code == AMQP_ACCESS_REFUSED)
 		ch->all->doubted(ch->all->source);
@@ -1009,10 +1067,19 @@ void rabbitmq_channel_method(struct rabbitmq_channel *ch, amqp_method_number_t i
 			opened(ch);
 		return;
 	case AMQP_QUEUE_DECLARE_OK_METHOD:
+		counted(ch, decoded);
 		if (rabbitmq_consumer_is_looking(ch->consumer))
 			looked(ch, decoded);
 		else
 			declared(ch);
+		return;
+	case AMQP_BASIC_GET_OK_METHOD:
+		if (is_open(ch))
+			got(ch, decoded);
+		return;
+	case AMQP_BASIC_GET_EMPTY_METHOD:
+		if (is_open(ch))
+			proved_by_get(ch);
 		return;
 	case AMQP_BASIC_QOS_OK_METHOD:
 		if (is_open(ch))
@@ -1022,7 +1089,7 @@ void rabbitmq_channel_method(struct rabbitmq_channel *ch, amqp_method_number_t i
 		return; /* its refusal would be a channel.close */
 	case AMQP_TX_COMMIT_OK_METHOD:
 		if (is_open(ch))
-			rabbitmq_answers_commit_ok(ch->answers);
+			commit_answered(ch);
 		return;
 	case AMQP_BASIC_CONSUME_OK_METHOD:
 		if (is_answer_in(ch, CHANNEL_SUBSCRIBING))
@@ -1124,6 +1191,7 @@ enum status rabbitmq_channel_create(struct rabbitmq_channels *all,
 	ch->all = all;
 	ch->settings = settings;
 	ch->number = number;
+	ch->is_quorum = settings->declare == DECLARE_QUORUM;
 	ch->dead.queue = settings;
 	rabbitmq_single_active_init(&ch->single_active, settings);
 	list_init(&ch->aside);

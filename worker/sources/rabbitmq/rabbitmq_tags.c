@@ -118,11 +118,13 @@ static void tell_run(struct tags *tags, const struct tag_sink *sink)
 	sink->tell(sink->arg, answer, tag, reach);
 }
 
-static void tell_prefix(struct tags *tags, const struct tag_sink *sink)
+/* Returns how many answers are left of `most`. */
+static size_t tell_prefix(struct tags *tags, size_t most, const struct tag_sink *sink)
 {
 	const struct job *job;
-	while ((job = first_outstanding(tags)) != NULL && is_ready(job))
+	for (; most > 0 && (job = first_outstanding(tags)) != NULL && is_ready(job); most--)
 		tell_run(tags, sink);
+	return most;
 }
 
 static void forget_told(struct tags *tags)
@@ -134,23 +136,24 @@ static void forget_told(struct tags *tags)
 	tags->n_ready = kept;
 }
 
-static void tell_singly(struct tags *tags, const struct tag_sink *sink)
+static void tell_singly(struct tags *tags, size_t most, const struct tag_sink *sink)
 {
-	for (size_t i = 0; i < tags->n_ready; i++) {
+	size_t n = tags->n_ready < most ? tags->n_ready : most;
+	for (size_t i = 0; i < n; i++) {
 		struct job *job = tags->ready[i];
 		enum tag_answer answer = answer_to(job);
 		become_told(tags, job);
 		sink->tell(sink->arg, answer, job->source_tag, AMQP_ONE);
 	}
-	tags->n_ready = 0;
+	forget_told(tags);
 }
 
-void tags_tell(struct tags *tags, enum tags_which which, const struct tag_sink *sink)
+void tags_tell(struct tags *tags, enum tags_which which, size_t most, const struct tag_sink *sink)
 {
-	tell_prefix(tags, sink);
+	most = tell_prefix(tags, most, sink);
 	forget_told(tags);
 	if (which == TAGS_ALL)
-		tell_singly(tags, sink);
+		tell_singly(tags, most, sink);
 }
 
 size_t tags_count_ready(const struct tags *tags, enum tag_answer answer)
@@ -165,6 +168,12 @@ void tags_begin_proof(struct tags *tags)
 {
 	list_splice(&tags->proving, &tags->told);
 	tags->told_bytes = 0;
+}
+
+void tags_doubt(struct tags *tags)
+{
+	list_splice(&tags->proving, &tags->told);
+	list_splice(&tags->told, &tags->proving);
 }
 
 struct job *tags_take_proved(struct tags *tags)

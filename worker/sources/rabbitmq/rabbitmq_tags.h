@@ -47,14 +47,16 @@ enum status tags_take(struct tags *tags, struct job *job); /* its tag is the hig
 
 void tags_finish(struct tags *tags, struct job *job, enum tag_answer answer);
 
-/* Answers as few times as possible. PREFIX: only what no unfinished tag stands in front of. */
+/* Answers as few times as possible, and `most` times at most: the rest stays ready. PREFIX: only what no unfinished
+ * tag stands in front of. */
 enum tags_which { TAGS_PREFIX, TAGS_ALL };
-void tags_tell(struct tags *tags, enum tags_which which, const struct tag_sink *sink);
+void tags_tell(struct tags *tags, enum tags_which which, size_t most, const struct tag_sink *sink);
 
 size_t tags_count_ready(const struct tags *tags, enum tag_answer answer);
 
 /* Everything told so far is what the next proof is about. */
 void tags_begin_proof(struct tags *tags);
+void tags_doubt(struct tags *tags);                   /* that proof has failed: they need another */
 struct job *tags_take_proved(struct tags *tags);      /* NULL: no more in proof */
 struct job *tags_take_outstanding(struct tags *tags); /* whatever its step; NULL: no more */
 
