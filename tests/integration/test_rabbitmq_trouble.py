@@ -89,6 +89,36 @@ class Logins(RabbitCase, unittest.TestCase):
         self.assertEqual(self.start(self.config(only_bad)).wait_exit(), 69)
 
 
+class WithoutLeader(RabbitCase, unittest.TestCase):
+    """Its broker answers basic.consume after a minute or more, and with 541, for the whole connection."""
+
+    def test_a_queue_that_costs_the_connection_is_not_asked_again_at_once(self):
+        bad = RabbitQueue(self.broker, self.queue.vhost, "bad", {"x-queue-type": "quorum"})
+        self.addCleanup(bad.close)
+        relay = Relay(self.broker.port)
+        self.addCleanup(relay.close)
+        url = f"amqp://guest:guest@127.0.0.1:{relay.port}/{self.queue.vhost}"
+        text = self.queue.section(url=url).rstrip().removesuffix("}") + 'queue "bad" { handler = "h" }\n}\n'
+        words = f"INTERNAL_ERROR - queue 'bad' in vhost '{self.queue.vhost}' timeout occurred during consume operation"
+        close = struct.pack(">HHH", 10, 50, 541) + bytes([len(words)]) + words.encode() + struct.pack(">HH", 60, 20)
+        with self.broker.leader_stalled(self.queue.vhost, "bad", seconds=5):
+            worker = self.start(self.config(text))
+            worker.wait_event("consumer started")
+            moves = lambda to: [m for m in worker.events("channel moved") if (m["queue"], m["to"]) == ("bad", to)]
+            wait_for("basic.consume", lambda: moves("subscribing"))
+            relay.put_in(struct.pack(">BHI", 1, 0, len(close)) + close + b"\xce")
+            worker.wait_event("queue has cost the connection, not consumed for a while")
+            worker.wait_event("consumer started", 2)
+            self.queue.publish(["a"])
+            self.record.wait_ended(1)
+            wait_for("the other to be ready", lambda: moves("ready"))
+            self.assertEqual(len(moves("subscribing")), 1)
+        bad.publish(["b"])
+        self.record.wait_ended(2, 30)
+        self.assertEqual(len(worker.events("rabbitmq connected")), 2)
+        self.assertEqual(worker.stop()[0], 0)
+
+
 class Strangers(RabbitCase, unittest.TestCase):
     """What no RabbitMQ says, and other brokers may."""
 

@@ -286,8 +286,11 @@ static void on_closed(void *arg, const struct error *why)
 	bool closing = s->base.link == LINK_CLOSING;
 	s->all.conn = NULL;
 	struct rabbitmq_channel *ch;
-	for (size_t at = 0; (ch = next_channel(s, &at)) != NULL;)
+	for (size_t at = 0; (ch = next_channel(s, &at)) != NULL;) {
+		if (why != NULL && why->status == ST_PROTO)
+			rabbitmq_channel_blame(ch, why);
 		rabbitmq_channel_lose(ch);
+	}
 	if (closing) {
 		rabbitmq_link_stop(&s->link);
 		update(s, LINK_CLOSING);

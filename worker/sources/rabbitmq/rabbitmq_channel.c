@@ -46,6 +46,7 @@
 #include "sources/source.h"
 
 #include <stdio.h>
+#include <string.h>
 
 struct rabbitmq_channel {
 	struct rabbitmq_channels *all;
@@ -65,8 +66,10 @@ struct rabbitmq_channel {
 	struct rabbitmq_dead_queue dead;
 	struct rabbitmq_single_active single_active;
 	struct timer *
-	    again; /* CANCELLED, BROKEN: to try again; ASKING: the answer is not waited for longer */
+	    again; /* CANCELLED, BROKEN: to try again; READY: it has had to wait; ASKING: the answer is not waited for longer */
 	struct reconnect backoff;
+	uint64_t not_before_ns; /* it does not subscribe */
+	unsigned costs;         /* so many connections in a row; see may_not_subscribe_yet() */
 
 	struct rabbitmq_consumer *consumer;
 	struct rabbitmq_incoming *incoming;
@@ -534,6 +537,17 @@ static void declared(struct rabbitmq_channel *ch)
 	}
 }
 
+/* A queue without a leader takes its time over basic.consume, and answers with 541, which ends the connection and what
+ * the others had out on it (3.10: "queue 'q' in vhost '/' timeout occurred during consume operation"). It is asked again after a wait of its own, which they do not share. */
+static bool may_not_subscribe_yet(struct rabbitmq_channel *ch)
+{
+	uint64_t now_ns = loop_now_ns(ch->all->loop);
+	if (now_ns >= ch->not_before_ns)
+		return false;
+	timer_start(ch->again, (ch->not_before_ns - now_ns) / 1000000 + 1);
+	return true;
+}
+
 static void subscribe(struct rabbitmq_channel *ch)
 {
 	if (prefetch_now(ch) != rabbitmq_answers_prefetch(ch->answers))
@@ -685,7 +699,7 @@ static void take_more(struct rabbitmq_channel *ch)
 static void follow(struct rabbitmq_channel *ch)
 {
 	bool wanted = is_wanted(ch);
-	if (ch->state == CHANNEL_READY && wanted)
+	if (ch->state == CHANNEL_READY && wanted && !may_not_subscribe_yet(ch))
 		subscribe(ch);
 	else if (ch->state == CHANNEL_RELEASED && wanted)
 		rabbitmq_channel_open(ch);
@@ -759,6 +773,7 @@ static void consume_answered(struct rabbitmq_channel *ch)
 	move(ch, CHANNEL_CONSUMING);
 	ch->has_consumed = true;
 	reconnect_worked(&ch->backoff);
+	ch->costs = 0;
 	log_say(ch->all->log, LOG_INFO, "consumer started",
 		kv_text("source", ch->all->source->name), kv_text("queue", ch->settings->name),
 		kv_int("prefetch", rabbitmq_answers_prefetch(ch->answers)));
@@ -945,6 +960,28 @@ static void try_again(void *arg)
 		declare(ch);
 	else if (ch->state == CHANNEL_BROKEN && ch->all->conn != NULL)
 		rabbitmq_channel_open(ch);
+	else if (ch->state == CHANNEL_READY)
+		follow(ch);
+}
+
+static bool is_named(const struct rabbitmq_channel *ch, const struct error *why)
+{
+	char words[300]; /* as the broker names it */
+	(void)snprintf(words, sizeof words, "queue '%s' in vhost", ch->settings->name);
+	return strstr(why->text, words) != NULL;
+}
+
+void rabbitmq_channel_blame(struct rabbitmq_channel *ch, const struct error *why)
+{
+	enum { FIRST_MS = 10000, DOUBLED_MOST = 4 };
+	if (ch->state != CHANNEL_SUBSCRIBING || !is_named(ch, why))
+		return;
+	uint64_t wait_ms = (uint64_t)FIRST_MS << ch->costs;
+	ch->costs += ch->costs < DOUBLED_MOST;
+	ch->not_before_ns = loop_now_ns(ch->all->loop) + wait_ms * 1000000;
+	log_say(ch->all->log, LOG_WARN, "queue has cost the connection, not consumed for a while",
+		kv_text("source", ch->all->source->name), kv_text("queue", ch->settings->name),
+		kv_int("wait_ms", (int64_t)wait_ms), kv_why(why));
 }
 
 /* --- closing ----------------------------------------------------------------------------------- */

@@ -64,7 +64,9 @@ void rabbitmq_channel_forgive(struct rabbitmq_channel *ch);
 /* Settles still open end in SETTLED_LOST. */
 void rabbitmq_channel_destroy(struct rabbitmq_channel *ch);
 
-void rabbitmq_channel_open(struct rabbitmq_channel *ch);   /* the connection is there */
+void rabbitmq_channel_open(struct rabbitmq_channel *ch); /* the connection is there */
+/* Before lose(): the broker has ended the connection for a reason that may be this queue's subscription. */
+void rabbitmq_channel_blame(struct rabbitmq_channel *ch, const struct error *why);
 void rabbitmq_channel_lose(struct rabbitmq_channel *ch);   /* the connection is gone */
 void rabbitmq_channel_follow(struct rabbitmq_channel *ch); /* intake_wanted has changed */
 /* How many jobs may run at once has changed: see rabbitmq_prefetch.h. */
