@@ -138,6 +138,58 @@ static void test_strays_join_the_prefix_once_the_gap_closes(void **state)
 	empty(&tags);
 }
 
+/* What has to wait is told with few answers later. */
+static void test_no_more_answers_than_allowed(void **state)
+{
+	(void)state;
+	struct tags tags;
+	struct told told = {.text = ""};
+	struct tag_sink sink = {note, &told};
+	struct job *jobs[6];
+	tags_init(&tags);
+	for (size_t i = 0; i < 6; i++) {
+		jobs[i] = job_with(i + 1, 0);
+		assert_int_equal(tags_take(&tags, jobs[i]), ST_OK);
+	}
+	for (size_t i = 1; i < 6; i++)
+		tags_finish(&tags, jobs[i], ANSWER_ACK);
+	tags_tell(&tags, TAGS_ALL, 2, &sink);
+	assert_string_equal(told.text, "a2 a3");
+	assert_int_equal(tags.n_ready, 3);
+	tags_tell(&tags, TAGS_ALL, 0, &sink);
+	assert_int_equal(tags.n_ready, 3);
+	tags_finish(&tags, jobs[0], ANSWER_ACK);
+	tags_tell(&tags, TAGS_ALL, 1, &sink);
+	assert_string_equal(told.text, "a2 a3 a6+");
+	assert_int_equal(tags.n_ready, 0);
+	empty(&tags);
+}
+
+static void test_a_failed_proof_is_begun_again(void **state)
+{
+	(void)state;
+	struct tags tags;
+	struct told told = {.text = ""};
+	struct tag_sink sink = {note, &told};
+	struct job *a = job_with(1, 0), *b = job_with(2, 0);
+	tags_init(&tags);
+	assert_int_equal(tags_take(&tags, a), ST_OK);
+	assert_int_equal(tags_take(&tags, b), ST_OK);
+	tags_finish(&tags, a, ANSWER_ACK);
+	tags_tell(&tags, TAGS_ALL, SIZE_MAX, &sink);
+	tags_begin_proof(&tags);
+	tags_finish(&tags, b, ANSWER_ACK);
+	tags_tell(&tags, TAGS_ALL, SIZE_MAX, &sink);
+	tags_doubt(&tags);
+	assert_null(tags_take_proved(&tags));
+	tags_begin_proof(&tags);
+	assert_ptr_equal(tags_take_proved(&tags), a);
+	assert_ptr_equal(tags_take_proved(&tags), b);
+	job_destroy(a);
+	job_destroy(b);
+	tags_fini(&tags);
+}
+
 static void test_a_proof_is_about_what_was_told_before_it_began(void **state)
 {
 	(void)state;
@@ -201,6 +253,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_answers_are_as_few_as_the_tags_allow),
 	    cmocka_unit_test(test_strays_join_the_prefix_once_the_gap_closes),
+	    cmocka_unit_test(test_no_more_answers_than_allowed),
+	    cmocka_unit_test(test_a_failed_proof_is_begun_again),
 	    cmocka_unit_test(test_a_proof_is_about_what_was_told_before_it_began),
 	    cmocka_unit_test(test_counts_the_ready_by_answer),
 	    cmocka_unit_test(test_no_memory_takes_nothing),
