@@ -4,6 +4,7 @@ answer, headers that grow, a limit on connections, a password that is a token.""
 
 import signal
 import struct
+import time
 import unittest
 
 import pika
@@ -99,13 +100,15 @@ class WithoutLeader(RabbitCase, unittest.TestCase):
         self.addCleanup(relay.close)
         url = f"amqp://guest:guest@127.0.0.1:{relay.port}/{self.queue.vhost}"
         text = self.queue.section(url=url).rstrip().removesuffix("}") + 'queue "bad" { handler = "h" }\n}\n'
-        words = f"INTERNAL_ERROR - queue 'bad' in vhost '{self.queue.vhost}' timeout occurred during consume operation"
-        close = struct.pack(">HHH", 10, 50, 541) + bytes([len(words)]) + words.encode() + struct.pack(">HH", 60, 20)
-        with self.broker.leader_stalled(self.queue.vhost, "bad", seconds=5):
+        words = b"INTERNAL_ERROR"  # and not whose
+        close = struct.pack(">HHH", 10, 50, 541) + bytes([len(words)]) + words + struct.pack(">HH", 0, 0)
+        with self.broker.leader_stalled(self.queue.vhost, "bad", seconds=7):
             worker = self.start(self.config(text))
             worker.wait_event("consumer started")
             moves = lambda to: [m for m in worker.events("channel moved") if (m["queue"], m["to"]) == ("bad", to)]
             wait_for("basic.consume", lambda: moves("subscribing"))
+            since = time.monotonic()
+            wait_for("it to take long", lambda: time.monotonic() > since + 1.2)
             relay.put_in(struct.pack(">BHI", 1, 0, len(close)) + close + b"\xce")
             worker.wait_event("queue has cost the connection, not consumed for a while")
             worker.wait_event("consumer started", 2)
