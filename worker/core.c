@@ -91,6 +91,14 @@ static bool is_lost_for_good(const struct job *job)
 	return most != 0 && job->lost >= most && job->route->suspects == 0;
 }
 
+/* It only lay beside one that kills its workers, which would be dead after so many: it begins anew. */
+static void acquit(struct job *job)
+{
+	unsigned most = job->route->retry->lost;
+	if (most != 0 && job->lost >= most)
+		job->lost = 0;
+}
+
 static void bury_unrun(struct core *core, struct job *job)
 {
 	job->given_ns = job->begun_ns = job->finished_ns = job->taken_ns;
@@ -117,6 +125,8 @@ static void bury_lost(struct core *core, struct job *job)
 static void take(struct core *core, struct job *job)
 {
 	bool dead = is_lost_for_good(job);
+	if (job->near_limit && !dead)
+		acquit(job);
 	job->route->in_ledger++;
 	job->route->suspects += job->lost > 0;
 	ledger_admit(&core->ledger, job);
@@ -126,6 +136,8 @@ static void take(struct core *core, struct job *job)
 		bury_expired(core, job);
 	else if (dead)
 		bury_lost(core, job);
+	else if (job->near_limit)
+		settle_job(&core->settle, job);
 	else
 		dispatch_hold(&core->dispatch, job);
 }

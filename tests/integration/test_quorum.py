@@ -1,5 +1,6 @@
 """Quorum queues, whose word is their leader's and not the channel's: a leader that stands still while jobs run,
-while the worker drains, when retries fall due. And workers that are killed at random instants."""
+while the worker drains, when retries fall due. A limit of deliveries, which drains do not use up. And workers that are
+killed at random instants."""
 
 import random
 import signal
@@ -53,43 +54,61 @@ class StallingLeader(QuorumCase):
         self.assertEqual(worker.stop()[0], 0)
         self.assertNotIn(", reconnecting", worker.log_text())
 
-    def drain_while_it_stalls(self, timeout_s, stall_s):
-        """The jobs end one by one meanwhile. The channel hands on 32 acknowledgements at most that the leader has not
-        applied, and keeps the others to itself."""
+    def end_one_by_one(self):
+        for n in range(100):
+            self.open_gate(f"gate{n}")
+            self.record.wait_ended(n + 1)
+
+    def drain_while_it_stalls(self, timeout_s, stall_s, ended="in the drain"):
+        """The channel hands on 32 acknowledgements at most that the leader has not applied, and keeps the others to
+        itself."""
         jobs = [f"j{n}:gate:{self.gate(f'gate{n}')}" for n in range(100)]
         self.queue.publish(jobs, ids=True)
+        # Who declares it knows what it is from the beginning.
+        section = self.queue.section(extra='prefetch = 100  single_active = "false"  declare = "quorum"')
         worker = self.start(self.config(
-            self.queue.section(extra='prefetch = 100  single_active = "false"'), self.plugin_handler(threads=100), concurrency=100,
+            section, self.plugin_handler(threads=100), concurrency=100,
             drain=f'timeout = "{timeout_s}s"  reserve = "1s"  grace = "500ms"',
         ))  # fmt: skip
         self.record.wait_begun(100)
         with self.stalled(seconds=stall_s):
+            if ended == "before":
+                self.end_one_by_one()
             begun = time.monotonic()
             worker.send(signal.SIGTERM)
             worker.wait_event("drain moved")
-            for n in range(100):
-                self.open_gate(f"gate{n}")
-                self.record.wait_ended(n + 1)
+            if ended == "in the drain":
+                self.end_one_by_one()
             code = worker.wait_exit(timeout_s + 10)
             self.took_s = time.monotonic() - begun
         self.assertLess(self.took_s, timeout_s + 1.5 * patience())
         wait_for("everybody to let go", self.all_back, 60)
         wait_for("nothing to be unacked", lambda: self.queue.unacked() == 0)
-        return worker, code, tags_of(self.queue.take_all())
+        left = tags_of(self.queue.take_all())
+        self.figure(f"exit {code} after {self.took_s:.1f} s, {len(left)} of 100 left")
+        return worker, code, left
+
+    def assert_what_is_left_was_named(self, worker, left):
+        named = {job["id"] for job in worker.report()["jobs"] if job["duplicate_possible"]}
+        ids = {tag: run["id"] for tag, run in zip(self.record.begun(), self.record.runs())}
+        self.assertLessEqual({ids[tag] for tag in left}, named)
 
     def test_in_the_drain_and_goes_on_in_time(self):
-        worker, code, left = self.drain_while_it_stalls(timeout_s=20, stall_s=8)
-        self.figure(f"exit {code} after {self.took_s:.1f} s, {len(left)} of 100 left")
+        _, code, left = self.drain_while_it_stalls(timeout_s=20, stall_s=8)
         self.assertEqual((code, left), (0, set()))
 
-    def test_in_the_drain_and_not_before_its_end(self):
-        """What the leader has not confirmed is not called settled."""
-        worker, code, left = self.drain_while_it_stalls(timeout_s=4, stall_s=12)
-        report = worker.report()
-        self.figure(f"exit {code} after {self.took_s:.1f} s, {len(left)} of 100 left, {report['fates']['unsettled']} unsettled")
+    def assert_too_late(self, ended):
+        """What the leader has not confirmed is not called settled, and it is named."""
+        worker, code, left = self.drain_while_it_stalls(timeout_s=4, stall_s=12, ended=ended)
         self.assertEqual(code, 11)
-        self.assertGreaterEqual(report["fates"]["unsettled"], len(left))
-        self.assertGreater(report["fates"]["unsettled"], 0)
+        self.assertGreater(worker.report()["fates"]["unsettled"], 0)
+        self.assert_what_is_left_was_named(worker, left)
+
+    def test_in_the_drain_and_not_before_its_end(self):
+        self.assert_too_late(ended="in the drain")
+
+    def test_before_the_drain_and_not_before_its_end(self):
+        self.assert_too_late(ended="before")
 
     def retry_under(self, queues):
         """Jobs have failed; those leaders stand still when the next attempt is due."""
@@ -113,6 +132,81 @@ class StallingLeader(QuorumCase):
             return [name for name in found if name != "quorum"] or self.skipTest("retries wait elsewhere")
 
         self.retry_under(queues)
+
+
+class DeliveryLimit(RabbitCase):
+    """Deep prefetch and slow jobs: each stop gives back many that never began, more than a channel hands on to
+    the leader at once. None of them is dropped, and none comes twice."""
+
+    LIMIT, ROUNDS = 20, 50
+
+    def setUp(self):
+        super().setUp()
+        arguments, self.extra = {"x-queue-type": "quorum"}, ""
+        if self.broker.version < (4, 0):  # from then on it is the default
+            arguments["x-delivery-limit"] = self.LIMIT
+            self.extra = f"delivery_limit = {self.LIMIT}"
+        self.queue = RabbitQueue(self.broker, self.queue.vhost, "quorum", arguments)
+        self.addCleanup(self.queue.close)
+
+    def publish(self, count, job_ms=50):
+        self.jobs = [f"j{n}:ms:{job_ms}" for n in range(count)]
+        self.queue.publish(self.jobs, ids=True)
+
+    def start_with_all_in_hand(self):
+        """One runs at a time, and one has begun."""
+        begun = len(self.record.begun())
+        section = self.queue.section(extra=f"prefetch = {len(self.jobs)} {self.extra}")
+        worker = self.start(self.config(section, self.plugin_handler(threads=1), concurrency=1))
+        self.record.wait_begun(begun + 1)
+        return worker
+
+    def assert_the_rest_runs_once(self):
+        worker = self.start(self.config(self.queue.section(extra=self.extra), self.plugin_handler(threads=8), concurrency=8))
+        wait_for("every job to end", lambda: set(self.record.ended()) >= tags_of(self.jobs), 60)
+        wait_for("an empty queue", lambda: self.queue.depth() == 0)
+        self.assertEqual(worker.stop()[0], 0)
+        self.assertEqual((self.record.ended_twice(), self.queue.dead_depth()), ([], 0))
+
+    def all_back_but_one(self):
+        return self.queue.depth() + len(self.record.ended()) >= len(self.jobs) - 1
+
+    def test_fifty_drains_in_a_row(self):
+        self.publish(self.ROUNDS + 20)
+        for _ in range(self.ROUNDS):
+            self.assertEqual(self.start_with_all_in_hand().stop()[0], 0)
+            self.workers.pop()
+        self.assert_the_rest_runs_once()
+
+    def test_thirty_kills_in_a_row(self):
+        """Who is killed gives nothing back: what comes so often is replaced before it is dropped. Each lives long enough
+        for one job, and to reach the broker with some copies."""
+        self.publish(60, job_ms=250)
+        for _ in range(30):
+            worker = self.start_with_all_in_hand()
+            self.record.wait_ended(len(self.record.ended()) + 1)
+            worker.kill()
+            self.workers.pop()
+            wait_for("the broker to have noticed", self.all_back, 60)
+        worker = self.start(self.config(self.queue.section(extra=self.extra), self.plugin_handler(threads=8), concurrency=8))
+        wait_for("nothing to be left", lambda: self.queue.depth() == 0 and self.queue.unacked() == 0, 60)
+        dead = tags_of(self.queue.take_dead())
+        self.figure(f"run twice {len(self.record.ended_twice())}, dead {len(dead)}")
+        lost = tags_of(self.jobs) - set(self.record.ended()) - dead
+        self.assertEqual(lost, set())
+        self.assertEqual(worker.stop()[0], 0)
+
+    def test_fifty_times_quiet_in_a_row(self):
+        self.publish(self.ROUNDS + 20)
+        worker = self.start_with_all_in_hand()
+        for _ in range(self.ROUNDS):
+            worker.send(signal.SIGTSTP)
+            wait_for("all but one to be back", self.all_back_but_one)
+            begun = len(self.record.begun())
+            worker.send(signal.SIGCONT)
+            self.record.wait_begun(begun + 1)
+        self.assertEqual(worker.stop()[0], 0)
+        self.assert_the_rest_runs_once()
 
 
 class Kills(RabbitCase):

@@ -101,8 +101,9 @@ struct job {
 	uint32_t lost;    /* workers that have died with it, where the broker can tell */
 	bool redelivered; /* its broker says that it has given it out before */
 	bool expired;     /* its producer's time for it is over: dead, and never run */
-	bool id_made_up;  /* by us: the producer gave none, and the next delivery has another */
-	const char *id;   /* never NULL; unique among live jobs of the queue */
+	bool near_limit; /* RabbitMQ: its queue may soon drop it: it goes back unbegun, as a copy */
+	bool id_made_up; /* by us: the producer gave none, and the next delivery has another */
+	const char *id;  /* never NULL; unique among live jobs of the queue */
 	const char *content_type; /* "" when unknown */
 	const char *traceparent;  /* W3C; "" when there is none */
 	struct span origin;       /* the source's own record of how it came, opaque to the core:

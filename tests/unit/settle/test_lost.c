@@ -63,6 +63,24 @@ static void only_the_first_is_dead_of_it(void **state)
 	small_core_fini(&s);
 }
 
+/* One of them has killed as many workers as the limit counts, and others lay beside it as often. */
+static void near_the_limit_it_goes_back_unbegun_and_innocent(void **state)
+{
+	(void)state;
+	struct small_core s;
+	small_core_init(&s, 0, "emails");
+	s.retry.lost = 5;
+	deliver(&s, 1);
+	struct job *job = job_create(&(struct job_facts){
+	    .route = s.route, .id = span_text("j"), .id_made_up = true, .attempt = 1, .lost = 16});
+	job->near_limit = true;
+	s.core.source_host.deliver(&s.core.source_host, &job);
+	assert_int_equal(s.route->held, 1);
+	assert_int_equal(s.route->suspects, 1);
+	assert_int_equal(s.route->fates[FATE_RETURNED], 1);
+	small_core_fini(&s);
+}
+
 static void what_has_expired_is_dead_unbegun(void **state)
 {
 	(void)state;
@@ -81,6 +99,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(at_the_limit_it_is_dead_unbegun),
 	    cmocka_unit_test(only_the_first_is_dead_of_it),
+	    cmocka_unit_test(near_the_limit_it_goes_back_unbegun_and_innocent),
 	    cmocka_unit_test(what_has_expired_is_dead_unbegun),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -75,11 +75,42 @@ static void test_how_many_workers_died_with_it(void **state)
 	}
 }
 
+static void test_near_the_limit(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *server;
+		unsigned limit;
+		enum rabbitmq_way_back how;
+		uint32_t from; /* ANY: never */
+	} rows[] = {
+	    {"RabbitMQ 3.10.8", 0,   BACK_BY_NACK,      ANY},
+	    {"RabbitMQ 3.10.8", 20,  BACK_BY_NACK,      11 },
+	    {"RabbitMQ 4.0.5",  0,   BACK_BY_NACK,      11 },
+	    {"RabbitMQ 4.0.5",  1,   BACK_BY_NACK,      1  },
+	    {"RabbitMQ 4.0.5",  2,   BACK_BY_NACK,      2  },
+	    {"RabbitMQ 4.3.6",  0,   BACK_BY_NACK,      11 },
+	    {"RabbitMQ 4.3.6",  100, BACK_BY_NACK,      51 },
+	    {"RabbitMQ 4.3.6",  0,   BACK_WITH_CHANNEL, 17 },
+	    {"",                20,  BACK_BY_NACK,      ANY},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		const struct rabbitmq_delivery_rules *rules =
+		    rabbitmq_server_delivery_rules(rows[i].server);
+		struct queue_settings queue = {.delivery_limit = rows[i].limit};
+		uint32_t count = 0;
+		while (count < ANY && !rabbitmq_is_near_limit(&queue, rules, rows[i].how, count))
+			count++;
+		assert_int_equal(count, rows[i].from);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_how_often),
 	    cmocka_unit_test(test_how_many_workers_died_with_it),
+	    cmocka_unit_test(test_near_the_limit),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -163,6 +163,8 @@ static bool goes_as_copy(struct rabbitmq_answers *a, const struct job *job,
 {
 	bool parked = how == RETURN_WITH_CHANNEL;
 	enum rabbitmq_way_back way = parked ? BACK_WITH_CHANNEL : BACK_BY_NACK;
+	if (job->near_limit)
+		return true;
 	if (job->source_count > 0 && !has_failed(job) &&
 	    !rabbitmq_may_go_back(a->at.queue, rules_of(conn), way, job->source_count))
 		return true;

@@ -57,6 +57,7 @@ struct rabbitmq_channel {
 	bool has_consumed;
 	bool forgiven; /* before it has, too, no refusal is for good */
 	const struct rabbitmq_delivery_rules *rules; /* the broker's, since it was opened */
+	bool copy_failed;                            /* of one near the limit: no more are tried */
 	bool limit_told;                             /* that it counts what goes back */
 	bool is_quorum;                              /* is known to be a quorum queue */
 	bool retired, suspended;                     /* see source.h */
@@ -290,6 +291,7 @@ void rabbitmq_channel_copied(struct rabbitmq_channel *ch, struct job *job)
 
 void rabbitmq_channel_not_copied(struct rabbitmq_channel *ch, struct job *job)
 {
+	ch->copy_failed |= job->near_limit; /* or it would come and go back for ever */
 	rabbitmq_answers_not_copied(ch->answers, job, how_to_return(ch), ch->all->conn);
 	settle_further(ch);
 }
@@ -330,6 +332,9 @@ static void hand_over(struct rabbitmq_channel *ch, struct job *job)
 	if (job->lost > 0 && is_single_active(ch))
 		job->lost =
 		    rabbitmq_lost(ch->settings, ch->rules, BACK_WITH_CHANNEL, job->source_count);
+	enum rabbitmq_way_back how = is_single_active(ch) ? BACK_WITH_CHANNEL : BACK_BY_NACK;
+	job->near_limit = !ch->copy_failed &&
+			  rabbitmq_is_near_limit(ch->settings, ch->rules, how, job->source_count);
 	ch->all->delivered++;
 	host_of(ch)->deliver(host_of(ch), &job); /* may lead back into settle() */
 }

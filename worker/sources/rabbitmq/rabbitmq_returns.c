@@ -9,7 +9,11 @@
  *
  * Workers that die with a job are counted by the same number, so it is never certain that the first ones in it, as
  * many as go back by answers of ours, were any. Beyond them one has; and then all are taken for such, because most
- * jobs have seen no drain. */
+ * jobs have seen no drain.
+ *
+ * Who dies gives nothing back. So what has used up more of the limit than answers do, because it lay in the hands of many
+ * that were killed, is replaced by a copy before it begins, whose count starts over; who dies before that is confirmed
+ * leaves it to the next. */
 #include "sources/rabbitmq/rabbitmq_returns.h"
 
 #include "sources/rabbitmq/rabbitmq_server.h"
@@ -20,15 +24,19 @@ enum {
 	SPARE = 4,     /* of a limit that is used up */
 };
 
+static unsigned limit_of(const struct queue_settings *queue,
+			 const struct rabbitmq_delivery_rules *rules)
+{
+	return queue->delivery_limit != 0 ? queue->delivery_limit : rules->limit;
+}
+
 /* How often a message may go back by an answer. */
 static uint32_t allowance(const struct queue_settings *queue,
 			  const struct rabbitmq_delivery_rules *rules, enum rabbitmq_way_back how)
 {
-	unsigned limit = queue->delivery_limit;
 	if (how == BACK_BY_NACK)
-		return limit == 0 ? ANY_LIMIT : limit / 2;
-	if (limit == 0)
-		limit = rules->limit;
+		return queue->delivery_limit == 0 ? ANY_LIMIT : queue->delivery_limit / 2;
+	unsigned limit = limit_of(queue, rules);
 	if (limit == 0)
 		return UINT32_MAX;
 	return limit > 2 * SPARE ? limit - SPARE : limit / 2;
@@ -44,6 +52,15 @@ bool rabbitmq_may_go_back(const struct queue_settings *queue,
 			  uint32_t count)
 {
 	return !is_counted(rules, how) || count < allowance(queue, rules, how);
+}
+
+bool rabbitmq_is_near_limit(const struct queue_settings *queue,
+			    const struct rabbitmq_delivery_rules *rules, enum rabbitmq_way_back how,
+			    uint32_t count)
+{
+	unsigned limit = rules == NULL ? 0 : limit_of(queue, rules);
+	return limit != 0 &&
+	       count > (how == BACK_BY_NACK ? limit / 2 : allowance(queue, rules, how));
 }
 
 uint32_t rabbitmq_lost(const struct queue_settings *queue,

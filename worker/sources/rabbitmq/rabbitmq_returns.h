@@ -21,6 +21,12 @@ bool rabbitmq_may_go_back(const struct queue_settings *queue,
 			  const struct rabbitmq_delivery_rules *rules, enum rabbitmq_way_back how,
 			  uint32_t count);
 
+/* Whether so many deaths again would be too many, so that a copy is to take its place before it begins. Never,
+ * where the limit is not known. */
+bool rabbitmq_is_near_limit(const struct queue_settings *queue,
+			    const struct rabbitmq_delivery_rules *rules, enum rabbitmq_way_back how,
+			    uint32_t count);
+
 /* How many workers may have died with it; 0: it is not certain that one has, or `rules` is NULL. */
 uint32_t rabbitmq_lost(const struct queue_settings *queue,
 		       const struct rabbitmq_delivery_rules *rules, enum rabbitmq_way_back how,
