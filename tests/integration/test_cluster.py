@@ -117,6 +117,20 @@ class QuorumCluster(ClusterCase):
         self.assert_all_done(worker)
 
 
+class ClassicQueue(ClusterCase):
+    def test_a_worker_that_starts_while_its_node_is_away_waits_for_it(self):
+        home, other = self.cluster.nodes[0], self.cluster.nodes[1]
+        self.queue = RabbitQueue(home, "/", self.name)
+        self.publish(["j"])
+        home.ctl("stop_app")
+        url = f"amqp://guest:guest@127.0.0.1:{other.port}/%2f"
+        worker = self.start(self.config(self.queue.section(url=url)))
+        wait_for("a first refusal", lambda: "404" in worker.log_text())
+        home.ctl("start_app")
+        self.record.wait_ended(1, 60)
+        self.assertEqual(worker.stop()[0], 0)
+
+
 class RetriesFallDue(ClusterCase):
     """While those who are to have them are away. The worker is connected to a node that stays."""
 
