@@ -85,8 +85,8 @@ struct rabbitmq_answers {
 	unsigned qos_unanswered; /* of this opening; a proof by one ends with the last of them */
 	struct job **undecided;  /* they go back, and how is not known yet */
 	size_t n_undecided, undecided_room;
-	bool in_transactions;   /* answers hold with the next commit only */
-	bool unfit_uncommitted; /* and so does a reject that is in no tag */
+	bool in_transactions;    /* answers hold with the next commit only */
+	bool others_uncommitted; /* and so do those that are in no tag */
 };
 
 /* --- settling ---------------------------------------------------------------------------------- */
@@ -272,7 +272,7 @@ void rabbitmq_answers_reject(struct rabbitmq_answers *a, struct job *job)
 void rabbitmq_answers_reject_unfit(struct rabbitmq_answers *a, struct amqp_conn *conn, uint64_t tag)
 {
 	amqp_conn_reject(conn, a->at.channel, tag, false);
-	a->unfit_uncommitted = a->in_transactions;
+	a->others_uncommitted = a->in_transactions;
 }
 
 /* --- telling ----------------------------------------------------------------------------------- */
@@ -391,7 +391,7 @@ static void begin_proof(struct rabbitmq_answers *a, struct amqp_conn *conn)
 	a->n_proving = a->n_told;
 	a->n_told = 0;
 	tags_begin_proof(&a->tags);
-	a->unfit_uncommitted = false;
+	a->others_uncommitted = false;
 	a->proved_ns = loop_now_ns(a->at.loop);
 }
 
@@ -399,7 +399,7 @@ static void begin_proof(struct rabbitmq_answers *a, struct amqp_conn *conn)
 static void prove_what_is_due(struct rabbitmq_answers *a, struct amqp_conn *conn, uint64_t now_ns,
 			      bool urgent)
 {
-	if ((list_empty(&a->tags.told) && !a->unfit_uncommitted) || a->proof != PROOF_NONE)
+	if ((list_empty(&a->tags.told) && !a->others_uncommitted) || a->proof != PROOF_NONE)
 		return;
 	if (a->silent && now_ns - a->proved_ns < PROVE_EVERY_NS)
 		return;
@@ -467,6 +467,12 @@ void rabbitmq_answers_counted(struct rabbitmq_answers *a, uint32_t messages, uin
 	a->counted_any = messages > 0 || consumers > 0;
 }
 
+void rabbitmq_answers_return_got(struct rabbitmq_answers *a, struct amqp_conn *conn, uint64_t tag)
+{
+	amqp_conn_requeue(conn, a->at.channel, tag, AMQP_ONE);
+	a->others_uncommitted = a->in_transactions;
+}
+
 void rabbitmq_answers_got(struct rabbitmq_answers *a)
 {
 	if (a->proof == PROOF_GET)
@@ -522,7 +528,7 @@ uint64_t rabbitmq_answers_turn(struct rabbitmq_answers *a, struct amqp_conn *con
 
 bool rabbitmq_answers_wants_turn(const struct rabbitmq_answers *a)
 {
-	return a->tags.n_ready > 0 || !list_empty(&a->tags.told) || a->unfit_uncommitted;
+	return a->tags.n_ready > 0 || !list_empty(&a->tags.told) || a->others_uncommitted;
 }
 
 void rabbitmq_answers_conclude(struct rabbitmq_answers *a, struct amqp_conn *conn)
@@ -545,7 +551,7 @@ void rabbitmq_answers_begin(struct rabbitmq_answers *a, uint64_t epoch)
 void rabbitmq_answers_end(struct rabbitmq_answers *a)
 {
 	struct job *job;
-	a->unfit_uncommitted = false;
+	a->others_uncommitted = false;
 	a->epoch = 0;
 	a->n_parked = 0;
 	a->n_undecided = 0; /* they are outstanding as well */

@@ -80,9 +80,11 @@ void rabbitmq_answers_not_copied(struct rabbitmq_answers *a, struct job *job, /*
 				 enum rabbitmq_return how, struct amqp_conn *conn);
 void rabbitmq_answers_reject(struct rabbitmq_answers *a,
 			     struct job *job); /* whatever `dead` says */
-/* One that was no job and is not in the tags. In a transaction it holds with the next commit, like all answers. */
+/* One that was no job and is not in the tags: it was unfit, or came with get-ok. In a transaction the answer holds with
+ * the next commit, like all answers. */
 void rabbitmq_answers_reject_unfit(struct rabbitmq_answers *a, struct amqp_conn *conn,
 				   uint64_t tag);
+void rabbitmq_answers_return_got(struct rabbitmq_answers *a, struct amqp_conn *conn, uint64_t tag);
 size_t rabbitmq_answers_parked(const struct rabbitmq_answers *a);
 /* Each delivery is finished or parked. */
 bool rabbitmq_answers_all_ended(const struct rabbitmq_answers *a);

@@ -757,7 +757,7 @@ static void proved_by_get(struct rabbitmq_channel *ch)
 /* It was asked for a proof, and goes back unread. */
 static void got(struct rabbitmq_channel *ch, const amqp_basic_get_ok_t *m)
 {
-	amqp_conn_requeue(ch->all->conn, ch->number, m->delivery_tag, AMQP_ONE);
+	rabbitmq_answers_return_got(ch->answers, ch->all->conn, m->delivery_tag);
 	rabbitmq_incoming_begin(ch->incoming, m->delivery_tag, m->redelivered != 0);
 	rabbitmq_incoming_skip(ch->incoming);
 	proved_by_get(ch);
