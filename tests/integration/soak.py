@@ -20,7 +20,7 @@ from cluster import Cluster
 from fault_proxy import FaultProxy
 from sentinels import Jobs, SentinelSet
 from soak_oracle import Oracle
-from soak_producers import RabbitProducer, RedisProducer
+from soak_producers import ENOUGH_WAITING, RabbitProducer, RedisProducer
 from worker import HANDLER, PLUGIN, Worker
 
 WORKERS = 3
@@ -92,7 +92,7 @@ class Soak:
 
         urls = self.cluster.urls([proxy.port for proxy in self.proxies])
         return (
-            "worker { concurrency = 12 }\n"
+            "worker { concurrency = 5 }\n"
             f'drain {{ timeout = "{DRAIN_S}s"  reserve = "2s"  grace = "1s"  report = "@REPORT@" }}\n'
             'log { level = "info"  format = "json" }\n'
             'retry "default" { attempts = 50  first = "200ms"  max = "5s" }\n'
@@ -100,7 +100,7 @@ class Soak:
             + queues("queue", RABBIT_QUEUES, 'dead = "dead"')
             + f'\n}}\nredis "cache" {{ url = "{self.servers.url()}"  connect_timeout = "2s"  wait_replicas = 1  wait_timeout = "500ms"\n'
             + queues("list", REDIS_LISTS, 'lease = "6s"')
-            + f'\n}}\nhandler "h" {{ type = "plugin"  path = "{PLUGIN}"  threads = 12 }}\n'
+            + f'\n}}\nhandler "h" {{ type = "plugin"  path = "{PLUGIN}"  threads = 5 }}\n'
             f'handler "program" {{ type = "exec"  command = {{"{HANDLER}", "{record}"}} }}\n'
         )
 
@@ -119,10 +119,17 @@ class Soak:
         """One that may be stopped."""
         return self.random.choice([w for w in self.workers if w is not self.elder.worker])
 
+    def fill_hands(self):
+        """More than all of them run at once, so that a stop finds jobs that have not begun."""
+        if len(self.oracle.missing()) < ENOUGH_WAITING:
+            for producer in self.producers:
+                producer.put_if_possible()
+
     @contextlib.contextmanager
     def replaced(self):
         """One of them ends, and another begins; not in this order, as a deployment does it, at times."""
         worker = self.pick()
+        self.fill_hands()
         early = self.random.random() < 0.3
         if early:
             self.start_worker()

@@ -29,10 +29,13 @@ class Producer(threading.Thread):
         while not self.over.wait(EVERY_S):
             if len(self.oracle.missing()) > ENOUGH_WAITING:
                 continue
-            try:
-                self.put_burst()
-            except (pika.exceptions.AMQPError, redis.RedisError, OSError):
-                self.troubles += 1
+            self.put_if_possible()
+
+    def put_if_possible(self):
+        try:
+            self.put_burst()
+        except (pika.exceptions.AMQPError, redis.RedisError, OSError):
+            self.troubles += 1
 
     def stop(self):
         self.over.set()
