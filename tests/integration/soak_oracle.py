@@ -4,12 +4,12 @@ Each worker has a record of its own, so that it is known who ran what. Records a
 grow; a time in here is when a line was seen, half a second after it was written at most.
 
 A job that the broker confirmed, and that never ended, is lost; one whose publication was cut off may be there
-or not. A second end is
+or not. Of one that ended twice a run was
 
-    announced   the first one's worker said so: "unsettled" in its log, or duplicate_possible in its report
-    excused     the first one's worker was killed when it ran or had just ended ("worker killed"), or its broker
+    announced   its worker said so: "unsettled" in its log, or duplicate_possible in its report
+    excused     its worker was killed when it ran or had just ended ("worker killed"), or its broker
                 was struck in a way that forgets: a node or a master killed, a failover
-    in silence  neither, and a defect"""
+    in silence  none of these, and that is a defect"""
 
 import collections
 import contextlib
@@ -20,6 +20,7 @@ import time
 SEEN_S = 0.5
 # From an end to its proof, on a busy machine; and how long a server that was struck may go on believing in itself.
 UNPROVED_S = 3
+LONGEST_S = 3  # of a run, if nothing stands still
 WHY_AGAIN = ["announced", "worker killed", "rabbitmq struck", "redis struck", "in silence"]
 
 
@@ -155,26 +156,28 @@ class Oracle:
     # --- what follows ---------------------------------------------------------------------------
 
     def _why_again(self, run, source):
-        """After a run that ended: what it was when something forgot, as far as that is known."""
+        """What of this run may make the job run again, as far as that is known. Failed ones end unseen."""
+        over = run.ended_at or run.begun_at + LONGEST_S
         if run.id in run.worker.unsettled:
             return "announced"
         killed = run.worker.killed_at
-        if killed is not None and run.ended_at + UNPROVED_S > killed:
+        if killed is not None and over + UNPROVED_S > killed:
             return "worker killed"
         struck = any(
-            run.begun_at < until + UNPROVED_S and run.ended_at + UNPROVED_S > since
+            run.begun_at < until + UNPROVED_S and over + UNPROVED_S > since
             for since, until in self.strikes[source]
         )
         return f"{source} struck" if struck else "in silence"
 
     def twice(self):
-        """{"announced": {tag, ...}, ..., "in silence": ...}; the worst of its runs is a job's reason."""
+        """{"announced": {tag, ...}, ..., "in silence": ...}. Any of the runs may be the reason, also one that failed:
+        of a copy for later the original may come, too, and each is done in the end."""
         found = {why: set() for why in WHY_AGAIN}
         with self.lock:
             for tag, job in self.jobs.items():
                 if len(job.runs) > 1 and len(job.ended()) > 1:
-                    reasons = [self._why_again(run, job.source) for run in job.ended()[:-1]]
-                    found[max(reasons, key=WHY_AGAIN.index)].add(tag)
+                    reasons = [self._why_again(run, job.source) for run in job.runs]
+                    found[min(reasons, key=WHY_AGAIN.index)].add(tag)
         return found
 
     def done(self):
