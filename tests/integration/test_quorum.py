@@ -2,6 +2,7 @@
 while the worker drains, when retries fall due. A limit of deliveries, which drains do not use up. And workers that are
 killed at random instants."""
 
+import json
 import random
 import signal
 import time
@@ -171,6 +172,11 @@ class DeliveryLimit(RabbitCase):
     def all_back_but_one(self):
         return self.queue.depth() + len(self.record.ended()) >= len(self.jobs) - 1
 
+    def settling(self, worker):
+        socket = worker.wait_event("admin listening")["socket"]
+        done = self.run_outfall("ctl", "-s", socket, "status", "--json")
+        return json.loads(done.stdout)["jobs"]["settling"]
+
     def test_fifty_drains_in_a_row(self):
         self.publish(self.ROUNDS + 20)
         for _ in range(self.ROUNDS):
@@ -180,11 +186,12 @@ class DeliveryLimit(RabbitCase):
 
     def test_thirty_kills_in_a_row(self):
         """Who is killed gives nothing back: what comes so often is replaced before it is dropped. Each lives long enough
-        for one job, and to reach the broker with some copies."""
+        for one job, and to reach the broker with its copies."""
         self.publish(60, job_ms=250)
         for _ in range(30):
             worker = self.start_with_all_in_hand()
             self.record.wait_ended(len(self.record.ended()) + 1)
+            wait_for("the copies to be there", lambda: self.settling(worker) == 0)
             worker.kill()
             self.workers.pop()
             wait_for("the broker to have noticed", self.all_back, 60)
