@@ -171,23 +171,19 @@ static void send_again(void *arg)
 			       &list_entry(it, struct copy, in_resting)->publication);
 }
 
-/* An alarm may last for hours, and nothing is confirmed before its end. */
-static bool is_hopeless(const struct rabbitmq_copies *copies, const struct copy *copy)
-{
-	return rabbitmq_copies_are_blocked(copies) ||
-	       (copy->purpose == COPY_FOR_RETURN && !copy->publication.sent);
-}
-
+/* An alarm may last for hours, and nothing is confirmed before its end. Whether there is one is asked first: what is
+ * withdrawn in the middle of its body takes the connection along. */
 static void give_up_hopeless(void *arg)
 {
 	struct rabbitmq_copies *copies = arg;
+	bool blocked = rabbitmq_copies_are_blocked(copies);
 	struct error why;
 	(void)error_set(&why, ST_TIMEOUT,
-			rabbitmq_copies_are_blocked(copies) ? "publishing is blocked by the broker"
-							    : "its copy could not be sent in time");
+			blocked ? "publishing is blocked by the broker"
+				: "its copy could not be sent in time");
 	list_each_safe (it, &copies->all) {
 		struct copy *copy = list_entry(it, struct copy, in_all);
-		if (is_hopeless(copies, copy))
+		if (blocked || (copy->purpose == COPY_FOR_RETURN && !copy->publication.sent))
 			give_up(copies, copy, &why);
 	}
 	rabbitmq_copies_hurry(copies);
