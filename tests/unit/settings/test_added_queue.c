@@ -16,6 +16,8 @@
 
 #include <cmocka.h>
 
+#include "loaded_text.h"
+
 #define HANDLER "handler \"h\" { type = exec command = {\"/bin/true\"} }\n"
 #define SECTION "rabbitmq \"m\" { url = \"amqp://h\" "
 #define Q       "queue \"q\" { handler = h } "
@@ -23,22 +25,6 @@
 	"queue \"p\" { handler = h dead = \"grave\" prefetch = 9 retry = \"own\" rate = \"5/s\" "  \
 	"} "
 #define OWN "retry \"own\" { attempts = 9 }\n"
-
-static struct settings *load(const char *text)
-{
-	char path[] = "/tmp/outfall-added.XXXXXX";
-	int fd = mkstemp(path);
-	struct settings *settings = NULL;
-	struct problems problems;
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-	assert_int_equal(close(fd), 0);
-	if (settings_load(source_kinds, path, &settings, &problems) != ST_OK)
-		fail_msg("line %u: %s", problems.list[0].place.line, problems.list[0].text);
-	problems_free(&problems);
-	assert_int_equal(unlink(path), 0);
-	return settings;
-}
 
 struct seen {
 	struct settings *settings;

@@ -13,26 +13,12 @@
 
 #include <cmocka.h>
 
+#include "loaded_text.h"
+
 #define HANDLER "handler \"h\" { type = exec command = {\"/bin/true\"} "
 #define QUEUE   "rabbitmq \"m\" { url = \"amqp://h\" queue \"q\" { handler = h "
 #define CLOSE2  "} }\n"
 #define GOOD    QUEUE CLOSE2 HANDLER "}\n"
-
-static struct settings *load(const char *text)
-{
-	char path[] = "/tmp/outfall-changes.XXXXXX";
-	int fd = mkstemp(path);
-	struct settings *settings = NULL;
-	struct problems problems;
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-	assert_int_equal(close(fd), 0);
-	if (settings_load(source_kinds, path, &settings, &problems) != ST_OK)
-		fail_msg("line %u: %s", problems.list[0].place.line, problems.list[0].text);
-	problems_free(&problems);
-	assert_int_equal(unlink(path), 0);
-	return settings;
-}
 
 static void note(void *arg, const struct change *change)
 {

@@ -14,6 +14,8 @@
 
 #include <cmocka.h>
 
+#include "loaded_text.h"
+
 #define HANDLER     "handler \"h\" { type = exec command = {\"/bin/true\"} }\n"
 #define REDIS(keys) "redis \"r\" { " keys " list \"l\" { handler = h } }\n" HANDLER
 #define MQ(keys)    "rabbitmq \"m\" { " keys " queue \"q\" { handler = h } }\n" HANDLER
@@ -44,22 +46,6 @@ static const struct {
 	 "handler \"h\" { type = exec command = {\"/bin/true\", \"${T_A}\"} environment = {\"X=${T_B}\"} }", ""},
 };
 /* clang-format on */
-
-static struct settings *load(const char *text)
-{
-	char path[] = "/tmp/outfall-withheld.XXXXXX";
-	int fd = mkstemp(path);
-	struct settings *settings = NULL;
-	struct problems problems;
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-	assert_int_equal(close(fd), 0);
-	if (settings_load(source_kinds, path, &settings, &problems) != ST_OK)
-		fail_msg("%s: %s", text, problems.list[0].text);
-	problems_free(&problems);
-	assert_int_equal(unlink(path), 0);
-	return settings;
-}
 
 static void each_is_found(void **state)
 {
