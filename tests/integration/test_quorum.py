@@ -65,8 +65,7 @@ class StallingLeader(QuorumCase):
         itself."""
         jobs = [f"j{n}:gate:{self.gate(f'gate{n}')}" for n in range(100)]
         self.queue.publish(jobs, ids=True)
-        # Who declares it knows what it is from the beginning.
-        section = self.queue.section(extra='prefetch = 100  single_active = "false"  declare = "quorum"')
+        section = self.queue.section(extra='prefetch = 100  single_active = "false"')
         worker = self.start(self.config(
             section, self.plugin_handler(threads=100), concurrency=100,
             drain=f'timeout = "{timeout_s}s"  reserve = "1s"  grace = "500ms"',

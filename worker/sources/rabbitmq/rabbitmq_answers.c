@@ -21,12 +21,11 @@
  *                                   ms, or is not there
  *     cancel-ok, get-ok, get-empty  quorum: a majority has applied what was handed on before
  *
- * So where a queue may be a quorum queue, and the channel is on its way to its end (or consumes from one that is known
- * to be), no more than WINDOW answers are told before the leader has given its word: what is finished meanwhile is
- * collected, and told with few answers later. A proof is then a passive declare, with basic.qos behind it to tell
- * whose answer it is. As long as our consumer is counted, 0 and 0 is no answer. When it is not, an empty queue is
- * asked by basic.get; the message that may have come meanwhile goes back. What has no such proof when the channel closes
- * is not proved, whatever close-ok says.
+ * Any queue may be a quorum queue, and AMQP does not tell. So no more than WINDOW answers are told before the leader
+ * has given its word; what is finished meanwhile is collected, and told with few answers later. A proof is a passive
+ * declare, with basic.qos behind it to tell whose answer it is. As long as our consumer is counted, 0 and 0 is no
+ * answer. When it is not, an empty queue is asked by basic.get; the message that may have come meanwhile goes back. What
+ * has no such proof when the channel closes is not proved, whatever close-ok says.
  *
  * Giving back many at once is the other awkward part. One "multiple" nack gives back ten thousand in
  * 30 ms, but while jobs with lower tags still run it would give back those too. Ten thousand single

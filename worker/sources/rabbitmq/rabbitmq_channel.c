@@ -59,7 +59,6 @@ struct rabbitmq_channel {
 	const struct rabbitmq_delivery_rules *rules; /* the broker's, since it was opened */
 	bool copy_failed;                            /* of one near the limit: no more are tried */
 	bool limit_told;                             /* that it counts what goes back */
-	bool is_quorum;                              /* is known to be a quorum queue */
 	bool retired, suspended;                     /* see source.h */
 	bool
 	    caught_up; /* since it was opened: what its queue gives out again has come, first of all */
@@ -107,14 +106,13 @@ static bool may_be_single_active(const struct rabbitmq_channel *ch)
 	return rabbitmq_single_active_is_due(&ch->single_active, ch->all->conn);
 }
 
-/* Any queue may be a quorum queue, and it matters when the channel is to go: what it keeps back goes with it. */
+/* Any queue may be a quorum queue, where the broker has such: what the channel keeps back goes with it. */
 static enum rabbitmq_word whose_word(const struct rabbitmq_channel *ch)
 {
-	bool consumes = channel_state_consumes(ch->state);
-	if (ch->rules == NULL || (consumes && !ch->is_quorum))
+	if (ch->rules == NULL)
 		return WORD_OF_CHANNEL;
-	return consumes || ch->state == CHANNEL_FINISHING ? WORD_OF_LEADER_OF_CONSUMER
-							  : WORD_OF_LEADER;
+	bool consumes = channel_state_consumes(ch->state) || ch->state == CHANNEL_FINISHING;
+	return consumes ? WORD_OF_LEADER_OF_CONSUMER : WORD_OF_LEADER;
 }
 
 /* The only place that assigns the state. Whoever calls it tells the source when all is in order. */
@@ -366,10 +364,8 @@ static void deliver(struct rabbitmq_channel *ch, struct job *job)
 		reset(ch, "out of memory for a delivery");
 		return;
 	}
-	if (job->source_count > 0) {
-		ch->is_quorum = true;
+	if (job->source_count > 0)
 		tell_of_limit(ch);
-	}
 	if (has_to_wait(ch, job))
 		list_append(&ch->aside, &job->in_route);
 	else
@@ -1234,7 +1230,6 @@ enum status rabbitmq_channel_create(struct rabbitmq_channels *all,
 	ch->all = all;
 	ch->settings = settings;
 	ch->number = number;
-	ch->is_quorum = settings->declare == DECLARE_QUORUM;
 	ch->dead.queue = settings;
 	rabbitmq_single_active_init(&ch->single_active, settings);
 	list_init(&ch->aside);
